@@ -1,0 +1,79 @@
+/** What is said of a finding: never its text (invariant 6). */
+export interface AuditFinding {
+  readonly category: string
+  readonly rule: string
+  readonly provenance: string
+  readonly segment: number
+  readonly span: readonly [start: number, end: number]
+  readonly score: number
+  readonly action: string
+}
+
+/** One per decision. Without prompt, credential or claim value, except the names of who pays and who called. */
+export interface DecisionRecord {
+  readonly type: 'decision'
+  /** RFC 3339, UTC, milliseconds. */
+  readonly time: string
+  /** Joins the records of one request; means nothing else and ends no reservation. */
+  readonly auditId: string
+  /** The caller's own `x-request-id`, shortened and printable: a label, never a key. */
+  readonly requestId: string | null
+  readonly issuer: string | null
+  readonly tenant: string | null
+  readonly subject: string | null
+  readonly client: string | null
+  readonly path: string
+  readonly model: string | null
+  readonly decision: 'allow' | 'deny'
+  readonly reason: string | null
+  readonly detail: string | null
+  readonly quota: string | null
+  readonly shadowQuotas: readonly string[]
+  readonly findings: readonly AuditFinding[]
+  readonly reservedTokens: number | null
+  readonly pool: string | null
+  readonly policyGeneration: string
+}
+
+/** One when the reservation of an allowed request ends. */
+export interface EndRecord {
+  readonly type: 'end'
+  readonly time: string
+  readonly auditId: string
+  readonly tenant: string
+  readonly subject: string
+  readonly client: string | null
+  readonly model: string
+  readonly outcome: 'settled' | 'released' | 'estimated' | 'unsettled'
+  /** The reservation had been `unsettled` before this report came. */
+  readonly late: boolean
+  readonly reservedTokens: number
+  readonly inputTokens: number | null
+  readonly outputTokens: number | null
+  readonly debtTokens: number
+  /** HTTP status at the end of the stream, 0 if there was none. */
+  readonly endStatus: number | null
+  readonly durationMs: number | null
+  readonly attempts: number | null
+}
+
+/** Starts, stops, loads of the policy: what changes the meaning of the records after it. */
+export interface LifecycleRecord {
+  readonly type: 'lifecycle'
+  readonly time: string
+  readonly event: 'start' | 'stop' | 'policy_loaded' | 'policy_refused' | 'torn_line_removed'
+  readonly policyGeneration: string | null
+}
+
+export type AuditRecord = DecisionRecord | EndRecord | LifecycleRecord
+
+/** Where records go. */
+export interface AuditLog {
+  /**
+   * Resolves when the record is written (handed to the operating system).
+   * @throws DependencyError it could not be written, or not in time
+   */
+  append(record: AuditRecord): Promise<void>
+  /** Writes a last signed checkpoint and closes the file. */
+  close(): Promise<void>
+}

@@ -1,0 +1,54 @@
+/** One fault of a configuration file, complete enough to be mended without reading the code. */
+export interface ConfigFault {
+  readonly file: string
+  /** 1-based line of the offending node; 0 when the fault is about the file as a whole. */
+  readonly line: number
+  /** Path of the key, as in `quotas[0].limit`. */
+  readonly key: string
+  /** The value as written, shortened to 80 characters; secrets are never passed here. */
+  readonly value: string
+  /** What would be right. */
+  readonly expected: string
+}
+
+/** The configuration cannot be used; carries every fault that was found, not the first. */
+export class ConfigError extends Error {
+  readonly faults: readonly ConfigFault[]
+
+  constructor(faults: readonly ConfigFault[]) {
+    super(faults.map(formatFault).join('\n'))
+    this.name = 'ConfigError'
+    this.faults = faults
+  }
+}
+
+export function formatFault(fault: ConfigFault): string {
+  const value = fault.value === '' ? '' : ` is ${fault.value};`
+  return `${fault.file}:${String(fault.line)}: ${fault.key}${value} expected ${fault.expected}`
+}
+
+/** What a dependency is, in logs and metric labels: a closed list. */
+export type Dependency = 'identity_provider' | 'ledger' | 'audit' | 'inspection'
+
+/**
+ * A part that Tollgate needs did not answer, or not in time. It is a failure, never a verdict: it
+ * travels to the one catch in `server.ts` and becomes a gRPC error, so that Envoy's failure mode decides.
+ * The message is safe to log; `cause` is for the log only and must not hold a credential or a prompt.
+ */
+export class DependencyError extends Error {
+  readonly dependency: Dependency
+
+  constructor(dependency: Dependency, message: string, options?: { cause?: unknown }) {
+    super(message, options)
+    this.name = 'DependencyError'
+    this.dependency = dependency
+  }
+}
+
+/** The caller (Envoy) gave up or its deadline passed: whatever was held must be released. */
+export class AbandonedError extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'AbandonedError'
+  }
+}

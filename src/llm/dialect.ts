@@ -1,0 +1,31 @@
+import type { Denial } from '../denial.js'
+import type { Ask, DialectName } from './ask.js'
+import type { JsonObject } from './json.js'
+
+/** A refusal or failure, about to be written in a dialect. */
+export interface ErrorAnswer {
+  readonly status: number
+  /** The closed reason, or Envoy's own `service_unavailable` and the like. */
+  readonly code: string
+  readonly message: string
+  readonly param?: string | undefined
+}
+
+/**
+ * One request and response format. A new dialect is one file in `dialects/` and one line in `dialects.ts`.
+ */
+export interface Dialect {
+  readonly name: DialectName
+  /** Exact paths, without query; all are POST with a JSON body. */
+  readonly paths: readonly string[]
+  /** The bearer may come in `x-api-key` instead of `Authorization`. */
+  readonly readsApiKeyHeader: boolean
+  /** What a reported usage means: are cached input tokens part of `input`, or do they come on top of it? */
+  readonly cachedTokens: 'within_input' | 'on_top'
+  /** The field that a filter adds to put an output cap into a body that names none. */
+  readonly outputCapField: string
+  /** @param path one of `paths` */
+  read(path: string, body: JsonObject): Ask | Denial
+  /** The JSON error body this dialect's clients expect. */
+  errorBody(error: ErrorAnswer): string
+}

@@ -1,0 +1,119 @@
+import type { Quota } from './quota.js'
+
+/** What one request holds against one partition of one quota. */
+export interface Hold {
+  readonly quota: Quota
+  /** Spelled only by `keys.ts`; two different partitions never share one (invariant 8). */
+  readonly partitionKey: string
+  /** Whole units, 0 to 2^53 - 1. */
+  readonly amount: number
+}
+
+/** Where one quota stands for one partition. All figures in the quota's own unit. */
+export interface Balance {
+  readonly quota: Quota
+  readonly partitionKey: string
+  /** Ended reservations that still count in the window, each with at most its reserved amount. */
+  readonly spent: number
+  /** Open reservations that count in the window. */
+  readonly reserved: number
+  /** What actual usage exceeded its reservation by and has not yet fallen away. */
+  readonly debt: number
+  /** max(0, limit - spent - reserved - debt). */
+  readonly remaining: number
+  /** How long until the whole limit is there again if nothing more is asked; for display. */
+  readonly resetMs: number
+}
+
+/** A reservation that is held, or was ended; `context` is what admission knew and the report needs. */
+export interface Reservation<Context> {
+  /** 128 random bits, base64url: whoever knows it can end the reservation. */
+  readonly id: string
+  readonly context: Context
+  readonly holds: readonly Hold[]
+  readonly admittedAtEpochMs: number
+}
+
+export interface ReserveRequest<Context> {
+  /** The id to use if this is the first time `idempotencyKey` is seen. */
+  readonly id: string
+  /** Envoy's stream id and start time. A repeated reserve answers with the first reservation. */
+  readonly idempotencyKey: string
+  readonly holds: readonly Hold[]
+  readonly context: Context
+  /** How long the reservation waits for its report. */
+  readonly leaseMs: number
+}
+
+export interface Held<Context> {
+  readonly kind: 'held'
+  readonly reservation: Reservation<Context>
+  /** True when an earlier call with the same key holds it already. */
+  readonly repeated: boolean
+  /** One per hold, in the same order, after this reservation. */
+  readonly balances: readonly Balance[]
+  /** Shadow quotas that would have refused. */
+  readonly shadowShort: readonly Quota[]
+}
+
+/** The request does not fit; nothing is held anywhere. */
+export interface Short {
+  readonly kind: 'short'
+  readonly quota: Quota
+  /**
+   * When `amount` will fit if nothing else happens, from now; at least 1.
+   * Undefined when it can never fit: the amount is larger than the limit itself.
+   */
+  readonly retryAfterMs: number | undefined
+  /** One per hold, in the same order. */
+  readonly balances: readonly Balance[]
+}
+
+/**
+ * How a reservation ends (DESIGN: "The report"). `unsettled` is not among them: the ledger itself says
+ * so when a lease runs out.
+ */
+export type End =
+  | { readonly kind: 'settled'; readonly inputTokens: number; readonly outputTokens: number }
+  | { readonly kind: 'estimated'; readonly inputTokens: number; readonly outputTokens: number }
+  | { readonly kind: 'released' }
+
+export interface Ended<Context> {
+  readonly reservation: Reservation<Context>
+  readonly outcome: End['kind'] | 'unsettled'
+  /** It had been `unsettled` before: the report came after the lease. */
+  readonly late: boolean
+  /** Per hold, in the order of `reservation.holds`: what it came to, and what of it is debt. */
+  readonly charges: readonly { readonly actual: number; readonly debt: number }[]
+}
+
+/**
+ * Where spending is kept. Every adapter passes `test/quota/ledger.contract.ts`.
+ *
+ * The contract (DESIGN invariants 3, 4, 5, 8, 9):
+ * - `reserve` is all-or-nothing over its holds and idempotent by `idempotencyKey`. At every admission, for each
+ *   hold of a non-shadow quota: spent + reserved + debt + amount <= limit.
+ * - A reservation counts in the windows that contain its admission, with at most its reserved amount; the
+ *   excess of actual usage becomes debt once, at its settlement.
+ * - `end` takes effect once; a second end, or an unknown id, changes nothing and answers undefined.
+ * - A lease that runs out keeps the whole reservation as spent and frees `in_flight`; a later `end` still
+ *   settles it, once, as long as the reservation is remembered (at least one more lease).
+ * - State is freed when it can no longer matter.
+ * - `nowEpochMs` is given by the caller and never goes backwards by itself; an adapter with a clock of its own
+ *   (Redis `TIME`) may ignore it.
+ *
+ * @throws DependencyError the store did not answer: nothing may be assumed held or ended
+ */
+export interface Ledger<Context> {
+  /** Is a non-shadow quota known to have nothing left? Reads only; `amount` of the holds is ignored. */
+  exhausted(holds: readonly Hold[], nowEpochMs: number): Promise<Short | undefined>
+  reserve(request: ReserveRequest<Context>, nowEpochMs: number): Promise<Held<Context> | Short>
+  /** The reservation, while it is open or its late report would still settle it. */
+  find(id: string, nowEpochMs: number): Promise<Reservation<Context> | undefined>
+  end(id: string, end: End, nowEpochMs: number): Promise<Ended<Context> | undefined>
+  /** Ends the reservations whose lease ran out, and frees what can no longer matter. Called about once a second. */
+  expire(nowEpochMs: number): Promise<readonly Ended<Context>[]>
+  /** Where the given partitions stand; for `/usage`. `amount` of the holds is ignored. */
+  balances(holds: readonly Hold[], nowEpochMs: number): Promise<readonly Balance[]>
+  close(): Promise<void>
+}
