@@ -38,7 +38,6 @@ export const denialStatus = {
   output_cap_too_large: 400,
   output_cap_required: 400,
   stream_usage_required: 400,
-  context_exceeded: 400,
 
   // what the prompt says
   prompt_injection: 400,

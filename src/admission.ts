@@ -1,0 +1,24 @@
+import type { DialectName } from './llm/ask.js'
+
+/**
+ * What admission knew of a request and its report needs: the context of its reservation. Plain JSON, since a
+ * shared ledger stores it. It names the caller for the audit record and holds nothing of the prompt.
+ */
+export interface Admission {
+  readonly auditId: string
+  readonly tenant: string
+  readonly subject: string
+  readonly client: string | null
+  readonly model: string
+  readonly dialect: DialectName
+  readonly stream: boolean
+  /** The engine stops when its client leaves, also without streaming (the model's policy says so). */
+  readonly stopsOnDisconnect: boolean
+  readonly inputTokens: number
+  /** For all choices together. */
+  readonly outputTokens: number
+}
+
+export function reservedTokens(admission: Admission): number {
+  return admission.inputTokens + admission.outputTokens
+}

@@ -1,0 +1,364 @@
+import type { Admission } from './admission.js'
+import type { Clock } from './clock.js'
+import { deny, isDenial } from './denial.js'
+import type { Denial } from './denial.js'
+import { AbandonedError } from './errors.js'
+import type { Headers } from './headers.js'
+import type { Authenticator } from './identity/authenticate.js'
+import { readCredential } from './identity/credential.js'
+import type { Principal } from './identity/principal.js'
+import type { Finding } from './inspection/finding.js'
+import { actionOf } from './inspection/rules.js'
+import type { Action } from './inspection/rules.js'
+import type { Dialect } from './llm/dialect.js'
+import { dialectForPath } from './llm/dialects.js'
+import { admitAsk, admitPath, findPlainPath, holdsFor, judge } from './policy.js'
+import type { Admitted, PlainPath, Policy } from './policy.js'
+import type { OpenPrompt, PromptReader } from './prompt/reader.js'
+import { shortageDenial } from './shortage.js'
+import type { Balance, Ended, Ledger } from './quota/ledger.js'
+import { checkShape } from './shape.js'
+
+/** One request as Envoy describes it, before anything of it is believed. */
+export interface IncomingRequest {
+  /** Envoy's own id of the stream, 64 random bits as text; the client cannot choose it. Empty: unknown. */
+  readonly streamId: string
+  /** When the stream began, as `seconds.nanoseconds`. Empty: unknown. */
+  readonly startedAt: string
+  /** The client's `x-request-id`: a label for correlation, never a key. */
+  readonly requestId: string | undefined
+  readonly method: string
+  /** Normal form, without the query. */
+  readonly path: string
+  readonly headers: Headers
+  /** Undefined when Envoy buffered none: a request without a body, or without a credential. */
+  readonly body: Uint8Array | undefined
+  /** Identity of the downstream mTLS peer as Envoy verified it; empty without one. */
+  readonly peer: string
+  /** Fires when Envoy gave the call up or its deadline passed. */
+  readonly signal: AbortSignal
+}
+
+export interface JudgedFinding extends Finding {
+  readonly action: Action
+}
+
+export interface Allow {
+  readonly kind: 'allow'
+  readonly pool: string
+  readonly keepCredential: boolean
+  /** Absent on paths that name no model. */
+  readonly reservation?: { readonly id: string; readonly admission: Admission }
+  /** Put this output cap into the body, in the dialect's own field. */
+  readonly injectCap?: { readonly field: string; readonly tokens: number }
+  readonly injectStreamUsage: boolean
+  /** Where the caller's quotas stand after this request. */
+  readonly balances: readonly Balance[]
+}
+
+export type Verdict = Allow | Denial
+
+/** The parts of a decision whose time is measured. */
+export type Stage = 'credential' | 'read' | 'inspect' | 'count' | 'reserve'
+
+/** Everything that one Check led to; the answer, the log line, the metrics and the audit record are made of it. */
+export interface Decision {
+  readonly auditId: string
+  readonly atEpochMs: number
+  readonly request: IncomingRequest
+  readonly dialect: Dialect | undefined
+  readonly principal: Principal | undefined
+  /** The policy's name of the model, once it is known that the caller may use it. */
+  readonly model: string | undefined
+  readonly findings: readonly JudgedFinding[]
+  /** Shadow quotas that would have refused. */
+  readonly shadowQuotas: readonly string[]
+  readonly policyGeneration: string
+  readonly stagesMs: Readonly<Partial<Record<Stage, number>>>
+  readonly verdict: Verdict
+}
+
+/** One generation of the policy with what was built from it: a decision takes it once and keeps it. */
+export interface PolicySnapshot {
+  readonly policy: Policy
+  readonly authenticator: Authenticator
+}
+
+export interface AuthorizeParts {
+  /** The generation in force now. */
+  readonly snapshot: () => PolicySnapshot
+  readonly prompts: PromptReader
+  readonly ledger: Ledger<Admission>
+  readonly clock: Clock
+  /** 128 random bits, base64url. */
+  readonly randomId: () => string
+}
+
+/**
+ * The story of Check: the cheapest refusal first, and nothing is charged before every other check has passed.
+ *
+ * A refusal is a value in the decision. What throws is a failure of a dependency, or the caller gave up; then
+ * nothing stays reserved, and the one catch in `server.ts` answers with a gRPC status.
+ */
+export async function authorize(request: IncomingRequest, parts: AuthorizeParts): Promise<Decision> {
+  const snapshot = parts.snapshot()
+  const draft = openDraft(request, snapshot.policy, parts)
+
+  // 1. Is this a path that we know, and a request that can be read at all?
+  const dialect = dialectForPath(request.path)
+  draft.dialect = dialect
+  if (dialect === undefined) return authorizePlainPath(request, snapshot, draft)
+  const shapeFault = checkShape(request, snapshot.policy.maxBodyBytes)
+  if (shapeFault !== undefined) return draft.close(shapeFault)
+
+  // 2. Who is calling? Before the body is read: a stranger's bytes cost nothing.
+  const principal = await identify(request, dialect.readsApiKeyHeader, snapshot)
+  draft.lap('credential')
+  if (isDenial(principal)) return draft.close(principal)
+  draft.principal = principal
+
+  if (request.body === undefined || request.body.length === 0) {
+    return draft.close(deny('body_missing', 'Send the request as a JSON body.'))
+  }
+  const prompt = await parts.prompts.open(dialect, request.path, request.body, request.signal)
+  draft.lap('read')
+  if (isDenial(prompt)) return draft.close(prompt)
+  try {
+    return await authorizePrompt(prompt, principal, dialect, snapshot.policy, draft, parts)
+  } finally {
+    prompt.close()
+  }
+}
+
+async function authorizePrompt(
+  prompt: OpenPrompt,
+  principal: Principal,
+  dialect: Dialect,
+  policy: Policy,
+  draft: Draft,
+  parts: AuthorizeParts,
+): Promise<Decision> {
+  const { ask } = prompt
+
+  // 3. May this caller ask for this model, with this much output?
+  const admitted = admitAsk(policy, principal, ask)
+  if (isDenial(admitted)) return draft.close(admitted)
+  const { model } = admitted
+  draft.model = model.name
+
+  // 4. Is a quota already used up? Then the costly work below is not done.
+  const nothing = holdsFor(policy, principal, model, { inputTokens: 0, outputTokens: 0 })
+  const exhausted = await parts.ledger.exhausted(nothing, parts.clock.nowEpochMs())
+  if (exhausted !== undefined) return draft.close(shortageDenial(exhausted, undefined))
+
+  // 5. What does the prompt say?
+  const findings = await prompt.inspect(policy.inspection)
+  draft.lap('inspect')
+  draft.findings = findings.map((finding) => ({
+    ...finding,
+    action: actionOf(policy.inspection, finding.category, finding.rule),
+  }))
+  const blocked = judge(policy, findings)
+  if (blocked !== undefined) return draft.close(blocked)
+
+  // 6. How much will it cost?
+  const inputTokens = (await prompt.countTokens(model.encoding)) + templateTokens(ask.segmentCount)
+  draft.lap('count')
+  const output = outputFor(admitted, ask.choices, inputTokens)
+  const estimate = { inputTokens, outputTokens: output.totalTokens }
+
+  // 7. Hold it against every quota that binds, all or nothing.
+  if (draft.request.signal.aborted) throw new AbandonedError('given up before the reservation')
+  const admission: Admission = {
+    auditId: draft.auditId,
+    tenant: principal.tenant,
+    subject: principal.subject,
+    client: principal.client ?? null,
+    model: model.name,
+    dialect: dialect.name,
+    stream: ask.stream,
+    stopsOnDisconnect: model.stopsOnDisconnect,
+    ...estimate,
+  }
+  const held = await parts.ledger.reserve(
+    {
+      id: parts.randomId(),
+      idempotencyKey: idempotencyKey(draft.request, parts),
+      holds: holdsFor(policy, principal, model, estimate),
+      context: admission,
+      leaseMs: policy.leaseMs,
+    },
+    parts.clock.nowEpochMs(),
+  )
+  draft.lap('reserve')
+  if (held.kind === 'short') return draft.close(shortageDenial(held, estimate))
+  draft.shadowQuotas = held.shadowShort.map((quota) => quota.name)
+
+  // 8. The answer: where it goes, what Envoy puts into it, and how its report will find the reservation.
+  return draft.close({
+    kind: 'allow',
+    pool: model.pool,
+    keepCredential: policy.keepCredential,
+    reservation: { id: held.reservation.id, admission: held.reservation.context },
+    ...(output.injectTokens === undefined
+      ? {}
+      : { injectCap: { field: dialect.outputCapField, tokens: output.injectTokens } }),
+    injectStreamUsage: admitted.injectStreamUsage,
+    balances: held.balances,
+  })
+}
+
+/** Paths that name no model, as `/v1/models`: exact path and method, no body, no reservation. */
+async function authorizePlainPath(
+  request: IncomingRequest,
+  snapshot: PolicySnapshot,
+  draft: Draft,
+): Promise<Decision> {
+  const candidates = findPlainPath(snapshot.policy, request.path)
+  if (candidates.length === 0) {
+    return draft.close(deny('route_unknown', 'There is no such path here. Check the URL of the request.'))
+  }
+  const path = candidates.find((candidate) => candidate.method === request.method)
+  if (path === undefined) {
+    const methods = candidates.map((candidate) => candidate.method).join(', ')
+    return draft.close(deny('method_not_allowed', `Use ${methods} on this path.`))
+  }
+  if (hasBody(request)) {
+    return draft.close(deny('body_unexpected', 'This path takes no body. Send the request without one.'))
+  }
+  if (!path.public) {
+    const principal = await identify(request, false, snapshot)
+    draft.lap('credential')
+    if (isDenial(principal)) return draft.close(principal)
+    draft.principal = principal
+    const refusal = admitPath(snapshot.policy, principal, path)
+    if (refusal !== undefined) return draft.close(refusal)
+  }
+  return draft.close(allowPath(path, snapshot.policy))
+}
+
+function allowPath(path: PlainPath, policy: Policy): Allow {
+  return {
+    kind: 'allow',
+    pool: path.pool,
+    keepCredential: policy.keepCredential,
+    injectStreamUsage: false,
+    balances: [],
+  }
+}
+
+/**
+ * Ends the reservation of a decision that never reached Envoy: the call was given up, or the record of an allow
+ * could not be written. Nothing was generated, so all of it is released.
+ */
+export async function abandon(
+  decision: Decision,
+  parts: Pick<AuthorizeParts, 'ledger' | 'clock'>,
+): Promise<Ended<Admission> | undefined> {
+  if (decision.verdict.kind !== 'allow' || decision.verdict.reservation === undefined) return undefined
+  const { id } = decision.verdict.reservation
+  return parts.ledger.end(id, { kind: 'released' }, parts.clock.nowEpochMs())
+}
+
+async function identify(
+  request: IncomingRequest,
+  apiKeyHeader: boolean,
+  snapshot: PolicySnapshot,
+): Promise<Principal | Denial> {
+  const credential = readCredential(request.headers, { apiKeyHeader })
+  if (typeof credential !== 'string') return credential
+  return snapshot.authenticator.authenticate(credential)
+}
+
+function hasBody(request: IncomingRequest): boolean {
+  if (request.body !== undefined && request.body.length > 0) return true
+  const length = request.headers.get('content-length')?.[0]
+  return (length !== undefined && length !== '0') || request.headers.has('transfer-encoding')
+}
+
+/**
+ * What the engine's chat template adds to the text: role markers around each message, a preamble. Generous, since
+ * what was not used is refunded and what was short would be debt.
+ */
+function templateTokens(segmentCount: number): number {
+  return 32 + 8 * segmentCount
+}
+
+interface Output {
+  /** Reserved for all choices together. */
+  readonly totalTokens: number
+  /** The cap to put into the body, for one choice. */
+  readonly injectTokens: number | undefined
+}
+
+function outputFor(admitted: Admitted, choices: number, inputTokens: number): Output {
+  // What the engine can generate at all: a cap beyond it would only make the engine refuse the request.
+  const roomTokens = Math.max(1, admitted.model.contextTokens - inputTokens)
+  const { outputTokens, injectCapTokens } = admitted
+  if (injectCapTokens !== undefined) {
+    const injectTokens = Math.min(injectCapTokens, roomTokens)
+    return { totalTokens: injectTokens * choices, injectTokens }
+  }
+  return { totalTokens: (outputTokens ?? roomTokens) * choices, injectTokens: undefined }
+}
+
+/**
+ * A repeated Check of one stream must find its first reservation. Without Envoy's own id there is nothing that
+ * tells one request from another, so each is its own: charged twice is safe, sharing one reservation is not.
+ */
+function idempotencyKey(request: IncomingRequest, parts: AuthorizeParts): string {
+  if (request.streamId === '' || request.startedAt === '') return `unique:${parts.randomId()}`
+  return `stream:${request.streamId}@${request.startedAt}`
+}
+
+/** A decision in the making: gathers what is known until one verdict closes it. */
+interface Draft {
+  readonly auditId: string
+  readonly request: IncomingRequest
+  dialect: Dialect | undefined
+  principal: Principal | undefined
+  model: string | undefined
+  findings: readonly JudgedFinding[]
+  shadowQuotas: readonly string[]
+  /** The time since the last lap, or since the start, belongs to this stage. */
+  lap(stage: Stage): void
+  close(verdict: Verdict): Decision
+}
+
+function openDraft(request: IncomingRequest, policy: Policy, parts: AuthorizeParts): Draft {
+  const auditId = parts.randomId()
+  const atEpochMs = parts.clock.nowEpochMs()
+  const stagesMs: Partial<Record<Stage, number>> = {}
+  let lapMs = parts.clock.monotonicMs()
+  const draft: Draft = {
+    auditId,
+    request,
+    dialect: undefined,
+    principal: undefined,
+    model: undefined,
+    findings: [],
+    shadowQuotas: [],
+    lap(stage) {
+      const nowMs = parts.clock.monotonicMs()
+      stagesMs[stage] = nowMs - lapMs
+      lapMs = nowMs
+    },
+    close(verdict) {
+      const { dialect, principal, model, findings, shadowQuotas } = draft
+      return {
+        auditId,
+        atEpochMs,
+        request,
+        dialect,
+        principal,
+        model,
+        findings,
+        shadowQuotas,
+        policyGeneration: policy.generation,
+        stagesMs,
+        verdict,
+      }
+    },
+  }
+  return draft
+}

@@ -1,0 +1,124 @@
+import type { Admission } from './admission.js'
+import type { Clock } from './clock.js'
+import { dialectNamed } from './llm/dialects.js'
+import type { GenerationRates } from './llm/generation-rate.js'
+import { totalInputTokens } from './llm/usage.js'
+import type { ReportedUsage } from './llm/usage.js'
+import type { End, Ended, Ledger } from './quota/ledger.js'
+
+/** What Envoy says of one admitted stream when it is over. Undefined where Envoy had no figure. */
+export interface Report {
+  readonly reservationId: string
+  readonly usage: ReportedUsage
+  /** Body bytes sent to the client. */
+  readonly bytesSent: number | undefined
+  readonly durationMs: number | undefined
+  /** HTTP status the client got, 0 when it left before one. */
+  readonly endStatus: number | undefined
+  /** How often Envoy tried an engine. */
+  readonly attempts: number | undefined
+  /** 0 exactly when no engine got anything of the request. */
+  readonly upstreamBytesSent: number | undefined
+  /** 0 when the engine broke off before it answered. */
+  readonly upstreamBytesReceived: number | undefined
+}
+
+/** A reservation that has just ended, by its report or by its lease. */
+export interface EndedReservation {
+  readonly atEpochMs: number
+  readonly ended: Ended<Admission>
+  /** What the reservation came to; undefined when its lease ran out. */
+  readonly end: End | undefined
+  readonly report: Report | undefined
+}
+
+export interface MeterParts {
+  readonly ledger: Ledger<Admission>
+  readonly rates: GenerationRates
+  readonly clock: Clock
+}
+
+/**
+ * The story of ShouldRateLimit at stream end: the report finds its reservation, says how it ends, and the ledger
+ * ends it once. An unknown or repeated id changes nothing and answers undefined.
+ */
+export async function meter(report: Report, parts: MeterParts): Promise<EndedReservation | undefined> {
+  const nowEpochMs = parts.clock.nowEpochMs()
+  const reservation = await parts.ledger.find(report.reservationId, nowEpochMs)
+  if (reservation === undefined) return undefined
+
+  const end = endOf(report, reservation.context, parts.rates)
+  const ended = await parts.ledger.end(report.reservationId, end, nowEpochMs)
+  if (ended === undefined) return undefined
+
+  learn(report, reservation.context, end, parts.rates)
+  return { atEpochMs: nowEpochMs, ended, end, report }
+}
+
+/** Ends what was never reported: its lease ran out, all of it stays spent. */
+export async function expireLeases(parts: MeterParts): Promise<readonly EndedReservation[]> {
+  const nowEpochMs = parts.clock.nowEpochMs()
+  const expired = await parts.ledger.expire(nowEpochMs)
+  return expired.map((ended) => ({ atEpochMs: nowEpochMs, ended, end: undefined, report: undefined }))
+}
+
+/**
+ * How a reservation ends (DESIGN: "The report"). That nothing was generated has to be proved: a client that leaves
+ * a non-streaming request shows status 0 and no bytes while the engine works on.
+ */
+export function endOf(report: Report, admission: Admission, rates: GenerationRates): End {
+  const inputTokens = totalInputTokens(dialectNamed(admission.dialect), report.usage)
+  const { outputTokens } = report.usage
+
+  if (inputTokens !== undefined && outputTokens !== undefined) {
+    return { kind: 'settled', inputTokens, outputTokens }
+  }
+  if (inputTokens === undefined && outputTokens === undefined && provesNothingGenerated(report)) {
+    return { kind: 'released' }
+  }
+  return {
+    kind: 'estimated',
+    inputTokens: inputTokens ?? admission.inputTokens * attemptsOf(report),
+    outputTokens: outputTokens ?? estimateOutput(report, admission, rates),
+  }
+}
+
+/** A figure that is missing never releases. */
+function provesNothingGenerated(report: Report): boolean {
+  if (report.upstreamBytesSent === 0) return true
+  const refusedByEngine =
+    report.endStatus !== undefined &&
+    ((report.endStatus >= 400 && report.endStatus < 500) || report.endStatus === 503)
+  const answeredByEngine =
+    report.attempts === 1 &&
+    report.upstreamBytesReceived !== undefined &&
+    report.upstreamBytesReceived > 0
+  return refusedByEngine && answeredByEngine
+}
+
+/** At most the output reservation per attempt, and all of it where nothing proves that it was less. */
+function estimateOutput(report: Report, admission: Admission, rates: GenerationRates): number {
+  const mostTokens = admission.outputTokens * attemptsOf(report)
+  const stopsWithClient = admission.stream || admission.stopsOnDisconnect
+  if (!stopsWithClient) return mostTokens
+  if (report.bytesSent === undefined || report.durationMs === undefined) return mostTokens
+  const generatedTokens = rates.estimate(
+    { model: admission.model, dialect: admission.dialect, stream: admission.stream },
+    { bytes: report.bytesSent, durationMs: report.durationMs },
+  )
+  return Math.min(mostTokens, generatedTokens ?? mostTokens)
+}
+
+function attemptsOf(report: Report): number {
+  return Math.max(1, report.attempts ?? 1)
+}
+
+/** Settled reports teach how many tokens a byte and a millisecond of this model and dialect stand for. */
+function learn(report: Report, admission: Admission, end: End, rates: GenerationRates): void {
+  if (end.kind !== 'settled' || report.endStatus !== 200) return
+  if (report.bytesSent === undefined || report.durationMs === undefined) return
+  rates.observe(
+    { model: admission.model, dialect: admission.dialect, stream: admission.stream },
+    { outputTokens: end.outputTokens, bytes: report.bytesSent, durationMs: report.durationMs },
+  )
+}
