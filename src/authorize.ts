@@ -3,7 +3,6 @@ import type { Clock } from './clock.js'
 import { deny, isDenial } from './denial.js'
 import type { Denial } from './denial.js'
 import { AbandonedError } from './errors.js'
-import type { Headers } from './headers.js'
 import type { Authenticator } from './identity/authenticate.js'
 import { readCredential } from './identity/credential.js'
 import type { Principal } from './identity/principal.js'
@@ -15,29 +14,10 @@ import { dialectForPath } from './llm/dialects.js'
 import { admitAsk, admitPath, findPlainPath, holdsFor, judge } from './policy.js'
 import type { Admitted, PlainPath, Policy } from './policy.js'
 import type { OpenPrompt, PromptReader } from './prompt/reader.js'
-import { shortageDenial } from './shortage.js'
 import type { Balance, Ended, Ledger } from './quota/ledger.js'
+import type { IncomingRequest } from './request.js'
 import { checkShape } from './shape.js'
-
-/** One request as Envoy describes it, before anything of it is believed. */
-export interface IncomingRequest {
-  /** Envoy's own id of the stream, 64 random bits as text; the client cannot choose it. Empty: unknown. */
-  readonly streamId: string
-  /** When the stream began, as `seconds.nanoseconds`. Empty: unknown. */
-  readonly startedAt: string
-  /** The client's `x-request-id`: a label for correlation, never a key. */
-  readonly requestId: string | undefined
-  readonly method: string
-  /** Normal form, without the query. */
-  readonly path: string
-  readonly headers: Headers
-  /** Undefined when Envoy buffered none: a request without a body, or without a credential. */
-  readonly body: Uint8Array | undefined
-  /** Identity of the downstream mTLS peer as Envoy verified it; empty without one. */
-  readonly peer: string
-  /** Fires when Envoy gave the call up or its deadline passed. */
-  readonly signal: AbortSignal
-}
+import { shortageDenial } from './shortage.js'
 
 export interface JudgedFinding extends Finding {
   readonly action: Action
@@ -100,7 +80,10 @@ export interface AuthorizeParts {
  * A refusal is a value in the decision. What throws is a failure of a dependency, or the caller gave up; then
  * nothing stays reserved, and the one catch in `server.ts` answers with a gRPC status.
  */
-export async function authorize(request: IncomingRequest, parts: AuthorizeParts): Promise<Decision> {
+export async function authorize(
+  request: IncomingRequest,
+  parts: AuthorizeParts,
+): Promise<Decision> {
   const snapshot = parts.snapshot()
   const draft = openDraft(request, snapshot.policy, parts)
 
@@ -216,7 +199,9 @@ async function authorizePlainPath(
 ): Promise<Decision> {
   const candidates = findPlainPath(snapshot.policy, request.path)
   if (candidates.length === 0) {
-    return draft.close(deny('route_unknown', 'There is no such path here. Check the URL of the request.'))
+    return draft.close(
+      deny('route_unknown', 'There is no such path here. Check the URL of the request.'),
+    )
   }
   const path = candidates.find((candidate) => candidate.method === request.method)
   if (path === undefined) {
@@ -224,7 +209,9 @@ async function authorizePlainPath(
     return draft.close(deny('method_not_allowed', `Use ${methods} on this path.`))
   }
   if (hasBody(request)) {
-    return draft.close(deny('body_unexpected', 'This path takes no body. Send the request without one.'))
+    return draft.close(
+      deny('body_unexpected', 'This path takes no body. Send the request without one.'),
+    )
   }
   if (!path.public) {
     const principal = await identify(request, false, snapshot)
@@ -255,7 +242,8 @@ export async function abandon(
   decision: Decision,
   parts: Pick<AuthorizeParts, 'ledger' | 'clock'>,
 ): Promise<Ended<Admission> | undefined> {
-  if (decision.verdict.kind !== 'allow' || decision.verdict.reservation === undefined) return undefined
+  if (decision.verdict.kind !== 'allow' || decision.verdict.reservation === undefined)
+    return undefined
   const { id } = decision.verdict.reservation
   return parts.ledger.end(id, { kind: 'released' }, parts.clock.nowEpochMs())
 }

@@ -42,7 +42,10 @@ export interface MeterParts {
  * The story of ShouldRateLimit at stream end: the report finds its reservation, says how it ends, and the ledger
  * ends it once. An unknown or repeated id changes nothing and answers undefined.
  */
-export async function meter(report: Report, parts: MeterParts): Promise<EndedReservation | undefined> {
+export async function meter(
+  report: Report,
+  parts: MeterParts,
+): Promise<EndedReservation | undefined> {
   const nowEpochMs = parts.clock.nowEpochMs()
   const reservation = await parts.ledger.find(report.reservationId, nowEpochMs)
   if (reservation === undefined) return undefined
@@ -59,7 +62,12 @@ export async function meter(report: Report, parts: MeterParts): Promise<EndedRes
 export async function expireLeases(parts: MeterParts): Promise<readonly EndedReservation[]> {
   const nowEpochMs = parts.clock.nowEpochMs()
   const expired = await parts.ledger.expire(nowEpochMs)
-  return expired.map((ended) => ({ atEpochMs: nowEpochMs, ended, end: undefined, report: undefined }))
+  return expired.map((ended) => ({
+    atEpochMs: nowEpochMs,
+    ended,
+    end: undefined,
+    report: undefined,
+  }))
 }
 
 /**

@@ -1,7 +1,7 @@
-import type { IncomingRequest } from './authorize.js'
 import { deny } from './denial.js'
 import type { Denial } from './denial.js'
 import { single } from './headers.js'
+import type { IncomingRequest } from './request.js'
 
 /**
  * Can the request be read at all? Model servers accept more encodings than inspection can follow (Python's
@@ -30,5 +30,7 @@ export function checkShape(request: IncomingRequest, maxBodyBytes: number): Deni
 function isJsonType(value: string): boolean {
   const [type = '', ...parameters] = value.split(';').map((part) => part.trim().toLowerCase())
   if (type !== 'application/json') return false
-  return parameters.every((parameter) => parameter === 'charset=utf-8' || parameter === 'charset="utf-8"')
+  return parameters.every(
+    (parameter) => parameter === 'charset=utf-8' || parameter === 'charset="utf-8"',
+  )
 }

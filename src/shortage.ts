@@ -15,7 +15,9 @@ export function shortageDenial(short: Short, estimate: Estimate | undefined): De
   const extras = { quota: quota.name, detail: `quota ${quota.name}, limit ${limit}` }
   if (short.retryAfterMs === undefined) {
     const asked =
-      estimate === undefined ? '' : ` It would hold ${String(estimate.inputTokens)} input and ${String(estimate.outputTokens)} output tokens.`
+      estimate === undefined
+        ? ''
+        : ` It would hold ${String(estimate.inputTokens)} input and ${String(estimate.outputTokens)} output tokens.`
     return deny(
       'request_exceeds_quota',
       `This request is larger than the quota "${quota.name}" (${limit}) can ever hold.${asked} Send less text, or lower the output cap.`,

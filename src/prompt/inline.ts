@@ -1,0 +1,47 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { isDenial } from '../denial.js'
+import { createTokenCounter } from '../llm/tokens.js'
+import { KIB_BYTES } from '../units.js'
+import type { PromptReader, PromptReaderOptions } from './reader.js'
+import { createInspectors, readPrompt } from './text.js'
+
+/** From here on each of the three kinds of work has a turn of the event loop to itself. */
+const YIELD_BYTES = 8 * KIB_BYTES
+
+/** Works on the body where it arrived: for small ones the way to a worker costs more than the work. */
+export function createInlineReader(
+  options: Pick<PromptReaderOptions, 'encodings' | 'timeoutMs' | 'clock'>,
+): PromptReader {
+  const counter = createTokenCounter()
+  counter.load(options.encodings)
+  const inspectorFor = createInspectors()
+  const bound = () => ({
+    nowMs: () => options.clock.monotonicMs(),
+    deadlineMs: options.clock.monotonicMs() + options.timeoutMs,
+  })
+
+  return {
+    async open(dialect, path, body) {
+      const turn = body.length > YIELD_BYTES ? nextTurn : undefined
+      const text = readPrompt(dialect, path, body)
+      if (isDenial(text)) return text
+      return {
+        ask: text.summary,
+        async inspect(rules) {
+          await turn?.()
+          return text.inspect(inspectorFor(rules), bound())
+        },
+        async countTokens(encoding) {
+          await turn?.()
+          return text.countTokens(counter, encoding, bound())
+        },
+        close() {
+          // The text is garbage as soon as the decision lets go of it.
+        },
+      }
+    },
+    async close() {
+      counter.free()
+    },
+  }
+}

@@ -1,0 +1,38 @@
+import type { Denial } from '../denial.js'
+import type { Finding } from '../inspection/finding.js'
+import type { InspectionRules } from '../inspection/rules.js'
+import type { AskSummary, DialectName } from '../llm/ask.js'
+import type { EncodingName } from '../llm/tokens.js'
+
+/** What the pool tells a worker when it starts it. */
+export interface WorkerSetup {
+  readonly encodings: readonly EncodingName[]
+  readonly timeoutMs: number
+}
+
+/** One piece of work. `prompt` names a body that stays in the worker until `close`. */
+export type WorkerRequest =
+  | {
+      readonly kind: 'open'
+      readonly prompt: number
+      readonly dialect: DialectName
+      readonly path: string
+      readonly body: Uint8Array
+    }
+  /** `rules` come with their first use in this worker only; later uses name them by `rulesId`. */
+  | {
+      readonly kind: 'inspect'
+      readonly prompt: number
+      readonly rulesId: number
+      readonly rules: InspectionRules | undefined
+    }
+  | { readonly kind: 'count'; readonly prompt: number; readonly encoding: EncodingName }
+  | { readonly kind: 'close'; readonly prompt: number }
+
+/** The answer to `open`, `inspect` or `count`; `close` has none. `failed` names the class of an error, never its text. */
+export type WorkerAnswer =
+  | { readonly kind: 'opened'; readonly summary: AskSummary }
+  | { readonly kind: 'refused'; readonly denial: Denial }
+  | { readonly kind: 'inspected'; readonly findings: readonly Finding[] }
+  | { readonly kind: 'counted'; readonly tokens: number }
+  | { readonly kind: 'failed'; readonly errorName: string }

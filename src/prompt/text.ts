@@ -1,0 +1,59 @@
+import { isDenial } from '../denial.js'
+import type { Denial } from '../denial.js'
+import type { Finding } from '../inspection/finding.js'
+import { compileInspection } from '../inspection/inspect.js'
+import type { Inspector } from '../inspection/inspect.js'
+import type { InspectionRules } from '../inspection/rules.js'
+import type { Ask, AskSummary } from '../llm/ask.js'
+import type { Dialect } from '../llm/dialect.js'
+import { parseJson } from '../llm/json.js'
+import type { EncodingName, TokenCounter } from '../llm/tokens.js'
+
+/** A moment to stop at, on a monotonic clock. */
+export interface TimeBound {
+  nowMs(): number
+  readonly deadlineMs: number
+}
+
+/** The text of one prompt and the three kinds of work on it; the same inline and in a worker thread. */
+export interface PromptText {
+  readonly summary: AskSummary
+  /** @throws DependencyError the bound was reached */
+  inspect(inspector: Inspector, bound: TimeBound): readonly Finding[]
+  countTokens(counter: TokenCounter, encoding: EncodingName, bound: TimeBound): number
+}
+
+export function readPrompt(dialect: Dialect, path: string, body: Uint8Array): PromptText | Denial {
+  const json = parseJson(body)
+  if (isDenial(json)) return json
+  const ask = dialect.read(path, json)
+  if (isDenial(ask)) return ask
+  return {
+    summary: summarize(ask),
+    inspect: (inspector, bound) => inspector.inspect(ask.segments, bound),
+    countTokens: (counter, encoding, bound) =>
+      counter.count(
+        encoding,
+        ask.segments.map((segment) => segment.text),
+        bound,
+      ).tokens,
+  }
+}
+
+function summarize({ segments, ...rest }: Ask): AskSummary {
+  const segmentBytes = segments.reduce((sum, { text }) => sum + Buffer.byteLength(text), 0)
+  return { ...rest, segmentCount: segments.length, segmentBytes }
+}
+
+/** Compiles each set of rules once; a policy that is gone takes its inspector with it. */
+export function createInspectors(): (rules: InspectionRules) => Inspector {
+  const inspectors = new WeakMap<InspectionRules, Inspector>()
+  return (rules) => {
+    let inspector = inspectors.get(rules)
+    if (inspector === undefined) {
+      inspector = compileInspection(rules)
+      inspectors.set(rules, inspector)
+    }
+    return inspector
+  }
+}
