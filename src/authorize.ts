@@ -113,6 +113,17 @@ export async function authorize(
   }
 }
 
+/** A request that could not even be read off the wire is refused like any other, with a record of its own. */
+export function refuseUnread(
+  request: IncomingRequest,
+  fault: Denial,
+  parts: AuthorizeParts,
+): Decision {
+  const draft = openDraft(request, parts.snapshot().policy, parts)
+  draft.dialect = dialectForPath(request.path)
+  return draft.close(fault)
+}
+
 async function authorizePrompt(
   prompt: OpenPrompt,
   principal: Principal,

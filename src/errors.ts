@@ -52,3 +52,14 @@ export class AbandonedError extends Error {
     this.name = 'AbandonedError'
   }
 }
+
+/** A call that the protocol does not allow: wrong domain, contradictory descriptors, a peer that may not call. */
+export class InvalidCallError extends Error {
+  readonly fault: 'invalid_argument' | 'permission_denied'
+
+  constructor(fault: InvalidCallError['fault'], message: string) {
+    super(message)
+    this.name = 'InvalidCallError'
+    this.fault = fault
+  }
+}

@@ -1,0 +1,152 @@
+import { lstatSync, readFileSync, unlinkSync } from 'node:fs'
+import { connect } from 'node:net'
+import { Server, ServerCredentials } from '@grpc/grpc-js'
+import { HealthImplementation } from 'grpc-health-check'
+import { authorizationServiceName, rateLimitServiceName } from './envoy/protos.js'
+import { KIB_BYTES, MIB_BYTES } from './units.js'
+
+/** Mutual TLS: whoever reaches the report could end a reservation, so a certificate of the CA alone is not enough. */
+export interface GrpcTls {
+  readonly certFile: string
+  readonly keyFile: string
+  readonly clientCaFile: string
+  /** Exact subject alternative names, as `spiffe://example.org/ns/llm/sa/envoy`; the peer must have one. */
+  readonly allowedSans: readonly string[]
+}
+
+/** Where the gRPC services listen. */
+export type GrpcAddress =
+  | { readonly kind: 'unix'; readonly path: string }
+  | { readonly kind: 'tcp'; readonly host: string; readonly port: number; readonly tls?: GrpcTls }
+
+export interface ListenOptions {
+  readonly address: GrpcAddress
+  readonly maxBodyBytes: number
+  readonly maxConcurrentStreams: number
+  /** Adds the services, before the server listens. */
+  readonly addServices: (server: Server) => void
+}
+
+export interface Listener {
+  /** `unix:PATH` or `HOST:PORT`, with the port that the system chose for port 0. */
+  readonly address: string
+  /** What `grpc.health.v1` answers, for the empty name and for each service. */
+  setServing(serving: boolean): void
+  /** Lets the calls under way finish; after `deadlineMs` ends them. */
+  stop(deadlineMs: number): Promise<void>
+}
+
+/**
+ * Room in a message beside the body: headers (Envoy's default limit is 60 KiB, each comes twice at most),
+ * certificates and metadata.
+ */
+const MESSAGE_EXTRA_BYTES = 256 * KIB_BYTES
+
+/** Memory of one HTTP/2 session; Node's own default is unlimited through grpc-js. */
+const MAX_SESSION_MEMORY_MB = 256
+
+export async function listen(options: ListenOptions): Promise<Listener> {
+  const { address } = options
+  if (isOpenToTheNetwork(address)) {
+    throw new Error('a gRPC address beyond loopback needs mutual TLS with allowed SANs')
+  }
+  const server = new Server({
+    // channelz keeps statistics of every call: it costs 2-60 % and nobody reads it here.
+    'grpc.enable_channelz': 0,
+    'grpc.max_receive_message_length': options.maxBodyBytes + MESSAGE_EXTRA_BYTES,
+    'grpc.max_concurrent_streams': options.maxConcurrentStreams,
+    'grpc.keepalive_time_ms': 30_000,
+    'grpc.keepalive_timeout_ms': 10_000,
+    'grpc-node.max_session_memory': Math.max(
+      MAX_SESSION_MEMORY_MB,
+      Math.ceil((options.maxBodyBytes * 4) / MIB_BYTES),
+    ),
+  })
+  const names = ['', authorizationServiceName, rateLimitServiceName]
+  const health = new HealthImplementation()
+  const setServing = (serving: boolean): void => {
+    for (const name of names) health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING')
+  }
+  setServing(false)
+  health.addToServer(server)
+  options.addServices(server)
+
+  if (address.kind === 'unix') await removeStaleSocket(address.path)
+  const port = await bind(server, address)
+  return {
+    address: address.kind === 'unix' ? `unix:${address.path}` : `${address.host}:${String(port)}`,
+    setServing,
+    async stop(deadlineMs) {
+      await new Promise<void>((resolve) => {
+        const force = setTimeout(() => {
+          server.forceShutdown()
+          resolve()
+        }, deadlineMs)
+        server.tryShutdown(() => {
+          clearTimeout(force)
+          resolve()
+        })
+      })
+    },
+  }
+}
+
+/** 127.0.0.0/8, ::1 and the name that means them. */
+export function isLoopback(host: string): boolean {
+  return (
+    host === 'localhost' || host === '::1' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host)
+  )
+}
+
+function isOpenToTheNetwork(address: GrpcAddress): boolean {
+  if (address.kind === 'unix' || isLoopback(address.host)) return false
+  return address.tls === undefined || address.tls.allowedSans.length === 0
+}
+
+function bind(server: Server, address: GrpcAddress): Promise<number> {
+  const target =
+    address.kind === 'unix' ? `unix:${address.path}` : `${address.host}:${String(address.port)}`
+  const credentials =
+    address.kind === 'tcp' && address.tls !== undefined
+      ? mutualTls(address.tls)
+      : ServerCredentials.createInsecure()
+  return new Promise((resolve, reject) => {
+    server.bindAsync(target, credentials, (error, port) => {
+      if (error === null) resolve(port)
+      else reject(error)
+    })
+  })
+}
+
+function mutualTls(tls: GrpcTls): ServerCredentials {
+  return ServerCredentials.createSsl(
+    readFileSync(tls.clientCaFile),
+    [{ cert_chain: readFileSync(tls.certFile), private_key: readFileSync(tls.keyFile) }],
+    true,
+  )
+}
+
+/**
+ * A socket file that a killed process left behind would make the bind fail for ever. It is removed only if nobody
+ * answers on it: two processes must not take the socket from each other.
+ */
+async function removeStaleSocket(path: string): Promise<void> {
+  const stat = lstatSync(path, { throwIfNoEntry: false })
+  if (stat === undefined) return
+  if (!stat.isSocket()) throw new Error(`${path} exists and is not a socket`)
+  if (await answers(path)) throw new Error(`another process listens on ${path}`)
+  unlinkSync(path)
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ path })
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => {
+      resolve(false)
+    })
+  })
+}

@@ -1,0 +1,207 @@
+import type { PeerCertificate } from 'node:tls'
+import { status } from '@grpc/grpc-js'
+import type { sendUnaryData, Server, ServerUnaryCall } from '@grpc/grpc-js'
+import type { Admission } from './admission.js'
+import { abandon, authorize, refuseUnread } from './authorize.js'
+import type { AuthorizeParts, Decision } from './authorize.js'
+import type { Clock } from './clock.js'
+import { toIncomingRequest } from './envoy/check-request.js'
+import { toCheckResponse } from './envoy/check-response.js'
+import { authorizationService, rateLimitService } from './envoy/protos.js'
+import { toRateLimitResponse } from './envoy/rate-limit-response.js'
+import { toReport } from './envoy/report.js'
+import type {
+  CheckRequest,
+  CheckResponse,
+  RateLimitRequest,
+  RateLimitResponse,
+} from './envoy/wire.js'
+import { AbandonedError, DependencyError, InvalidCallError } from './errors.js'
+import { meter } from './meter.js'
+import type { EndedReservation, MeterParts } from './meter.js'
+import type { Ended } from './quota/ledger.js'
+import type { Recorder } from './telemetry/record.js'
+
+export interface ServiceParts extends AuthorizeParts, MeterParts {
+  readonly recorder: Recorder
+  /** SANs that the peer of a call must have one of; undefined: the transport itself says who can call. */
+  readonly allowedSans: readonly string[] | undefined
+}
+
+export interface Services {
+  addTo(server: Server): void
+  /** Calls that are being answered now. */
+  underWay(): number
+}
+
+/**
+ * Envoy's own deadline runs out a little before ours does: an answer in the last moments would be lost on its way,
+ * and its reservation would wait for a report that cannot come.
+ */
+const ANSWER_MARGIN_MS = 20
+
+/** The two gRPC services: deadlines, what happens to an answer that nobody waits for, and the one catch. */
+export function createServices(parts: ServiceParts): Services {
+  let underWay = 0
+
+  /** Answers that were encoded, that is handed to the transport: the others never left. */
+  const delivered = new WeakSet<CheckResponse>()
+  const check = {
+    ...authorizationService.Check,
+    responseSerialize(response: CheckResponse): Buffer {
+      delivered.add(response)
+      return authorizationService.Check.responseSerialize(response)
+    },
+  }
+
+  async function answerCheck(request: CheckRequest, call: Call): Promise<CheckResponse> {
+    const startedMs = parts.clock.monotonicMs()
+    const incoming = toIncomingRequest(request, call.signal)
+    const decision =
+      incoming.fault === undefined
+        ? await authorize(incoming.request, parts)
+        : refuseUnread(incoming.request, incoming.fault, parts)
+    try {
+      // With `audit.required`, an allow is answered only after its record was written.
+      await parts.recorder.decision(decision, parts.clock.monotonicMs() - startedMs)
+      if (call.signal.aborted) throw new AbandonedError('given up before the answer')
+    } catch (error) {
+      await giveBack(decision)
+      throw error
+    }
+    const response = toCheckResponse(decision)
+    // The call was cut while the answer was on its way through the transport: it was never encoded.
+    call.onGone(() => {
+      if (!delivered.has(response)) void giveBack(decision)
+    })
+    return response
+  }
+
+  /** The answer does not reach Envoy, so no engine will see the request. */
+  async function giveBack(decision: Decision): Promise<void> {
+    try {
+      const ended = await abandon(decision, parts)
+      if (ended !== undefined) await parts.recorder.ended(asReleased(ended, parts.clock))
+    } catch (error) {
+      // The lease ends what could not be given back; the failure must not hide the one that led here.
+      parts.recorder.failure('give_back', error)
+    }
+  }
+
+  async function answerReport(request: RateLimitRequest): Promise<RateLimitResponse> {
+    const ended = await meter(toReport(request), parts)
+    parts.recorder.report(ended)
+    if (ended !== undefined) await parts.recorder.ended(ended)
+    return toRateLimitResponse(request)
+  }
+
+  /** The one catch: a failure is never a verdict, it becomes a gRPC status, so that Envoy's failure mode decides. */
+  function unary<Request, Response>(
+    name: 'check' | 'report',
+    answer: (request: Request, call: Call) => Promise<Response>,
+  ) {
+    return (call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>): void => {
+      underWay += 1
+      const watched = watch(call)
+      const run = async (): Promise<Response> => {
+        requireAllowedPeer(call, parts.allowedSans)
+        return answer(call.request, watched)
+      }
+      run()
+        .then(
+          (response) => {
+            callback(null, response)
+          },
+          (error: unknown) => {
+            parts.recorder.failure(name, error)
+            callback({ code: statusOf(error), details: detailsOf(error) })
+          },
+        )
+        .finally(() => {
+          underWay -= 1
+        })
+    }
+  }
+
+  return {
+    addTo(server) {
+      server.addService({ Check: check }, { Check: unary('check', answerCheck) })
+      server.addService(rateLimitService, { ShouldRateLimit: unary('report', answerReport) })
+    },
+    underWay: () => underWay,
+  }
+}
+
+/** A call as the services see it. */
+interface Call {
+  /** Fires when Envoy gave the call up or its deadline is about to pass. */
+  readonly signal: AbortSignal
+  /** Runs when the call is over, delivered or cut. */
+  onGone(listener: () => void): void
+}
+
+function watch(call: ServerUnaryCall<unknown, unknown>): Call {
+  const controller = new AbortController()
+  const deadline = call.getDeadline()
+  const deadlineEpochMs = typeof deadline === 'number' ? deadline : deadline.getTime()
+  const leftMs = deadlineEpochMs - Date.now() - ANSWER_MARGIN_MS
+  const timer = Number.isFinite(leftMs)
+    ? setTimeout(
+        () => {
+          controller.abort()
+        },
+        Math.max(0, leftMs),
+      )
+    : undefined
+  // grpc-js emits it for every call that is over, also for one that was answered.
+  call.once('cancelled', () => {
+    clearTimeout(timer)
+    controller.abort()
+  })
+  return {
+    signal: controller.signal,
+    onGone(listener) {
+      call.once('cancelled', listener)
+    },
+  }
+}
+
+function asReleased(ended: Ended<Admission>, clock: Clock): EndedReservation {
+  return { atEpochMs: clock.nowEpochMs(), ended, end: { kind: 'released' }, report: undefined }
+}
+
+function requireAllowedPeer(
+  call: ServerUnaryCall<unknown, unknown>,
+  allowedSans: readonly string[] | undefined,
+): void {
+  if (allowedSans === undefined) return
+  const sans = subjectAltNames(call.getAuthContext().sslPeerCertificate)
+  if (!sans.some((san) => allowedSans.includes(san))) {
+    throw new InvalidCallError(
+      'permission_denied',
+      'the certificate of the peer is not on the list',
+    )
+  }
+}
+
+/** Node writes them as `URI:spiffe://a/b, DNS:envoy.llm`; a name with a comma or quote in it is quoted and never matches. */
+function subjectAltNames(certificate: PeerCertificate | undefined): readonly string[] {
+  const names = certificate?.subjectaltname?.split(', ') ?? []
+  return names.map((name) => name.slice(name.indexOf(':') + 1))
+}
+
+function statusOf(error: unknown): status {
+  if (error instanceof DependencyError) return status.UNAVAILABLE
+  if (error instanceof AbandonedError) return status.CANCELLED
+  if (error instanceof InvalidCallError) {
+    return error.fault === 'permission_denied' ? status.PERMISSION_DENIED : status.INVALID_ARGUMENT
+  }
+  return status.INTERNAL
+}
+
+/** Envoy logs it; nothing of the request is in it. */
+function detailsOf(error: unknown): string {
+  if (error instanceof DependencyError) return `${error.dependency} is unavailable`
+  if (error instanceof AbandonedError || error instanceof InvalidCallError) return error.message
+  return 'internal error'
+}
