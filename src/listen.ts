@@ -2,6 +2,8 @@ import { lstatSync, readFileSync, unlinkSync } from 'node:fs'
 import { connect } from 'node:net'
 import { Server, ServerCredentials } from '@grpc/grpc-js'
 import { HealthImplementation } from 'grpc-health-check'
+import { isLocal } from './config/address.js'
+import type { ListenAddress } from './config/address.js'
 import { authorizationServiceName, rateLimitServiceName } from './envoy/protos.js'
 import { KIB_BYTES, MIB_BYTES } from './units.js'
 
@@ -14,13 +16,10 @@ export interface GrpcTls {
   readonly allowedSans: readonly string[]
 }
 
-/** Where the gRPC services listen. */
-export type GrpcAddress =
-  | { readonly kind: 'unix'; readonly path: string }
-  | { readonly kind: 'tcp'; readonly host: string; readonly port: number; readonly tls?: GrpcTls }
-
 export interface ListenOptions {
-  readonly address: GrpcAddress
+  readonly address: ListenAddress
+  /** Required for a TCP address beyond loopback. */
+  readonly tls: GrpcTls | undefined
   readonly maxBodyBytes: number
   readonly maxConcurrentStreams: number
   /** Adds the services, before the server listens. */
@@ -28,8 +27,8 @@ export interface ListenOptions {
 }
 
 export interface Listener {
-  /** `unix:PATH` or `HOST:PORT`, with the port that the system chose for port 0. */
-  readonly address: string
+  /** With the port that the system chose for port 0. */
+  readonly address: ListenAddress
   /** What `grpc.health.v1` answers, for the empty name and for each service. */
   setServing(serving: boolean): void
   /** Lets the calls under way finish; after `deadlineMs` ends them. */
@@ -47,7 +46,7 @@ const MAX_SESSION_MEMORY_MB = 256
 
 export async function listen(options: ListenOptions): Promise<Listener> {
   const { address } = options
-  if (isOpenToTheNetwork(address)) {
+  if (!isLocal(address) && (options.tls === undefined || options.tls.allowedSans.length === 0)) {
     throw new Error('a gRPC address beyond loopback needs mutual TLS with allowed SANs')
   }
   const server = new Server({
@@ -72,9 +71,9 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   options.addServices(server)
 
   if (address.kind === 'unix') await removeStaleSocket(address.path)
-  const port = await bind(server, address)
+  const port = await bind(server, address, options.tls)
   return {
-    address: address.kind === 'unix' ? `unix:${address.path}` : `${address.host}:${String(port)}`,
+    address: address.kind === 'unix' ? address : { ...address, port },
     setServing,
     async stop(deadlineMs) {
       await new Promise<void>((resolve) => {
@@ -91,25 +90,13 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   }
 }
 
-/** 127.0.0.0/8, ::1 and the name that means them. */
-export function isLoopback(host: string): boolean {
-  return (
-    host === 'localhost' || host === '::1' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host)
-  )
-}
-
-function isOpenToTheNetwork(address: GrpcAddress): boolean {
-  if (address.kind === 'unix' || isLoopback(address.host)) return false
-  return address.tls === undefined || address.tls.allowedSans.length === 0
-}
-
-function bind(server: Server, address: GrpcAddress): Promise<number> {
+function bind(server: Server, address: ListenAddress, tls: GrpcTls | undefined): Promise<number> {
+  const host = address.kind === 'tcp' && address.host.includes(':') ? `[${address.host}]` : ''
   const target =
-    address.kind === 'unix' ? `unix:${address.path}` : `${address.host}:${String(address.port)}`
-  const credentials =
-    address.kind === 'tcp' && address.tls !== undefined
-      ? mutualTls(address.tls)
-      : ServerCredentials.createInsecure()
+    address.kind === 'unix'
+      ? `unix:${address.path}`
+      : `${host === '' ? address.host : host}:${String(address.port)}`
+  const credentials = tls === undefined ? ServerCredentials.createInsecure() : mutualTls(tls)
   return new Promise((resolve, reject) => {
     server.bindAsync(target, credentials, (error, port) => {
       if (error === null) resolve(port)

@@ -19,12 +19,12 @@ export type WorkerRequest =
       readonly path: string
       readonly body: Uint8Array
     }
-  /** `rules` come with their first use in this worker only; later uses name them by `rulesId`. */
+  /** `rulesId` is the same for the same rules, so that a worker compiles them once. */
   | {
       readonly kind: 'inspect'
       readonly prompt: number
       readonly rulesId: number
-      readonly rules: InspectionRules | undefined
+      readonly rules: InspectionRules
     }
   | { readonly kind: 'count'; readonly prompt: number; readonly encoding: EncodingName }
   | { readonly kind: 'close'; readonly prompt: number }

@@ -19,8 +19,6 @@ interface Job {
 interface Lane {
   readonly openPrompts: Set<number>
   run(request: WorkerRequest, signal?: AbortSignal): Promise<WorkerAnswer>
-  /** The rules, unless this worker has them already. */
-  rulesToSend(rulesId: number, rules: InspectionRules): InspectionRules | undefined
   closePrompt(prompt: number): void
   /** Set when the worker is gone: its prompts are lost, the lane is replaced. */
   readonly dead: () => boolean
@@ -102,10 +100,7 @@ export function createWorkerReader(options: PromptReaderOptions): PromptReader {
         ask: summary,
         async inspect(rules) {
           const rulesId = rulesIdOf(rules)
-          const answer = await lane.run(
-            { kind: 'inspect', prompt, rulesId, rules: lane.rulesToSend(rulesId, rules) },
-            signal,
-          )
+          const answer = await lane.run({ kind: 'inspect', prompt, rulesId, rules }, signal)
           if (answer.kind !== 'inspected') throw unexpected('inspection', answer)
           return answer.findings
         },
@@ -139,7 +134,6 @@ function createLane(options: PromptReaderOptions): Lane {
   const setup: WorkerSetup = { encodings: options.encodings, timeoutMs: options.timeoutMs }
   const worker = new Worker(options.workerFile, { workerData: setup })
   const openPrompts = new Set<number>()
-  const sentRules = new Set<number>()
   const queue: Job[] = []
   let current: Job | undefined
   let dead = false
@@ -213,11 +207,6 @@ function createLane(options: PromptReaderOptions): Lane {
         queue.push(job)
         startNext()
       })
-    },
-    rulesToSend(rulesId, rules) {
-      if (sentRules.has(rulesId)) return undefined
-      sentRules.add(rulesId)
-      return rules
     },
     closePrompt(prompt) {
       openPrompts.delete(prompt)

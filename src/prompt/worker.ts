@@ -10,7 +10,7 @@ import type { PromptText } from './text.js'
 
 // A worker thread: one request at a time, in the order in which they come.
 
-/** Generations of the policy whose rules are kept; older ones are sent again if they are still in use. */
+/** Generations of the policy whose compiled rules are kept. */
 const MAX_INSPECTORS = 4
 
 const { encodings, timeoutMs } = workerData as WorkerSetup
@@ -38,7 +38,6 @@ function answer(request: Exclude<WorkerRequest, { kind: 'close' }>): WorkerAnswe
     case 'inspect': {
       let inspector = inspectors.get(request.rulesId)
       if (inspector === undefined) {
-        if (request.rules === undefined) throw new Error('no such rules')
         inspector = compileInspection(request.rules)
         if (inspectors.size >= MAX_INSPECTORS) inspectors.clear()
         inspectors.set(request.rulesId, inspector)

@@ -1,0 +1,187 @@
+import { createServer } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { lstatSync, unlinkSync } from 'node:fs'
+import type { Admission } from './admission.js'
+import type { Clock } from './clock.js'
+import { formatAddress } from './config/address.js'
+import type { ListenAddress } from './config/address.js'
+import type { Policy } from './policy.js'
+import { partitionKey } from './quota/keys.js'
+import type { Balance, Ledger } from './quota/ledger.js'
+import type { PartitionDimension, Quota } from './quota/quota.js'
+import type { Metrics } from './telemetry/metrics.js'
+
+export interface HttpListener {
+  /** As given, with the port that the system chose for port 0. */
+  readonly address: string
+  stop(): Promise<void>
+}
+
+interface Answer {
+  readonly status: number
+  readonly contentType: string
+  readonly body: string
+}
+
+type Route = (query: URLSearchParams) => Answer | Promise<Answer>
+
+export interface HealthParts {
+  readonly metrics: Metrics
+  /** May requests be sent here? */
+  readonly ready: () => boolean
+}
+
+/** For the pod address: what a probe and a scraper need, and nothing that names a caller. */
+export function listenForProbes(address: ListenAddress, parts: HealthParts): Promise<HttpListener> {
+  return listenHttp(address, {
+    '/metrics': async () => ({
+      status: 200,
+      contentType: parts.metrics.contentType,
+      body: await parts.metrics.render(),
+    }),
+    // The event loop turned, or nobody would answer.
+    '/healthz': () => text(200, 'ok'),
+    '/readyz': () => (parts.ready() ? text(200, 'ready') : text(503, 'not ready')),
+  })
+}
+
+export interface UsageParts {
+  readonly policy: () => Policy
+  readonly ledger: Ledger<Admission>
+  readonly clock: Clock
+}
+
+/** For loopback or a Unix socket only: it names callers. */
+export function listenForAdmin(address: ListenAddress, parts: UsageParts): Promise<HttpListener> {
+  return listenHttp(address, { '/usage': (query) => usage(query, parts) })
+}
+
+/**
+ * What each quota has left for one caller and what was spent. A quota that counts by more than the query names
+ * is listed with the parameters it still needs.
+ */
+async function usage(query: URLSearchParams, parts: UsageParts): Promise<Answer> {
+  const tenant = query.get('tenant')
+  if (tenant === null || tenant === '') {
+    return text(400, 'usage: /usage?tenant=TENANT[&subject=][&client=][&model=][&group=]')
+  }
+  const policy = parts.policy()
+  const rows = await Promise.all(
+    policy.quotas.map(async (quota) => {
+      const needs = quota.by.filter((dimension) => !isNamed(quota, dimension, query))
+      if (needs.length > 0) return { ...describe(quota), needs }
+      const key = partitionKey(quota, {
+        tenant,
+        subject: query.get('subject') ?? '',
+        client: query.get('client') ?? undefined,
+        groups: query.getAll('group'),
+        model: query.get('model') ?? '',
+      })
+      const hold = { quota, partitionKey: key, amount: 0 }
+      const [balance] = await parts.ledger.balances([hold], parts.clock.nowEpochMs())
+      return { ...describe(quota), ...(balance === undefined ? {} : figures(balance)) }
+    }),
+  )
+  const body = JSON.stringify(
+    { tenant, subject: query.get('subject'), policyGeneration: policy.generation, quotas: rows },
+    null,
+    2,
+  )
+  return { status: 200, contentType: 'application/json', body: `${body}\n` }
+}
+
+/** A caller may be without client or group: those count in a partition of their own when they are not named. */
+function isNamed(_quota: Quota, dimension: PartitionDimension, query: URLSearchParams): boolean {
+  switch (dimension) {
+    case 'client':
+    case 'group':
+      return true
+    case 'tenant':
+    case 'subject':
+    case 'model':
+      return query.has(dimension)
+  }
+}
+
+function describe(quota: Quota) {
+  return {
+    quota: quota.name,
+    unit: quota.unit,
+    limit: quota.limit,
+    window: quota.window,
+    by: quota.by,
+    shadow: quota.shadow,
+  }
+}
+
+function figures({ spent, reserved, debt, remaining, resetMs }: Balance) {
+  return { spent, reserved, debt, remaining, resetMs }
+}
+
+function text(status: number, body: string): Answer {
+  return { status, contentType: 'text/plain; charset=utf-8', body: `${body}\n` }
+}
+
+async function listenHttp(
+  address: ListenAddress,
+  routes: Readonly<Record<string, Route>>,
+): Promise<HttpListener> {
+  const server = createServer(
+    { requestTimeout: 5_000, headersTimeout: 5_000 },
+    (request, response) => {
+      void answer(request, response, routes)
+    },
+  )
+  server.maxConnections = 64
+  await bind(server, address)
+  const bound = server.address()
+  return {
+    address: formatAddress(
+      address.kind === 'tcp' && typeof bound === 'object' && bound !== null
+        ? { ...address, port: bound.port }
+        : address,
+    ),
+    stop: () =>
+      new Promise((resolve) => {
+        server.close(() => {
+          resolve()
+        })
+        server.closeAllConnections()
+      }),
+  }
+}
+
+function bind(server: Server, address: ListenAddress): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    if (address.kind === 'unix') {
+      // What a killed process left; a live one would have been noticed at the gRPC socket first.
+      if (lstatSync(address.path, { throwIfNoEntry: false })?.isSocket() === true)
+        unlinkSync(address.path)
+      server.listen(address.path, resolve)
+    } else {
+      server.listen(address.port, address.host, resolve)
+    }
+  })
+}
+
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  routes: Readonly<Record<string, Route>>,
+): Promise<void> {
+  const send = ({ status, contentType, body }: Answer): void => {
+    response
+      .writeHead(status, { 'content-type': contentType, 'cache-control': 'no-store' })
+      .end(body)
+  }
+  try {
+    const url = new URL(request.url ?? '/', 'http://admin.invalid')
+    const route = Object.hasOwn(routes, url.pathname) ? routes[url.pathname] : undefined
+    if (route === undefined) send(text(404, `try ${Object.keys(routes).join(', ')}`))
+    else if (request.method !== 'GET') send(text(405, 'GET only'))
+    else send(await route(url.searchParams))
+  } catch {
+    send(text(500, 'failed'))
+  }
+}
