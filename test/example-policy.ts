@@ -1,0 +1,65 @@
+import type { Policy } from '../src/policy.js'
+
+/** A small policy for tests: one issuer, one model, one grant, a token quota per subject. */
+export function examplePolicy(changes: Partial<Policy> = {}): Policy {
+  return {
+    generation: '0123456789ab',
+    issuers: [],
+    models: [
+      {
+        name: 'llama-70b',
+        aliases: ['llama'],
+        encoding: 'cl100k_base',
+        contextTokens: 8192,
+        defaultOutputTokens: 1024,
+        uncapped: 'cap',
+        streamUsage: 'inject',
+        stopsOnDisconnect: false,
+        extraFields: [],
+        pool: 'gpu-a',
+      },
+    ],
+    paths: [
+      { path: '/health', method: 'GET', pool: 'gpu-a', public: true },
+      { path: '/v1/models', method: 'GET', pool: 'gpu-a', public: false },
+    ],
+    grants: [
+      {
+        name: 'research',
+        tenants: [],
+        groups: ['research'],
+        clients: [],
+        anyone: false,
+        models: ['llama-*'],
+        paths: ['/v1/models'],
+        maxOutputTokens: 1000,
+        fields: [],
+        unlimited: false,
+      },
+    ],
+    quotas: [
+      {
+        name: 'user-minute',
+        unit: 'tokens',
+        limit: 10_000,
+        window: { kind: 'sliding', lengthMs: 60_000 },
+        by: ['tenant', 'subject'],
+        groups: [],
+        models: [],
+        shadow: false,
+      },
+    ],
+    inspection: {
+      injection: { action: 'block', threshold: 0.9, untrustedThreshold: 0.7 },
+      controlTokens: { action: 'block' },
+      secrets: { action: 'block' },
+      personalData: { action: 'flag', kinds: ['credit_card', 'iban', 'us_ssn'] },
+      prohibited: [{ name: 'weapons', action: 'block', phrases: ['build a bomb'], patterns: [] }],
+    },
+    maxBodyBytes: 8 * 1024 * 1024,
+    leaseMs: 1_860_000,
+    maxStreamMs: 1_800_000,
+    keepCredential: false,
+    ...changes,
+  }
+}

@@ -1,0 +1,273 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { isDenial } from '../src/denial.js'
+import type { Principal } from '../src/identity/principal.js'
+import type { Finding } from '../src/inspection/finding.js'
+import type { AskSummary } from '../src/llm/ask.js'
+import { admitAsk, admitPath, holdsFor, judge, matchesPattern } from '../src/policy.js'
+import type { Grant } from '../src/policy.js'
+import { examplePolicy } from './example-policy.js'
+
+const alice: Principal = {
+  issuer: 'https://idp.example',
+  subject: 'alice',
+  tenant: 'acme',
+  groups: ['research'],
+  scopes: [],
+  client: 'app',
+  expiresAtEpochMs: 0,
+}
+
+const ask: AskSummary = {
+  dialect: 'openai',
+  model: 'llama-70b',
+  outputCapTokens: 100,
+  choices: 1,
+  stream: false,
+  streamUsage: false,
+  rewritable: true,
+  unknownFields: [],
+  guardedFields: [],
+  segmentCount: 1,
+  segmentBytes: 10,
+}
+
+const grant: Grant = {
+  name: 'research',
+  tenants: [],
+  groups: ['research'],
+  clients: [],
+  anyone: false,
+  models: ['llama-*'],
+  paths: ['/v1/models'],
+  maxOutputTokens: 1000,
+  fields: [],
+  unlimited: false,
+}
+
+function policyWith(changes: Partial<Grant>, model: object = {}) {
+  return examplePolicy({
+    grants: [{ ...grant, ...changes }],
+    models: examplePolicy().models.map((each) => ({ ...each, ...model })),
+  })
+}
+
+function reasonOf(answer: object): string | undefined {
+  return isDenial(answer) ? answer.reason : undefined
+}
+
+describe('a pattern', () => {
+  test('agrees with the regular expression it stands for', () => {
+    const letters = fc.string({ unit: fc.constantFrom('a', 'b', '-', '*', '.'), maxLength: 8 })
+    const names = fc.string({ unit: fc.constantFrom('a', 'b', '-', '.'), maxLength: 10 })
+    fc.assert(
+      fc.property(letters, names, (pattern, name) => {
+        const source = pattern
+          .split('*')
+          .map((part) => part.replace(/[.-]/g, '\\$&'))
+          .join('.*')
+        expect(matchesPattern(pattern, name)).toBe(new RegExp(`^${source}$`).test(name))
+      }),
+      { numRuns: 5000 },
+    )
+  })
+})
+
+describe('a grant of a model', () => {
+  test('admits the caller, the model and the output that it names', () => {
+    expect(admitAsk(policyWith({}), alice, ask)).toMatchObject({
+      kind: 'admitted',
+      outputTokens: 100,
+      injectCapTokens: undefined,
+      injectStreamUsage: false,
+    })
+  })
+
+  test.each([
+    ['another group', { groups: ['sales'] }],
+    ['another tenant', { groups: [], tenants: ['other'] }],
+    ['another client', { groups: [], clients: ['other'] }],
+    ['group and tenant, of which only one is the caller', { tenants: ['other'] }],
+    ['another model', { models: ['qwen-*'] }],
+    ['no model', { models: [] }],
+  ])('does not cover the caller when it names %s', (_name, changes) => {
+    const answer = admitAsk(policyWith(changes), alice, ask)
+    expect(reasonOf(answer)).toBe('model_not_granted')
+  })
+
+  test('answers the same for a model that does not exist as for one that is not granted', () => {
+    const missing = admitAsk(policyWith({}), alice, { ...ask, model: 'nobody' })
+    const notGranted = admitAsk(policyWith({ models: ['qwen-*'] }), alice, ask)
+    expect(
+      isDenial(missing) && isDenial(notGranted) && missing.message === notGranted.message,
+    ).toBe(true)
+  })
+
+  test('without a client does not cover a caller when clients are listed', () => {
+    const nameless = { ...alice, client: undefined }
+    const answer = admitAsk(policyWith({ groups: [], clients: ['app'] }), nameless, ask)
+    expect(reasonOf(answer)).toBe('model_not_granted')
+  })
+
+  test('refuses an unknown field and names it, until the model lists it', () => {
+    const strange = { ...ask, unknownFields: ['frobnicate'] }
+    const refused = admitAsk(policyWith({}), alice, strange)
+    expect(refused).toMatchObject({ reason: 'field_unknown', param: 'frobnicate' })
+    expect(isDenial(refused) && refused.message).toContain('extraFields')
+    expect(admitAsk(policyWith({}, { extraFields: ['frobnicate'] }), alice, strange).kind).toBe(
+      'admitted',
+    )
+    expect(admitAsk(policyWith({}, { extraFields: ['*'] }), alice, strange).kind).toBe('admitted')
+  })
+
+  test('refuses a field that steers the engine, until a grant names it', () => {
+    const steering = { ...ask, guardedFields: ['priority'] }
+    const refused = admitAsk(policyWith({}, { extraFields: ['*'] }), alice, steering)
+    expect(refused).toMatchObject({ reason: 'field_not_granted', param: 'priority' })
+    expect(admitAsk(policyWith({ fields: ['priority'] }), alice, steering).kind).toBe('admitted')
+  })
+
+  test('falls through to the next grant that covers the caller', () => {
+    const policy = examplePolicy({
+      grants: [grant, { ...grant, name: 'more', maxOutputTokens: 5000 }],
+    })
+    const answer = admitAsk(policy, alice, { ...ask, outputCapTokens: 4000 })
+    expect(answer).toMatchObject({ kind: 'admitted', grant: { name: 'more' } })
+  })
+})
+
+describe('the output', () => {
+  test('may be as large as the grant for all choices together, and no larger', () => {
+    const policy = policyWith({})
+    expect(admitAsk(policy, alice, { ...ask, outputCapTokens: 1000 }).kind).toBe('admitted')
+    expect(reasonOf(admitAsk(policy, alice, { ...ask, outputCapTokens: 1001 }))).toBe(
+      'output_cap_too_large',
+    )
+    const many = { ...ask, outputCapTokens: 501, choices: 2 }
+    expect(reasonOf(admitAsk(policy, alice, many))).toBe('output_cap_too_large')
+  })
+
+  test('without a cap gets the share of each choice of what is granted', () => {
+    const answer = admitAsk(policyWith({}), alice, {
+      ...ask,
+      outputCapTokens: undefined,
+      choices: 3,
+    })
+    expect(answer).toMatchObject({ outputTokens: 333, injectCapTokens: 333 })
+  })
+
+  test('without a cap gets the default of the model when the grant names no number', () => {
+    const policy = policyWith({ maxOutputTokens: undefined })
+    const answer = admitAsk(policy, alice, { ...ask, outputCapTokens: undefined })
+    expect(answer).toMatchObject({ injectCapTokens: 1024 })
+  })
+
+  test('without a cap is refused when the model requires one, or when the body cannot be rewritten', () => {
+    const open = { ...ask, outputCapTokens: undefined }
+    expect(reasonOf(admitAsk(policyWith({}, { uncapped: 'require' }), alice, open))).toBe(
+      'output_cap_required',
+    )
+    const exact = { ...open, rewritable: false }
+    expect(reasonOf(admitAsk(policyWith({}), alice, exact))).toBe('output_cap_required')
+  })
+
+  test('without a cap takes the rest of the context where the model says reserve', () => {
+    const open = { ...ask, outputCapTokens: undefined, rewritable: false }
+    const answer = admitAsk(policyWith({}, { uncapped: 'reserve' }), alice, open)
+    expect(answer).toMatchObject({ outputTokens: undefined, injectCapTokens: undefined })
+  })
+
+  test('is refused when more choices are asked for than tokens are granted', () => {
+    const answer = admitAsk(policyWith({}), alice, {
+      ...ask,
+      outputCapTokens: undefined,
+      choices: 1001,
+    })
+    expect(reasonOf(answer)).toBe('output_cap_too_large')
+  })
+})
+
+describe('usage in a stream', () => {
+  const stream = { ...ask, stream: true }
+
+  test('is asked for where the caller did not, and only where the body can be rewritten', () => {
+    const policy = policyWith({}, { streamUsage: 'inject' })
+    expect(admitAsk(policy, alice, stream)).toMatchObject({ injectStreamUsage: true })
+    expect(admitAsk(policy, alice, { ...stream, streamUsage: true })).toMatchObject({
+      injectStreamUsage: false,
+    })
+    expect(admitAsk(policy, alice, { ...stream, rewritable: false })).toMatchObject({
+      injectStreamUsage: false,
+    })
+    expect(admitAsk(policy, alice, ask)).toMatchObject({ injectStreamUsage: false })
+  })
+
+  test('is required where the model says so', () => {
+    const policy = policyWith({}, { streamUsage: 'require' })
+    expect(reasonOf(admitAsk(policy, alice, stream))).toBe('stream_usage_required')
+    expect(admitAsk(policy, alice, { ...stream, streamUsage: true }).kind).toBe('admitted')
+  })
+})
+
+describe('a grant of a path', () => {
+  const path = { path: '/v1/models', method: 'GET', pool: 'gpu-a', public: false }
+
+  test('admits the paths that it lists and no others', () => {
+    expect(admitPath(policyWith({}), alice, path)).toBeUndefined()
+    expect(admitPath(policyWith({}), alice, { ...path, path: '/v1/other' })?.reason).toBe(
+      'path_not_granted',
+    )
+    expect(admitPath(policyWith({ groups: ['sales'] }), alice, path)?.reason).toBe(
+      'path_not_granted',
+    )
+  })
+})
+
+describe('the quotas that bind', () => {
+  test('are those without models, and those whose models match', () => {
+    const quota = examplePolicy().quotas[0]
+    if (quota === undefined) throw new Error('the example has a quota')
+    const policy = examplePolicy({
+      quotas: [
+        { ...quota, name: 'all' },
+        { ...quota, name: 'llama', models: ['llama-*'] },
+        { ...quota, name: 'qwen', models: ['qwen-*'] },
+      ],
+    })
+    const model = policy.models[0]
+    if (model === undefined) throw new Error('the example has a model')
+    const holds = holdsFor(policy, alice, model, { inputTokens: 3, outputTokens: 4 })
+    expect(holds.map((hold) => [hold.quota.name, hold.amount])).toEqual([
+      ['all', 7],
+      ['llama', 7],
+    ])
+  })
+})
+
+describe('the judgement of findings', () => {
+  const finding: Finding = {
+    category: 'secrets',
+    rule: 'aws_access_key',
+    provenance: 'tool',
+    segment: 3,
+    span: [5, 25],
+    score: 1,
+  }
+
+  test('refuses what the policy blocks, and says where it was without a word of it', () => {
+    const denial = judge(examplePolicy(), [finding])
+    expect(denial).toMatchObject({
+      reason: 'secret_found',
+      detail: 'secrets/aws_access_key in segment 3 (tool)',
+    })
+  })
+
+  test('lets pass what the policy only flags', () => {
+    expect(judge(examplePolicy(), [{ ...finding, category: 'personal_data' }])).toBeUndefined()
+  })
+
+  test('blocks an unknown prohibited list', () => {
+    const denial = judge(examplePolicy(), [{ ...finding, category: 'prohibited', rule: 'gone' }])
+    expect(denial?.reason).toBe('prohibited_content')
+  })
+})
