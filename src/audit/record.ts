@@ -74,6 +74,9 @@ export interface AuditLog {
    * @throws DependencyError it could not be written, or not in time
    */
   append(record: AuditRecord): Promise<void>
-  /** Writes a last signed checkpoint and closes the file. */
+  /**
+   * Writes a last signed checkpoint and closes the file.
+   * @throws DependencyError the disk did not take it, or not in time
+   */
   close(): Promise<void>
 }
