@@ -1,0 +1,97 @@
+import { createHash } from 'node:crypto'
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { ConfigError } from '../errors.js'
+import type { ConfigFault } from '../errors.js'
+import type { Policy } from '../policy.js'
+import { checkGrants } from './grants.js'
+import { policyFrom } from './policy-from.js'
+import { readSections } from './read-sections.js'
+import { checkRules } from './rules.js'
+import type { Sections } from './schema.js'
+import { settingsFrom } from './settings.js'
+import type { ServerSettings } from './settings.js'
+import { boundFaults, maxFileBytes, readYaml } from './yaml-document.js'
+
+/** One policy file, read whole. Plain data: it crosses from a worker thread. */
+export interface Config {
+  /** Takes effect at start. */
+  readonly settings: ServerSettings
+  /** Takes effect at every reload. */
+  readonly policy: Policy
+  /** Origins that Envoy's cors filter must list; Tollgate itself does not use them. */
+  readonly corsOrigins: readonly string[]
+}
+
+/**
+ * Reads a policy file.
+ *
+ * @param file its path: named in faults, and what relative paths in it start from
+ * @throws ConfigError with every fault at once. Faults of the YAML syntax come alone, since what they hide
+ *   cannot be known.
+ */
+export function loadConfig(file: string, text: string): Config {
+  const document = readYaml(file, text)
+  const faults: ConfigFault[] = []
+  const report = (fault: ConfigFault): void => {
+    faults.push(fault)
+  }
+  const content = readSections(document, report)
+  checkRules(content, document, report)
+  checkGrants(content, document, report)
+  if (faults.length > 0) throw new ConfigError(boundFaults(file, faults))
+
+  // No fault: every section is there.
+  const sections = content.sections as Sections
+  return {
+    settings: settingsFrom(file, sections),
+    policy: policyFrom(file, generationOf(text), sections, content),
+    corsOrigins: sections.cors.origins,
+  }
+}
+
+/** The same text is the same generation on every pod. */
+export function generationOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 12)
+}
+
+/** @throws ConfigError the file cannot be read, is too large or is not UTF-8, or `loadConfig` finds faults */
+export function readConfig(path: string): Config {
+  return loadConfig(path, readText(path))
+}
+
+/** @throws ConfigError the file cannot be read, is larger than 1 MiB or is not UTF-8 */
+export function readText(path: string): string {
+  const refuse = (expected: string): ConfigError =>
+    new ConfigError([{ file: path, line: 0, key: 'file', value: '', expected }])
+  let bytes: Buffer
+  try {
+    bytes = readAtMost(path, maxFileBytes + 1)
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'
+    throw refuse(`a readable file (${code})`)
+  }
+  if (bytes.length > maxFileBytes) throw refuse(`at most ${String(maxFileBytes)} bytes`)
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch {
+    throw refuse('UTF-8')
+  }
+}
+
+/** Bounded, so that a device or a growing file cannot fill the memory. */
+function readAtMost(path: string, maxBytes: number): Buffer {
+  const handle = openSync(path, 'r')
+  try {
+    if (fstatSync(handle).isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' })
+    const buffer = Buffer.alloc(maxBytes)
+    let length = 0
+    while (length < maxBytes) {
+      const read = readSync(handle, buffer, length, maxBytes - length, null)
+      if (read === 0) break
+      length += read
+    }
+    return buffer.subarray(0, length)
+  } finally {
+    closeSync(handle)
+  }
+}

@@ -1,0 +1,218 @@
+import { isAlias, isMap, isPair, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml'
+import type { Node, Pair, YAMLMap } from 'yaml'
+import { ConfigError } from '../errors.js'
+import type { ConfigFault } from '../errors.js'
+import { MIB_BYTES } from '../units.js'
+
+/** A file larger than this is refused unread: a policy has kilobytes, and reading 1 MiB of hostile YAML takes seconds. */
+export const maxFileBytes = MIB_BYTES
+
+/** More faults than a person mends in one sitting; what follows them is counted, not listed. */
+const maxFaults = 200
+const maxValueCharacters = 80
+
+/** Where in a document: keys of mappings and indices of lists, from the top. */
+export type KeyPath = readonly (string | number)[]
+
+/** A YAML file as plain data, and the means to say where in the file something is. */
+export interface YamlDocument {
+  /** Mappings as objects without prototype, lists as arrays, scalars; undefined when the file says nothing. */
+  readonly value: unknown
+  /** The fault of the value at `path`. A key that is missing is shown on the line of what lacks it. */
+  fault(path: KeyPath, expected: string): ConfigFault
+  /** The fault of the key at `path` itself, whatever its value; the value is not shown. */
+  keyFault(path: KeyPath, expected: string): ConfigFault
+}
+
+/**
+ * Reads one YAML 1.2 document strictly: one document, each key once, keys are text, no tags, and no aliases
+ * (a few lines of them unfold to gigabytes). Merge keys are ordinary, so unknown, keys.
+ *
+ * @throws ConfigError with every fault of the syntax at once
+ */
+export function readYaml(file: string, text: string): YamlDocument {
+  if (Buffer.byteLength(text) > maxFileBytes) {
+    throw new ConfigError([
+      { file, line: 0, key: 'file', value: '', expected: `at most ${String(maxFileBytes)} bytes` },
+    ])
+  }
+  const lines = new LineCounter()
+  // Duplicate keys are looked for below: the library compares all pairs, which is quadratic in the keys.
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    prettyErrors: false,
+    uniqueKeys: false,
+    strict: true,
+  })
+  const lineOf = (offset: number): number => lines.linePos(offset).line
+  const faults: ConfigFault[] = []
+  for (const problem of [...document.errors, ...document.warnings]) {
+    // Only the library's sentence, never the text around it: that could be a secret in the wrong place.
+    faults.push({
+      file,
+      line: lineOf(problem.pos[0]),
+      key: 'syntax',
+      value: '',
+      expected: `YAML 1.2, but: ${shorten(problem.message)}`,
+    })
+  }
+  visit(document, {
+    Alias: (_, node) => {
+      faults.push({
+        file,
+        line: lineOf(node.range?.[0] ?? 0),
+        key: 'syntax',
+        value: '',
+        expected: 'no alias (*): write the value out',
+      })
+    },
+    Map: (_, node) => {
+      faults.push(...keyProblems(file, node, lineOf))
+    },
+  })
+  if (faults.length > 0) throw new ConfigError(boundFaults(file, faults))
+
+  const root = document.contents
+  return {
+    value: root === null ? undefined : plainValue(root),
+    fault: (path, expected) => {
+      const { line, node } = locate(root, path, lineOf)
+      const lastKey = path.findLast((part) => typeof part === 'string') ?? ''
+      return {
+        file,
+        line,
+        key: formatPath(path),
+        value: node === undefined ? '(missing)' : valueAsWritten(text, node, lastKey),
+        expected,
+      }
+    },
+    keyFault: (path, expected) => ({
+      file,
+      line: locate(root, path, lineOf).line,
+      key: formatPath(path),
+      value: '',
+      expected,
+    }),
+  }
+}
+
+/** Sorted by line, one fault per key, and at most `maxFaults` of them with the number of the rest. */
+export function boundFaults(file: string, faults: readonly ConfigFault[]): readonly ConfigFault[] {
+  const seen = new Set<string>()
+  const kept = faults.filter((fault) => {
+    const identity = `${String(fault.line)} ${fault.key} ${fault.key === 'syntax' ? fault.expected : ''}`
+    if (seen.has(identity)) return false
+    seen.add(identity)
+    return true
+  })
+  kept.sort((left, right) => left.line - right.line)
+  if (kept.length <= maxFaults) return kept
+  const rest = kept.length - maxFaults
+  return [
+    ...kept.slice(0, maxFaults),
+    {
+      file,
+      line: 0,
+      key: 'file',
+      value: '',
+      expected: `fewer faults: ${String(rest)} more are not listed`,
+    },
+  ]
+}
+
+function keyProblems(
+  file: string,
+  map: YAMLMap,
+  lineOf: (offset: number) => number,
+): readonly ConfigFault[] {
+  const faults: ConfigFault[] = []
+  const seen = new Set<string>()
+  for (const pair of map.items) {
+    const line = lineOf(startOf(pair))
+    if (!isScalar(pair.key) || typeof pair.key.value !== 'string') {
+      faults.push({ file, line, key: 'syntax', value: '', expected: 'a key that is plain text' })
+      continue
+    }
+    const key = pair.key.value
+    if (seen.has(key)) {
+      faults.push({ file, line, key: formatPath([key]), value: '', expected: 'each key once' })
+    }
+    seen.add(key)
+  }
+  return faults
+}
+
+function startOf(pair: Pair): number {
+  const key = pair.key as Node | null
+  return key?.range?.[0] ?? 0
+}
+
+/** Own conversion: an object without prototype makes `__proto__` and `constructor` ordinary, unknown keys. */
+function plainValue(node: unknown): unknown {
+  if (isMap(node)) {
+    const object = Object.create(null) as Record<string, unknown>
+    for (const pair of node.items) {
+      if (isScalar(pair.key) && typeof pair.key.value === 'string') {
+        object[pair.key.value] = plainValue(pair.value)
+      }
+    }
+    return object
+  }
+  if (isSeq(node)) return node.items.map(plainValue)
+  return isScalar(node) ? node.value : null
+}
+
+function locate(
+  root: unknown,
+  path: KeyPath,
+  lineOf: (offset: number) => number,
+): { line: number; node: Node | undefined } {
+  let node: unknown = root
+  let line = 1
+  for (const part of path) {
+    if (isMap(node) && typeof part === 'string') {
+      const pair = node.items.find((item) => isScalar(item.key) && item.key.value === part)
+      if (pair === undefined) return { line, node: undefined }
+      line = lineOf(startOf(pair))
+      node = pair.value
+    } else if (isSeq(node) && typeof part === 'number') {
+      const item = node.items[part] as Node | undefined
+      if (item?.range == null) return { line, node: undefined }
+      line = lineOf(item.range[0])
+      node = item
+    } else {
+      return { line, node: undefined }
+    }
+  }
+  return { line, node: isPair(node) || node === null ? undefined : (node as Node) }
+}
+
+const secretKey = /secret|password|passphrase|apikey|privatekey/i
+
+function valueAsWritten(text: string, node: Node, key: string): string {
+  if (isMap(node)) return node.items.length === 0 ? '{}' : 'a mapping'
+  if (isSeq(node)) return node.items.length === 0 ? '[]' : 'a list'
+  if (isAlias(node) || node.range == null) return '(missing)'
+  const written = text.slice(node.range[0], node.range[1])
+  if (written === '') return '(missing)'
+  if (secretKey.test(key) || written.includes('-----BEGIN')) return '(not shown)'
+  // The password of a URL, as in https://user:password@host.
+  return shorten(written.replace(/\/\/[^/@\s]*@/, '//***@'))
+}
+
+/** One printable line of at most 80 characters. */
+function shorten(text: string): string {
+  const line = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ')
+  return line.length > maxValueCharacters ? `${line.slice(0, maxValueCharacters - 3)}...` : line
+}
+
+function formatPath(path: KeyPath): string {
+  if (path.length === 0) return 'file'
+  let text = ''
+  for (const part of path) {
+    if (typeof part === 'number') text += `[${String(part)}]`
+    else if (/^[\w-]{1,64}$/.test(part)) text += text === '' ? part : `.${part}`
+    else text += `[${JSON.stringify(shorten(part))}]`
+  }
+  return text
+}
