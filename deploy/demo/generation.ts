@@ -1,0 +1,210 @@
+import type { ServerResponse } from 'node:http'
+import { gzipSync } from 'node:zlib'
+import type { Behaviour } from './gpu-node.js'
+
+/** What a stand-in worked for one request; it grows while the request is served. */
+export interface Generation {
+  /** All input it read, cached or not. */
+  inputTokens: number
+  /** Words it has generated so far, over all choices. */
+  outputTokens: number
+  /** It came to its own end. */
+  finished: boolean
+  /** The connection was gone before the answer was complete. */
+  clientLeft: boolean
+}
+
+export interface AnswerParts {
+  readonly path: string
+  readonly ask: Readonly<Record<string, unknown>>
+  readonly response: ServerResponse
+  readonly behaviour: Behaviour
+  /** Resolves when a paused answer may go on. */
+  readonly gate: Promise<void>
+  readonly generation: Generation
+  readonly acceptsGzip: boolean
+  readonly random: () => number
+}
+
+/** What it generates at most when nobody caps it: an engine would run to the end of its context. */
+const UNCAPPED_TOKENS = 4096
+/** Random answers are this long at most, so that a demo stays readable. */
+const LONGEST_ANSWER_TOKENS = 160
+
+const words = 'the gate counts each word that a model says and pays back what was not said'.split(
+  ' ',
+)
+
+/** `/v1/chat/completions` and `/v1/completions`. Cached tokens are part of `prompt_tokens`. */
+export async function answerOpenAi(parts: AnswerParts): Promise<void> {
+  const { ask, generation, random, response } = parts
+  const chat = parts.path === '/v1/chat/completions'
+  const inputTokens = inputOf(ask, random)
+  const cachedTokens = between(0, inputTokens, random)
+  generation.inputTokens = inputTokens
+  const usage = (): object => ({
+    prompt_tokens: inputTokens,
+    completion_tokens: generation.outputTokens,
+    total_tokens: inputTokens + generation.outputTokens,
+    prompt_tokens_details: { cached_tokens: cachedTokens },
+  })
+  const base = {
+    id: 'cmpl-demo',
+    object: chat ? 'chat.completion' : 'text_completion',
+    created: 1_700_000_000,
+    model: ask['model'],
+  }
+  const count = numberOf(ask['n']) ?? 1
+
+  if (ask['stream'] !== true) {
+    const choices = []
+    for (let index = 0; index < count; index++) {
+      const text = (await collect(parts)).join('')
+      choices.push({
+        index,
+        finish_reason: 'stop',
+        ...(chat ? { message: { role: 'assistant', content: text } } : { text }),
+      })
+    }
+    generation.finished = true
+    sendWhole(parts, { ...base, choices, ...(parts.behaviour.omitUsage ? {} : { usage: usage() }) })
+    return
+  }
+  openStream(parts)
+  for (let index = 0; index < count; index++) {
+    for await (const word of generate(parts)) {
+      const choice = {
+        index,
+        finish_reason: null,
+        ...(chat ? { delta: { content: word } } : { text: word }),
+      }
+      sendEvent(response, { ...base, object: 'chat.completion.chunk', choices: [choice] })
+    }
+  }
+  if (generation.clientLeft) return
+  const options = ask['stream_options']
+  const wantsUsage = typeof options === 'object' && options !== null && 'include_usage' in options
+  if (wantsUsage && options.include_usage === true && parts.behaviour.omitUsage !== true) {
+    sendEvent(response, { ...base, object: 'chat.completion.chunk', choices: [], usage: usage() })
+  }
+  generation.finished = true
+  response.end('data: [DONE]\n\n')
+}
+
+/** `/v1/messages`. Cached tokens come on top of `input_tokens`; a stream tells the output only at its end. */
+export async function answerAnthropic(parts: AnswerParts): Promise<void> {
+  const { ask, generation, random, response } = parts
+  const input = inputOf(ask, random)
+  const cacheRead = between(0, 40, random)
+  const cacheWrite = between(0, 40, random)
+  generation.inputTokens = input + cacheRead + cacheWrite
+  const inputUsage = {
+    input_tokens: input,
+    cache_read_input_tokens: cacheRead,
+    cache_creation_input_tokens: cacheWrite,
+  }
+  const base = { id: 'msg_demo', type: 'message', role: 'assistant', model: ask['model'] }
+
+  if (ask['stream'] !== true) {
+    const text = (await collect(parts)).join('')
+    generation.finished = true
+    sendWhole(parts, {
+      ...base,
+      content: [{ type: 'text', text }],
+      stop_reason: 'end_turn',
+      ...(parts.behaviour.omitUsage
+        ? {}
+        : { usage: { ...inputUsage, output_tokens: generation.outputTokens } }),
+    })
+    return
+  }
+  openStream(parts)
+  // A figure from before anything was generated, as the API sends it: whoever counts it counts wrong.
+  const message = { ...base, content: [], usage: { ...inputUsage, output_tokens: 1 } }
+  sendEvent(response, { type: 'message_start', message }, 'message_start')
+  const block = { type: 'text', text: '' }
+  sendEvent(
+    response,
+    { type: 'content_block_start', index: 0, content_block: block },
+    'content_block_start',
+  )
+  for await (const word of generate(parts)) {
+    const delta = { type: 'text_delta', text: word }
+    sendEvent(response, { type: 'content_block_delta', index: 0, delta }, 'content_block_delta')
+  }
+  if (generation.clientLeft) return
+  generation.finished = true
+  sendEvent(response, { type: 'content_block_stop', index: 0 }, 'content_block_stop')
+  const delta = { stop_reason: 'end_turn', stop_sequence: null }
+  const usage = { output_tokens: generation.outputTokens }
+  sendEvent(response, { type: 'message_delta', delta, usage }, 'message_delta')
+  sendEvent(response, { type: 'message_stop' }, 'message_stop')
+  response.end()
+}
+
+/** One random word after the other; stops when a streaming client has left, as engines do, and only then. */
+async function* generate(parts: AnswerParts): AsyncGenerator<string> {
+  const { ask, behaviour, generation, random } = parts
+  const capTokens =
+    numberOf(ask['max_tokens']) ?? numberOf(ask['max_completion_tokens']) ?? UNCAPPED_TOKENS
+  const lengthTokens = between(1, Math.min(capTokens, LONGEST_ANSWER_TOKENS), random)
+  for (let index = 0; index < lengthTokens; index++) {
+    if (behaviour.pauseAfterTokens === index) await parts.gate
+    if (behaviour.resetAfterTokens === index) {
+      parts.response.socket?.destroy()
+      return
+    }
+    if (behaviour.tokenDelayMs !== undefined) await sleep(behaviour.tokenDelayMs)
+    if (generation.clientLeft && ask['stream'] === true) return
+    generation.outputTokens += 1
+    yield `${words[Math.floor(random() * words.length)] ?? 'word'} `
+  }
+}
+
+async function collect(parts: AnswerParts): Promise<readonly string[]> {
+  const said: string[] = []
+  for await (const word of generate(parts)) said.push(word)
+  return said
+}
+
+function openStream(parts: AnswerParts): void {
+  parts.response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' })
+  parts.response.flushHeaders()
+}
+
+function sendEvent(response: ServerResponse, value: unknown, name?: string): void {
+  const event = name === undefined ? '' : `event: ${name}\n`
+  response.write(`${event}data: ${JSON.stringify(value)}\n\n`)
+}
+
+function sendWhole(parts: AnswerParts, value: unknown): void {
+  const { response, behaviour } = parts
+  if (response.destroyed) return
+  const text = JSON.stringify(value) + ' '.repeat(behaviour.paddingBytes ?? 0)
+  // As engines behind a compressing proxy do: usage is hidden, bytes are few.
+  const body = parts.acceptsGzip ? gzipSync(text) : Buffer.from(text)
+  response.writeHead(200, {
+    'content-type': 'application/json',
+    ...(parts.acceptsGzip ? { 'content-encoding': 'gzip' } : {}),
+    ...(behaviour.chunked ? {} : { 'content-length': body.length }),
+  })
+  response.end(body)
+}
+
+/** About a token per four bytes, and a random rest, so that no figure agrees by luck. */
+function inputOf(ask: Readonly<Record<string, unknown>>, random: () => number): number {
+  const prompt = JSON.stringify(ask['messages'] ?? ask['prompt'] ?? '')
+  return Math.ceil(prompt.length / 4) + between(0, 12, random)
+}
+
+function between(least: number, most: number, random: () => number): number {
+  return least + Math.floor(random() * (most - least + 1))
+}
+
+function numberOf(value: unknown): number | undefined {
+  return typeof value === 'number' ? value : undefined
+}
+
+async function sleep(durationMs: number): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, durationMs))
+}
