@@ -1,4 +1,7 @@
+import type { End } from './end.js'
 import type { Quota } from './quota.js'
+
+export type { End } from './end.js'
 
 /** What one request holds against one partition of one quota. */
 export interface Hold {
@@ -21,7 +24,10 @@ export interface Balance {
   readonly debt: number
   /** max(0, limit - spent - reserved - debt). */
   readonly remaining: number
-  /** How long until the whole limit is there again if nothing more is asked; for display. */
+  /**
+   * How long until the whole limit is there again if nothing more is asked; for display. In an open window
+   * nobody knows: 1000 while anything is held.
+   */
   readonly resetMs: number
 }
 
@@ -59,24 +65,17 @@ export interface Held<Context> {
 /** The request does not fit; nothing is held anywhere. */
 export interface Short {
   readonly kind: 'short'
+  /** Of all quotas that are short the one that is so for longest: the request needs them all. */
   readonly quota: Quota
   /**
-   * When `amount` will fit if nothing else happens, from now; at least 1.
+   * When `amount` will fit if nothing else happens, from now; at least 1. `exhausted` asks for 1 unit. In an
+   * open window any request's end may make room at any moment: 1000.
    * Undefined when it can never fit: the amount is larger than the limit itself.
    */
   readonly retryAfterMs: number | undefined
   /** One per hold, in the same order. */
   readonly balances: readonly Balance[]
 }
-
-/**
- * How a reservation ends (DESIGN: "The report"). `unsettled` is not among them: the ledger itself says
- * so when a lease runs out.
- */
-export type End =
-  | { readonly kind: 'settled'; readonly inputTokens: number; readonly outputTokens: number }
-  | { readonly kind: 'estimated'; readonly inputTokens: number; readonly outputTokens: number }
-  | { readonly kind: 'released' }
 
 export interface Ended<Context> {
   readonly reservation: Reservation<Context>

@@ -1,5 +1,6 @@
-/** What a quota counts. One file per unit in `units/`, one line in `units.ts`. */
-export type QuotaUnitName = 'tokens' | 'requests' | 'in_flight'
+import type { QuotaUnitName } from './units.js'
+
+export type { QuotaUnitName } from './units.js'
 
 /** What a quota may be counted by. */
 export type PartitionDimension = 'tenant' | 'subject' | 'client' | 'model' | 'group'

@@ -1,0 +1,85 @@
+/** An item knows where it stands in its queue, so that it can be moved or taken out without a search. */
+export interface Queued {
+  /** Index in the queue's heap, -1 while the item is in none; written by the queue alone. */
+  queuePosition: number
+}
+
+/** Items by the moment they are due, earliest first. Every change costs O(log n). */
+export interface DeadlineQueue<T extends Queued> {
+  /** Adds the item, or moves it when it is there already. */
+  put(item: T, dueEpochMs: number): void
+  /** Takes the item out, if it is there. */
+  remove(item: T): void
+  /** Takes out the earliest item that is due at `nowEpochMs`. */
+  takeDue(nowEpochMs: number): T | undefined
+}
+
+/** A binary heap in two parallel arrays: the deadlines stay unboxed, 16 bytes per item in all. */
+export function createDeadlineQueue<T extends Queued>(): DeadlineQueue<T> {
+  const dues: number[] = []
+  const items: T[] = []
+
+  function place(position: number, item: T, dueEpochMs: number): void {
+    dues[position] = dueEpochMs
+    items[position] = item
+    item.queuePosition = position
+  }
+
+  function rise(from: number, item: T, dueEpochMs: number): void {
+    let position = from
+    while (position > 0) {
+      const parent = (position - 1) >> 1
+      const parentDue = dues[parent] as number
+      if (parentDue <= dueEpochMs) break
+      place(position, items[parent] as T, parentDue)
+      position = parent
+    }
+    place(position, item, dueEpochMs)
+  }
+
+  function sink(from: number, item: T, dueEpochMs: number): void {
+    let position = from
+    for (;;) {
+      let child = 2 * position + 1
+      if (child >= items.length) break
+      const right = child + 1
+      if (right < items.length && (dues[right] as number) < (dues[child] as number)) child = right
+      const childDue = dues[child] as number
+      if (childDue >= dueEpochMs) break
+      place(position, items[child] as T, childDue)
+      position = child
+    }
+    place(position, item, dueEpochMs)
+  }
+
+  function removeAt(position: number): void {
+    const last = items.length - 1
+    const moved = items[last] as T
+    const movedDue = dues[last] as number
+    items[position]!.queuePosition = -1
+    items.length = last
+    dues.length = last
+    if (position === last) return
+    const before = dues[position] as number
+    if (movedDue < before) rise(position, moved, movedDue)
+    else sink(position, moved, movedDue)
+  }
+
+  return {
+    put(item, dueEpochMs) {
+      const position = item.queuePosition
+      if (position === -1) rise(items.length, item, dueEpochMs)
+      else if (dueEpochMs < (dues[position] as number)) rise(position, item, dueEpochMs)
+      else sink(position, item, dueEpochMs)
+    },
+    remove(item) {
+      if (item.queuePosition !== -1) removeAt(item.queuePosition)
+    },
+    takeDue(nowEpochMs) {
+      const first = items[0]
+      if (first === undefined || (dues[0] as number) > nowEpochMs) return undefined
+      removeAt(0)
+      return first
+    },
+  }
+}

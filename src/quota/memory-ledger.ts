@@ -1,0 +1,254 @@
+import { balanceOf, longerShortage, roomIn, shortage } from './balance.js'
+import type { Shortage } from './balance.js'
+import { createDeadlineQueue } from './deadline-queue.js'
+import type { Queued } from './deadline-queue.js'
+import type { End } from './end.js'
+import type { Balance, Ended, Held, Hold, Ledger, Reservation } from './ledger.js'
+import type { ReserveRequest, Short } from './ledger.js'
+import { createPartitions } from './partitions.js'
+import type { Quota } from './quota.js'
+import { MAX_EPOCH_MS } from './timeline.js'
+import { amountAtEnd } from './units.js'
+import { addDebt, change } from './window-state.js'
+import type { Placement } from './window-state.js'
+
+export interface MemoryLedgerOptions {
+  /**
+   * How long a repeated `reserve` is recognised after its reservation was ended; before, it always is.
+   * Envoy repeats nothing after a stream's end: this covers calls that overtook each other. Default 60 s.
+   */
+  readonly rememberEndedMs?: number
+}
+
+/** How much a ledger holds at this moment; for metrics and measurements. */
+export interface LedgerSize {
+  /** Partitions with anything spent, reserved or owed, and those that a remembered reservation is held in. */
+  readonly partitions: number
+  /** Reservations that a report would end. */
+  readonly reservations: number
+  readonly idempotencyKeys: number
+}
+
+/** A ledger in the memory of this process: limits are per process, and a restart forgets what was spent. */
+export interface MemoryLedger<Context> extends Ledger<Context> {
+  size(): LedgerSize
+}
+
+interface Entry<Context> extends Queued {
+  readonly reservation: Reservation<Context>
+  readonly idempotencyKey: string
+  readonly leaseMs: number
+  /** One per hold, in the same order. */
+  readonly placements: readonly Placement[]
+  readonly shadowShort: readonly Quota[]
+  phase: 'open' | 'unsettled' | 'ended'
+}
+
+/** Reservations, and again partitions, that one `expire` looks at: it must not hold up requests for long. */
+const MAX_SWEPT = 5000
+
+/**
+ * Every operation is one synchronous piece and therefore atomic; the promise is only the port's shape. There is
+ * no timer: leases run out, and state is freed, in `expire`. A moment earlier than one seen before counts as
+ * that one, so a clock that jumps back admits nothing more.
+ *
+ * Misuse rejects with a RangeError and changes nothing: a moment outside 0 to `MAX_EPOCH_MS`, an amount or a lease
+ * that is not a whole number from 0 to 2^53 - 1, an id that is in use.
+ */
+export function createMemoryLedger<Context>(
+  options: MemoryLedgerOptions = {},
+): MemoryLedger<Context> {
+  const { rememberEndedMs = 60_000 } = options
+  const partitions = createPartitions()
+  const reservations = new Map<string, Entry<Context>>()
+  const byIdempotencyKey = new Map<string, Entry<Context>>()
+  /** Entries by the moment at which their phase is over. */
+  const phases = createDeadlineQueue<Entry<Context>>()
+  let latestEpochMs = 0
+
+  function clamp(nowEpochMs: number): number {
+    if (!(nowEpochMs >= 0 && nowEpochMs <= MAX_EPOCH_MS)) {
+      throw new RangeError(
+        `nowEpochMs ${String(nowEpochMs)} must be >= 0 and <= ${String(MAX_EPOCH_MS)}`,
+      )
+    }
+    latestEpochMs = Math.max(latestEpochMs, Math.floor(nowEpochMs))
+    return latestEpochMs
+  }
+
+  function balancesOf(holds: readonly Hold[], nowEpochMs: number): readonly Balance[] {
+    return holds.map((hold) => balanceOf(hold, partitions.look(hold, nowEpochMs), nowEpochMs))
+  }
+
+  function held(entry: Entry<Context>, repeated: boolean, nowEpochMs: number): Held<Context> {
+    const { reservation, shadowShort } = entry
+    const balances = balancesOf(reservation.holds, nowEpochMs)
+    return { kind: 'held', reservation, repeated, balances, shadowShort }
+  }
+
+  function holdAll(request: ReserveRequest<Context>, nowEpochMs: number): Held<Context> | Short {
+    const { id, idempotencyKey, holds, context, leaseMs } = request
+    requireWhole('leaseMs', leaseMs)
+    for (const hold of holds) requireWhole('amount', hold.amount)
+
+    const shadowShort: Quota[] = []
+    let short: Shortage | undefined
+    for (const [index, hold] of holds.entries()) {
+      const { quota } = hold
+      const state = partitions.follow(hold, nowEpochMs)
+      const amount = hold.amount + askedBefore(holds, index)
+      if (amount <= roomIn(state, quota.limit)) continue
+      if (quota.shadow) shadowShort.push(quota)
+      else short = longerShortage(short, shortage(quota, state, amount, nowEpochMs))
+    }
+    if (short !== undefined) return { ...short, balances: balancesOf(holds, nowEpochMs) }
+
+    const entry: Entry<Context> = {
+      reservation: { id, context, holds, admittedAtEpochMs: nowEpochMs },
+      idempotencyKey,
+      leaseMs,
+      placements: holds.map((hold) => partitions.reserve(hold, nowEpochMs)),
+      shadowShort,
+      phase: 'open',
+      queuePosition: -1,
+    }
+    reservations.set(id, entry)
+    byIdempotencyKey.set(idempotencyKey, entry)
+    phases.put(entry, nowEpochMs + leaseMs)
+    return held(entry, false, nowEpochMs)
+  }
+
+  function settle(entry: Entry<Context>, end: End, nowEpochMs: number): Ended<Context> {
+    const { reservation, placements } = entry
+    const late = entry.phase === 'unsettled'
+    const actuals = reservation.holds.map(({ quota }) =>
+      requireWhole('amount at the end', amountAtEnd(quota.unit, end)),
+    )
+    const charges = placements.map((placement, index) => {
+      const actual = actuals[index] as number
+      const { amount } = reservation.holds[index] as Hold
+      const debt = isOpen(placement) ? 0 : Math.max(0, actual - amount)
+      if (late) correct(placement, actual, nowEpochMs)
+      else spend(placement, actual, nowEpochMs)
+      if (debt > 0) addDebt(placement, debt, nowEpochMs)
+      partitions.letGo(placement, nowEpochMs)
+      return { actual, debt }
+    })
+    entry.phase = 'ended'
+    reservations.delete(reservation.id)
+    phases.put(entry, nowEpochMs + rememberEndedMs)
+    return { reservation, outcome: end.kind, late, charges }
+  }
+
+  function runOut(entry: Entry<Context>, nowEpochMs: number): Ended<Context> {
+    const { reservation, placements } = entry
+    for (const placement of placements) spend(placement, placement.counted, nowEpochMs)
+    entry.phase = 'unsettled'
+    phases.put(entry, nowEpochMs + entry.leaseMs)
+    const charges = reservation.holds.map(({ amount }) => ({ actual: amount, debt: 0 }))
+    return { reservation, outcome: 'unsettled', late: false, charges }
+  }
+
+  function forget(entry: Entry<Context>, nowEpochMs: number): void {
+    byIdempotencyKey.delete(entry.idempotencyKey)
+    if (entry.phase !== 'unsettled') return
+    reservations.delete(entry.reservation.id)
+    for (const placement of entry.placements) partitions.letGo(placement, nowEpochMs)
+  }
+
+  return {
+    async exhausted(holds, nowEpochMs) {
+      const now = clamp(nowEpochMs)
+      let short: Shortage | undefined
+      for (const hold of holds) {
+        const { quota } = hold
+        const state = partitions.look(hold, now)
+        if (quota.shadow || roomIn(state, quota.limit) > 0) continue
+        short = longerShortage(short, shortage(quota, state, 1, now))
+      }
+      return short && { ...short, balances: balancesOf(holds, now) }
+    },
+
+    async reserve(request, nowEpochMs) {
+      const now = clamp(nowEpochMs)
+      const known = byIdempotencyKey.get(request.idempotencyKey)
+      if (known !== undefined) return held(known, true, now)
+      if (reservations.has(request.id)) throw new RangeError('the reservation id is in use')
+      return holdAll(request, now)
+    },
+
+    async find(id, nowEpochMs) {
+      clamp(nowEpochMs)
+      return reservations.get(id)?.reservation
+    },
+
+    async end(id, end, nowEpochMs) {
+      const now = clamp(nowEpochMs)
+      const entry = reservations.get(id)
+      return entry && settle(entry, end, now)
+    },
+
+    async expire(nowEpochMs) {
+      const now = clamp(nowEpochMs)
+      const unsettled: Ended<Context>[] = []
+      for (let swept = 0; swept < MAX_SWEPT; swept += 1) {
+        const entry = phases.takeDue(now)
+        if (entry === undefined) break
+        if (entry.phase === 'open') unsettled.push(runOut(entry, now))
+        else forget(entry, now)
+      }
+      partitions.sweep(now, MAX_SWEPT)
+      return unsettled
+    },
+
+    async balances(holds, nowEpochMs) {
+      return balancesOf(holds, clamp(nowEpochMs))
+    },
+
+    async close() {
+      partitions.clear()
+      reservations.clear()
+      byIdempotencyKey.clear()
+    },
+
+    size: () => ({
+      partitions: partitions.count(),
+      reservations: reservations.size,
+      idempotencyKeys: byIdempotencyKey.size,
+    }),
+  }
+}
+
+function isOpen(placement: Placement): boolean {
+  return placement.state.timeline.kind === 'open'
+}
+
+/** What was reserved is spent instead, up to what was reserved; in an open window it is free again. */
+function spend(placement: Placement, actual: number, nowEpochMs: number): void {
+  const { counted } = placement
+  const spent = isOpen(placement) ? 0 : Math.min(actual, counted)
+  change(placement, { spent, reserved: -counted }, nowEpochMs)
+}
+
+/** What the lease left as spent in full comes down to what was used. An open window was freed by the lease. */
+function correct(placement: Placement, actual: number, nowEpochMs: number): void {
+  if (isOpen(placement)) return
+  const { counted } = placement
+  change(placement, { spent: Math.min(actual, counted) - counted, reserved: 0 }, nowEpochMs)
+}
+
+/** What holds earlier in the same request ask of the same partition. */
+function askedBefore(holds: readonly Hold[], index: number): number {
+  const { partitionKey } = holds[index] as Hold
+  let amount = 0
+  for (let before = 0; before < index; before += 1) {
+    const hold = holds[before] as Hold
+    if (hold.partitionKey === partitionKey) amount += hold.amount
+  }
+  return amount
+}
+
+function requireWhole(name: string, amount: number): number {
+  if (Number.isSafeInteger(amount) && amount >= 0) return amount
+  throw new RangeError(`${name} ${String(amount)} must be a whole number >= 0 and <= 2^53 - 1`)
+}

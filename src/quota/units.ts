@@ -1,0 +1,26 @@
+import type { End } from './end.js'
+import { inFlight } from './units/in-flight.js'
+import type { Estimate, QuotaUnit } from './units/quota-unit.js'
+import { requests } from './units/requests.js'
+import { tokens } from './units/tokens.js'
+
+export type { Estimate } from './units/quota-unit.js'
+
+/** Every unit a quota can have. A new one is a file in `units/` and a line here. */
+export const quotaUnits = { tokens, requests, in_flight: inFlight } as const satisfies Record<
+  string,
+  QuotaUnit
+>
+
+/** The name of a unit, as the policy file spells it. */
+export type QuotaUnitName = keyof typeof quotaUnits
+
+/** What a request holds of a quota of this unit at admission. Whole units, 0 to 2^53 - 1. */
+export function amountToReserve(unit: QuotaUnitName, estimate: Estimate): number {
+  return quotaUnits[unit].amountToReserve(estimate)
+}
+
+/** What a request came to in this unit. Whole units, 0 to 2^53 - 1; may be more than it held. */
+export function amountAtEnd(unit: QuotaUnitName, end: End): number {
+  return quotaUnits[unit].amountAtEnd(end)
+}

@@ -1,0 +1,16 @@
+import type { End } from '../end.js'
+
+/** What a request is expected to use, known at admission. Whole tokens, 0 to 2^53 - 1. */
+export interface Estimate {
+  readonly inputTokens: number
+  /** For all choices together. */
+  readonly outputTokens: number
+}
+
+/** What a quota counts: how much of it a request holds at admission, and how much it came to. */
+export interface QuotaUnit {
+  /** Whole units, 0 to 2^53 - 1. */
+  amountToReserve(estimate: Estimate): number
+  /** Whole units, 0 to 2^53 - 1; may be more than was reserved. */
+  amountAtEnd(end: End): number
+}
