@@ -1,0 +1,227 @@
+import { randomBytes } from 'node:crypto'
+import type { Admission } from './admission.js'
+import { listenForAdmin, listenForProbes } from './admin.js'
+import { openAuditLog } from './audit/file-log.js'
+import type { AuditLog } from './audit/record.js'
+import type { PolicySnapshot } from './authorize.js'
+import { systemClock } from './clock.js'
+import { formatAddress } from './config/address.js'
+import { loadConfig, readConfig } from './config/load.js'
+import type { Config } from './config/load.js'
+import type { ServerSettings } from './config/settings.js'
+import { watchConfig } from './config/watch.js'
+import { ConfigError, formatFault } from './errors.js'
+import { createIdentity } from './identity/authenticate.js'
+import type { Identity } from './identity/authenticate.js'
+import { listen } from './listen.js'
+import { createGenerationRates } from './llm/generation-rate.js'
+import { expireLeases } from './meter.js'
+import { createPromptReader } from './prompt/reader.js'
+import { createMemoryLedger } from './quota/memory-ledger.js'
+import { createServices } from './server.js'
+import { createLog } from './telemetry/log.js'
+import type { Log } from './telemetry/log.js'
+import { createMetrics } from './telemetry/metrics.js'
+import { createRecorder } from './telemetry/record.js'
+import { KIB_BYTES, SECOND_MS } from './units.js'
+
+/** Bodies up to this size are worked on where they arrive. */
+const INLINE_BYTES = 16 * KIB_BYTES
+
+/** How often leases are looked at and readiness is told to the health service. */
+const TICK_MS = SECOND_MS
+
+/** A capability or a record's name: 128 random bits, base64url. */
+function randomId(): string {
+  return randomBytes(16).toString('base64url')
+}
+
+/**
+ * Runs Tollgate until SIGTERM or SIGINT: reads the policy, builds the parts, listens, drains.
+ *
+ * @returns the exit code
+ * @throws ConfigError the policy file cannot be used
+ */
+export async function serve(policyFile: string): Promise<number> {
+  const config = readConfig(policyFile)
+  const { settings } = config
+  const log = createLog({ level: settings.log.level })
+  const metrics = createMetrics()
+  metrics.setLedger(settings.ledger.kind)
+  const audit = await openAudit(settings, log)
+  const recorder = createRecorder({
+    log,
+    metrics,
+    audit,
+    auditRequired: settings.audit?.required ?? false,
+    clock: systemClock,
+  })
+
+  const identity = createIdentity({
+    clock: systemClock,
+    random: Math.random,
+    onEvent: (event) => {
+      metrics.countKeySetEvent(event.kind)
+      log.info({ issuer: event.issuer, event: event.kind }, 'key set')
+    },
+  })
+  let snapshot = snapshotOf(config, identity)
+  metrics.setPolicy(snapshot.policy.generation)
+  void snapshot.authenticator.prefetch()
+
+  const ledger = createMemoryLedger<Admission>()
+  const rates = createGenerationRates()
+  const prompts = createPromptReader({
+    workerFile: new URL('./prompt/worker.js', import.meta.url),
+    workers: settings.limits.examinationWorkers,
+    inlineBytes: INLINE_BYTES,
+    timeoutMs: settings.limits.examinationTimeoutMs,
+    maxOpenBytes: settings.limits.maxExaminationBytes,
+    encodings: [...new Set(snapshot.policy.models.map((model) => model.encoding))],
+    clock: systemClock,
+  })
+
+  const services = createServices({
+    snapshot: () => snapshot,
+    prompts,
+    ledger,
+    rates,
+    clock: systemClock,
+    randomId,
+    recorder,
+    allowedSans: settings.listen.tls?.allowedSans,
+  })
+  let draining = false
+  const ready = (): boolean => !draining && snapshot.authenticator.ready()
+  const probes = await listenForProbes(settings.listen.metrics, { metrics, ready })
+  const admin = await listenForAdmin(settings.listen.admin, {
+    policy: () => snapshot.policy,
+    ledger,
+    clock: systemClock,
+  })
+  const listener = await listen({
+    address: settings.listen.grpc,
+    tls: settings.listen.tls,
+    maxBodyBytes: settings.limits.maxBodyBytes,
+    maxConcurrentStreams: settings.limits.maxConcurrentChecks,
+    addServices: (server) => {
+      services.addTo(server)
+    },
+  })
+
+  const tick = setInterval(() => {
+    listener.setServing(ready())
+    metrics.setLedgerSize(ledger.size())
+    expireLeases({ ledger, rates, clock: systemClock })
+      .then(async (expired) => {
+        for (const ended of expired) await recorder.ended(ended)
+      })
+      .catch((error: unknown) => {
+        recorder.failure('expire', error)
+      })
+  }, TICK_MS)
+
+  const watcher = watchConfig(policyFile, {
+    running: config,
+    onConfig: (next) => {
+      snapshot = snapshotOf(next, identity)
+      void snapshot.authenticator.prefetch()
+      metrics.setPolicy(snapshot.policy.generation)
+      metrics.countPolicyLoad('loaded')
+      const waiting = changedSettings(settings, next.settings)
+      log.info(
+        { generation: snapshot.policy.generation, waitingForRestart: waiting },
+        'policy loaded',
+      )
+      void recorder.lifecycle('policy_loaded', snapshot.policy.generation)
+    },
+    onFault: (error: ConfigError) => {
+      metrics.countPolicyLoad('refused')
+      for (const fault of error.faults) {
+        log.error({ generation: snapshot.policy.generation }, `policy kept: ${formatFault(fault)}`)
+      }
+      void recorder.lifecycle('policy_refused', snapshot.policy.generation)
+    },
+  })
+  process.on('SIGHUP', () => {
+    watcher.reload()
+  })
+
+  await recorder.lifecycle('start', snapshot.policy.generation)
+  log.info(
+    {
+      grpc: formatAddress(listener.address),
+      metrics: probes.address,
+      admin: admin.address,
+      generation: snapshot.policy.generation,
+      ledger: settings.ledger.kind,
+    },
+    'tollgate is listening',
+  )
+  if (settings.ledger.kind === 'memory') {
+    log.warn(
+      'the ledger is in memory: limits hold per process, and a restart forgets what was spent',
+    )
+  }
+
+  const signal = await terminated()
+  draining = true
+  listener.setServing(false)
+  log.info({ signal, callsUnderWay: services.underWay() }, 'draining')
+  await drained(settings, () => services.underWay() + ledger.size().reservations)
+
+  watcher.close()
+  clearInterval(tick)
+  await listener.stop(SECOND_MS)
+  await recorder.lifecycle('stop', snapshot.policy.generation)
+  await Promise.all([probes.stop(), admin.stop(), prompts.close(), ledger.close()])
+  identity.close()
+  await audit?.close()
+  log.info('stopped')
+  return 0
+}
+
+function snapshotOf(config: Config, identity: Identity): PolicySnapshot {
+  return { policy: config.policy, authenticator: identity.use(config.policy.issuers) }
+}
+
+async function openAudit(settings: ServerSettings, log: Log): Promise<AuditLog | undefined> {
+  if (settings.audit === undefined) {
+    log.warn('no audit file in the policy: decisions are logged, but nothing can be verified later')
+    return undefined
+  }
+  return openAuditLog({
+    file: settings.audit.file,
+    keyFile: settings.audit.keyFile,
+    writeTimeoutMs: settings.audit.writeTimeoutMs,
+    clock: systemClock,
+    onCheckpoint: (line) => process.stdout.write(`${line}\n`),
+  })
+}
+
+function terminated(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      // Stays in place: a second signal during the drain must not end the process.
+      process.on(signal, () => {
+        resolve(signal)
+      })
+    }
+  })
+}
+
+/**
+ * Waits until nothing is left to answer for: first `delayMs`, in which Envoy learns that it should not send more,
+ * then until no call and no open reservation is left, or `deadlineMs` is over.
+ */
+async function drained(settings: ServerSettings, left: () => number): Promise<void> {
+  const { delayMs, deadlineMs } = settings.drain
+  const startedMs = systemClock.monotonicMs()
+  const elapsedMs = (): number => systemClock.monotonicMs() - startedMs
+  await pause(delayMs)
+  while (left() > 0 && elapsedMs() < deadlineMs) await pause(50)
+}
+
+function pause(durationMs: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, durationMs))
+}
