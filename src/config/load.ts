@@ -10,7 +10,7 @@ import { checkRules } from './rules.js'
 import type { Sections } from './schema.js'
 import { settingsFrom } from './settings.js'
 import type { ServerSettings } from './settings.js'
-import { boundFaults, maxFileBytes, readYaml } from './yaml-document.js'
+import { boundFaults, maxFileBytes, readYaml, wholeFileFault } from './yaml-document.js'
 
 /** One policy file, read whole. Plain data: it crosses from a worker thread. */
 export interface Config {
@@ -30,7 +30,7 @@ export interface Config {
  *   cannot be known.
  */
 export function loadConfig(file: string, text: string): Config {
-  const document = readYaml(file, text)
+  const document = readYaml(file, text, { aliases: 'refuse' })
   const faults: ConfigFault[] = []
   const report = (fault: ConfigFault): void => {
     faults.push(fault)
@@ -62,7 +62,7 @@ export function readConfig(path: string): Config {
 /** @throws ConfigError the file cannot be read, is larger than 1 MiB or is not UTF-8 */
 export function readText(path: string): string {
   const refuse = (expected: string): ConfigError =>
-    new ConfigError([{ file: path, line: 0, key: 'file', value: '', expected }])
+    new ConfigError([wholeFileFault(path, expected)])
   let bytes: Buffer
   try {
     bytes = readAtMost(path, maxFileBytes + 1)

@@ -1,10 +1,10 @@
 import { watch } from 'node:fs'
 import { dirname } from 'node:path'
 import { ConfigError } from '../errors.js'
-import { generationOf, readText } from './load.js'
+import { generationOf, loadConfig, readText } from './load.js'
 import type { Config } from './load.js'
 import { changedSettings } from './settings.js'
-import type { ServerSettings } from './settings.js'
+import { wholeFileFault } from './yaml-document.js'
 
 /** Timers as an argument, so that a test decides when time passes. */
 export interface Timers {
@@ -25,29 +25,26 @@ export const systemTimers: Timers = {
 export interface WatchOptions {
   /** What runs now. */
   readonly running: Config
-  /** Reads the policy; `loadConfig`, or the same in a worker thread. */
-  load(file: string, text: string): Config | Promise<Config>
+  /** Reads the policy; `loadConfig` if not given, or the same in a worker thread. */
+  readonly load?: (file: string, text: string) => Config | Promise<Config>
   /**
-   * A new good file. `needRestart` names the settings that differ from the running ones, as `listen.grpc`;
-   * in `config` they have their running values. If it throws, the file is refused with that error.
+   * A new good file. `needRestart` names the settings that differ from the running ones, as `listen.grpc`.
+   * The body cap, which policy and settings both hold, has its running value in the policy. If this throws,
+   * the file counts as refused.
    */
   onConfig(config: Config, needRestart: readonly string[]): void | Promise<void>
-  /**
-   * The file is refused and the last good policy goes on. Called once per content; a `ConfigError` holds
-   * every fault, any other error is a failure of reading or applying it.
-   */
-  onFault(error: Error): void
+  /** A bad file, with every fault: the last good policy goes on. Called once per content. */
+  onFault(error: ConfigError): void
+  /** `reload` was asked for, and the content is the one that runs. */
+  onUnchanged?(): void
   readonly timers?: Timers
   /** Tells of changes in a directory; the answer stops it. May miss some: the poll finds them. */
   readonly watchDirectory?: (directory: string, onChange: () => void) => () => void
 }
 
 export interface ConfigWatch {
-  /**
-   * Reads the file at once (SIGHUP).
-   * @returns what came of it; `unchanged` when the content is the one that runs
-   */
-  reload(): Promise<'loaded' | 'refused' | 'unchanged'>
+  /** Reads the file at once, without waiting for it to stand still (SIGHUP). */
+  reload(): void
   close(): void
 }
 
@@ -65,9 +62,10 @@ const pollMs = 1000
  */
 export function watchConfig(path: string, options: WatchOptions): ConfigWatch {
   const timers = options.timers ?? systemTimers
-  let running = options.running
+  const running = options.running.settings
+  const load = options.load ?? loadConfig
   /** The content last taken, by its generation, and whether it was good. */
-  let current = running.policy.generation
+  let current = options.running.policy.generation
   let currentRuns = true
   let pending: string | undefined
   let cancelTimer = (): void => undefined
@@ -91,21 +89,19 @@ export function watchConfig(path: string, options: WatchOptions): ConfigWatch {
     }
   }
 
-  async function take(seen: ReturnType<typeof look>): Promise<'loaded' | 'refused'> {
+  async function take(seen: ReturnType<typeof look>): Promise<void> {
     current = seen.content
     currentRuns = false
     try {
-      const loaded = await options.load(path, seen.read())
-      const needRestart = changedSettings(running.settings, loaded.settings)
-      const next = withSettings(loaded, running.settings)
-      if (closed) return 'refused'
-      await options.onConfig(next, needRestart)
-      running = next
+      const loaded = await load(path, seen.read())
+      if (closed) return
+      await options.onConfig(
+        withBodyCap(loaded, running.limits.maxBodyBytes),
+        changedSettings(running, loaded.settings),
+      )
       currentRuns = true
-      return 'loaded'
     } catch (error) {
-      if (!closed) options.onFault(error instanceof Error ? error : new Error(String(error)))
-      return 'refused'
+      if (!closed) options.onFault(asConfigError(path, error))
     }
   }
 
@@ -138,13 +134,12 @@ export function watchConfig(path: string, options: WatchOptions): ConfigWatch {
 
   return {
     reload: () => {
-      const result = queue.then(() => {
-        const seen = look()
+      queue = queue.then(() => {
         pending = undefined
-        return seen.content === current && currentRuns ? 'unchanged' : take(seen)
+        const seen = look()
+        if (seen.content !== current || !currentRuns) return take(seen)
+        options.onUnchanged?.()
       })
-      queue = result.catch(() => undefined)
-      return result
     },
     close: () => {
       closed = true
@@ -154,13 +149,15 @@ export function watchConfig(path: string, options: WatchOptions): ConfigWatch {
   }
 }
 
-/** The policy of the file with the settings that run: the body cap, which both hold, stays with the settings. */
-function withSettings(config: Config, settings: ServerSettings): Config {
-  return {
-    ...config,
-    settings,
-    policy: { ...config.policy, maxBodyBytes: settings.limits.maxBodyBytes },
-  }
+function withBodyCap(config: Config, maxBodyBytes: number): Config {
+  return { ...config, policy: { ...config.policy, maxBodyBytes } }
+}
+
+/** What failed beside the file itself (a worker, a certificate it names) is refused like a fault of it. */
+function asConfigError(path: string, error: unknown): ConfigError {
+  if (error instanceof ConfigError) return error
+  const reason = error instanceof Error ? error.message : 'unknown error'
+  return new ConfigError([wholeFileFault(path, `a policy that can be applied (${reason})`)])
 }
 
 /** The directory, not the file: a watch on a file stays with the old one when it is replaced. */

@@ -1,5 +1,5 @@
 import { isAlias, isMap, isPair, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml'
-import type { Node, Pair, YAMLMap } from 'yaml'
+import type { Alias, Node, Pair, YAMLMap } from 'yaml'
 import { ConfigError } from '../errors.js'
 import type { ConfigFault } from '../errors.js'
 import { MIB_BYTES } from '../units.js'
@@ -24,17 +24,23 @@ export interface YamlDocument {
   keyFault(path: KeyPath, expected: string): ConfigFault
 }
 
+/** An alias costs two characters and unfolds to all that it names, so that a few lines can become gigabytes. */
+const maxValues = 200_000
+
+export interface ReadOptions {
+  /** `refuse`: an alias is a fault. `follow`: it stands for the value it names, `maxValues` of them in all. */
+  readonly aliases: 'refuse' | 'follow'
+}
+
 /**
- * Reads one YAML 1.2 document strictly: one document, each key once, keys are text, no tags, and no aliases
- * (a few lines of them unfold to gigabytes). Merge keys are ordinary, so unknown, keys.
+ * Reads one YAML 1.2 document strictly: one document, each key once, keys are text, no tags. Merge keys (`<<`)
+ * are ordinary keys, hence unknown ones.
  *
  * @throws ConfigError with every fault of the syntax at once
  */
-export function readYaml(file: string, text: string): YamlDocument {
+export function readYaml(file: string, text: string, options: ReadOptions): YamlDocument {
   if (Buffer.byteLength(text) > maxFileBytes) {
-    throw new ConfigError([
-      { file, line: 0, key: 'file', value: '', expected: `at most ${String(maxFileBytes)} bytes` },
-    ])
+    throw new ConfigError([wholeFileFault(file, `at most ${String(maxFileBytes)} bytes`)])
   }
   const lines = new LineCounter()
   // Duplicate keys are looked for below: the library compares all pairs, which is quadratic in the keys.
@@ -56,27 +62,40 @@ export function readYaml(file: string, text: string): YamlDocument {
       expected: `YAML 1.2, but: ${shorten(problem.message)}`,
     })
   }
+  const anchors = new Map<string, Node>()
+  const targets = new WeakMap<Alias, Node>()
   visit(document, {
-    Alias: (_, node) => {
-      faults.push({
-        file,
-        line: lineOf(node.range?.[0] ?? 0),
-        key: 'syntax',
-        value: '',
-        expected: 'no alias (*): write the value out',
-      })
-    },
-    Map: (_, node) => {
-      faults.push(...keyProblems(file, node, lineOf))
+    Node: (_, node) => {
+      if (isAlias(node)) {
+        const target = anchors.get(node.source)
+        if (options.aliases === 'follow' && target !== undefined) {
+          targets.set(node, target)
+          return
+        }
+        const expected =
+          options.aliases === 'follow' ? 'an alias of an anchor above it' : 'no alias: write it out'
+        const line = lineOf(node.range?.[0] ?? 0)
+        faults.push({ file, line, key: 'syntax', value: '', expected })
+      } else if ('anchor' in node && node.anchor !== undefined) {
+        anchors.set(node.anchor, node)
+      }
+      if (isMap(node)) faults.push(...keyProblems(file, node, lineOf))
     },
   })
   if (faults.length > 0) throw new ConfigError(boundFaults(file, faults))
 
   const root = document.contents
+  const follow: Follow = (node) => (isAlias(node) ? targets.get(node) : node)
+  const value = root === null ? undefined : plainValue(root, follow)
+  if (value === tooLarge) {
+    throw new ConfigError([
+      wholeFileFault(file, `at most ${String(maxValues)} values, those of aliases included`),
+    ])
+  }
   return {
-    value: root === null ? undefined : plainValue(root),
+    value,
     fault: (path, expected) => {
-      const { line, node } = locate(root, path, lineOf)
+      const { line, node } = locate(root, path, lineOf, follow)
       const lastKey = path.findLast((part) => typeof part === 'string') ?? ''
       return {
         file,
@@ -88,12 +107,17 @@ export function readYaml(file: string, text: string): YamlDocument {
     },
     keyFault: (path, expected) => ({
       file,
-      line: locate(root, path, lineOf).line,
+      line: locate(root, path, lineOf, follow).line,
       key: formatPath(path),
       value: '',
       expected,
     }),
   }
+}
+
+/** A fault of the file as a whole. */
+export function wholeFileFault(file: string, expected: string): ConfigFault {
+  return { file, line: 0, key: 'file', value: '', expected }
 }
 
 /** Sorted by line, one fault per key, and at most `maxFaults` of them with the number of the rest. */
@@ -110,13 +134,7 @@ export function boundFaults(file: string, faults: readonly ConfigFault[]): reado
   const rest = kept.length - maxFaults
   return [
     ...kept.slice(0, maxFaults),
-    {
-      file,
-      line: 0,
-      key: 'file',
-      value: '',
-      expected: `fewer faults: ${String(rest)} more are not listed`,
-    },
+    wholeFileFault(file, `fewer faults: ${String(rest)} more are not listed`),
   ]
 }
 
@@ -147,39 +165,61 @@ function startOf(pair: Pair): number {
   return key?.range?.[0] ?? 0
 }
 
+type Follow = (node: unknown) => unknown
+
+const tooLarge = Symbol('more than maxValues values')
+
 /** Own conversion: an object without prototype makes `__proto__` and `constructor` ordinary, unknown keys. */
-function plainValue(node: unknown): unknown {
-  if (isMap(node)) {
-    const object = Object.create(null) as Record<string, unknown>
-    for (const pair of node.items) {
-      if (isScalar(pair.key) && typeof pair.key.value === 'string') {
-        object[pair.key.value] = plainValue(pair.value)
+function plainValue(root: unknown, follow: Follow): unknown {
+  let count = 0
+  function convert(unresolved: unknown, depth: number): unknown {
+    count += 1
+    // An anchor that holds an alias of itself has no end: the count finds it, or the depth before it.
+    if (count > maxValues || depth > 256) return tooLarge
+    const node = follow(unresolved)
+    if (isMap(node)) {
+      const object = Object.create(null) as Record<string, unknown>
+      for (const pair of node.items) {
+        if (!isScalar(pair.key) || typeof pair.key.value !== 'string') continue
+        const value = convert(pair.value, depth + 1)
+        if (value === tooLarge) return tooLarge
+        object[pair.key.value] = value
       }
+      return object
     }
-    return object
+    if (isSeq(node)) {
+      const list: unknown[] = []
+      for (const item of node.items) {
+        const value = convert(item, depth + 1)
+        if (value === tooLarge) return tooLarge
+        list.push(value)
+      }
+      return list
+    }
+    return isScalar(node) ? node.value : null
   }
-  if (isSeq(node)) return node.items.map(plainValue)
-  return isScalar(node) ? node.value : null
+  return convert(root, 0)
 }
 
 function locate(
   root: unknown,
   path: KeyPath,
   lineOf: (offset: number) => number,
+  follow: Follow,
 ): { line: number; node: Node | undefined } {
-  let node: unknown = root
+  let node = follow(root)
   let line = 1
   for (const part of path) {
     if (isMap(node) && typeof part === 'string') {
       const pair = node.items.find((item) => isScalar(item.key) && item.key.value === part)
       if (pair === undefined) return { line, node: undefined }
       line = lineOf(startOf(pair))
-      node = pair.value
+      node = follow(pair.value)
     } else if (isSeq(node) && typeof part === 'number') {
       const item = node.items[part] as Node | undefined
       if (item?.range == null) return { line, node: undefined }
       line = lineOf(item.range[0])
-      node = item
+      node = follow(item)
     } else {
       return { line, node: undefined }
     }
@@ -192,7 +232,7 @@ const secretKey = /secret|password|passphrase|apikey|privatekey/i
 function valueAsWritten(text: string, node: Node, key: string): string {
   if (isMap(node)) return node.items.length === 0 ? '{}' : 'a mapping'
   if (isSeq(node)) return node.items.length === 0 ? '[]' : 'a list'
-  if (isAlias(node) || node.range == null) return '(missing)'
+  if (node.range == null) return '(missing)'
   const written = text.slice(node.range[0], node.range[1])
   if (written === '') return '(missing)'
   if (secretKey.test(key) || written.includes('-----BEGIN')) return '(not shown)'

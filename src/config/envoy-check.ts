@@ -1,0 +1,128 @@
+import type { ConfigFault } from '../errors.js'
+import {
+  entriesOf,
+  field,
+  fieldAt,
+  findAll,
+  isOfType,
+  isThere,
+  items,
+  textOf,
+} from './envoy-file.js'
+import type { Place } from './envoy-file.js'
+import { checkFilters, filterNames } from './envoy-filters.js'
+import { poolClustersOf } from './envoy-pools.js'
+import { checkRoutes } from './envoy-routes.js'
+import type { EnvoyCheck, EnvoyWire } from './envoy-wire.js'
+import type { Config } from './load.js'
+import { boundFaults, readYaml, wholeFileFault } from './yaml-document.js'
+
+/**
+ * Compares Envoy's configuration with the policy: what either says alone and what leaves a way around Tollgate.
+ * It reads a static file (clusters, listeners, routes); what comes over xDS it cannot see and says so.
+ *
+ * @returns every fault; none when the two agree
+ * @throws ConfigError the file is not readable as YAML
+ */
+export function checkEnvoyFile(
+  file: string,
+  text: string,
+  config: Config,
+  wire: EnvoyWire,
+): readonly ConfigFault[] {
+  const document = readYaml(file, text, { aliases: 'follow' })
+  const faults: ConfigFault[] = []
+  const check: EnvoyCheck = {
+    config,
+    wire,
+    fault: (place, expected) => {
+      faults.push(document.fault(place.at, expected))
+    },
+  }
+  const root: Place = { at: [], value: document.value }
+  const managers = findAll(document, 'HttpConnectionManager')
+  const guarded = managers.filter((manager) => filterNames(manager, 'ExtAuthz').length > 0)
+  if (guarded.length === 0) {
+    return [wholeFileFault(file, 'an HTTP connection manager with the ext_authz filter')]
+  }
+  const poolClusters = new Set(
+    guarded.flatMap((manager) => poolClustersOf(manager, wire.poolHeader)),
+  )
+  for (const manager of guarded) {
+    checkFilters(manager, check)
+    checkRoutes(manager, poolClusters, check)
+  }
+  for (const manager of managers) {
+    if (!guarded.includes(manager)) checkUnguarded(manager, poolClusters, check)
+  }
+  checkClusters(root, guarded, check)
+  return boundFaults(file, faults)
+}
+
+/** A listener without ext_authz (health, metrics) must not lead to a pool. */
+function checkUnguarded(
+  manager: Place,
+  poolClusters: ReadonlySet<string>,
+  check: EnvoyCheck,
+): void {
+  for (const host of items(fieldAt(manager, 'route_config', 'virtual_hosts'))) {
+    for (const route of items(field(host, 'routes'))) {
+      const cluster = fieldAt(route, 'route', 'cluster')
+      if (poolClusters.has(textOf(cluster) ?? '')) {
+        check.fault(cluster, 'no GPU pool, since this connection manager has no ext_authz filter')
+      }
+    }
+  }
+}
+
+/** Clusters that filters and routes name must be in the file, unless clusters also come from elsewhere. */
+function checkClusters(root: Place, guarded: readonly Place[], check: EnvoyCheck): void {
+  if (isThere(fieldAt(root, 'dynamic_resources', 'cds_config'))) return
+  const clusters = new Map(
+    items(fieldAt(root, 'static_resources', 'clusters')).map((cluster) => [
+      textOf(field(cluster, 'name')) ?? '',
+      cluster,
+    ]),
+  )
+  const reported = new Set<string>()
+  const find = (place: Place): Place | undefined => {
+    const name = textOf(place)
+    if (name === undefined) return undefined
+    const cluster = clusters.get(name)
+    if (cluster === undefined && !reported.has(name)) {
+      reported.add(name)
+      check.fault(place, `a cluster of this file: ${[...clusters.keys()].slice(0, 20).join(', ')}`)
+    }
+    return cluster
+  }
+  for (const manager of guarded) {
+    for (const host of items(fieldAt(manager, 'route_config', 'virtual_hosts'))) {
+      for (const route of items(field(host, 'routes'))) find(fieldAt(route, 'route', 'cluster'))
+    }
+    for (const filter of items(field(manager, 'http_filters'))) {
+      const settings = field(filter, 'typed_config')
+      const service = isOfType(settings, 'ExtAuthz')
+        ? field(settings, 'grpc_service')
+        : isOfType(settings, 'RateLimit')
+          ? fieldAt(settings, 'rate_limit_service', 'grpc_service')
+          : undefined
+      if (service === undefined) continue
+      const cluster = find(fieldAt(service, 'envoy_grpc', 'cluster_name'))
+      if (cluster !== undefined && !speaksHttp2(cluster)) {
+        check.fault(
+          field(cluster, 'typed_extension_protocol_options'),
+          'HttpProtocolOptions with explicit_http_config.http2_protocol_options: Tollgate speaks gRPC',
+        )
+      }
+    }
+  }
+}
+
+function speaksHttp2(cluster: Place): boolean {
+  if (isThere(field(cluster, 'http2_protocol_options'))) return true
+  return entriesOf(field(cluster, 'typed_extension_protocol_options')).some(
+    ([, options]) =>
+      isOfType(options, 'HttpProtocolOptions') &&
+      isThere(fieldAt(options, 'explicit_http_config', 'http2_protocol_options')),
+  )
+}

@@ -1,0 +1,137 @@
+import { entry, field, fieldAt, isOfType, isThere, items, numberOf, textOf } from './envoy-file.js'
+import type { Place } from './envoy-file.js'
+import { checkBodySettings } from './envoy-filters.js'
+import type { EnvoyCheck } from './envoy-wire.js'
+
+/** Filter names by what they do: per-route settings go by the name that the file gives the filter. */
+export interface FilterNames {
+  readonly authz: readonly string[]
+  readonly report: readonly string[]
+  readonly cors: readonly string[]
+}
+
+/** What a virtual host says for all its routes: the body cap, encodings, browsers' origins. */
+export function checkHost(
+  config: Place,
+  host: Place,
+  filters: FilterNames,
+  check: EnvoyCheck,
+): void {
+  const { maxBodyBytes } = check.config.policy
+  const limit = field(host, 'request_body_buffer_limit')
+  if (numberOf(limit) !== maxBodyBytes) {
+    check.fault(
+      limit,
+      `${String(maxBodyBytes)}, the policy's limits.maxBodyBytes (without it, Envoy buffers 1 MiB)`,
+    )
+  }
+  const removed = [host, config].flatMap((level) =>
+    items(field(level, 'request_headers_to_remove')).map((name) => textOf(name)?.toLowerCase()),
+  )
+  if (!removed.includes('accept-encoding')) {
+    check.fault(
+      field(host, 'request_headers_to_remove'),
+      'accept-encoding in it: usage cannot be read out of a compressed answer',
+    )
+  }
+  checkOrigins(config, host, filters, check)
+}
+
+function checkOrigins(config: Place, host: Place, filters: FilterNames, check: EnvoyCheck): void {
+  const wanted = check.config.corsOrigins
+  const policies = [host, config].flatMap((level) =>
+    filters.cors.map((name) => entry(field(level, 'typed_per_filter_config'), name)),
+  )
+  const policy = policies.find(isThere)
+  if (policy === undefined) {
+    if (wanted.length > 0) {
+      check.fault(
+        field(host, 'typed_per_filter_config'),
+        `a CorsPolicy that allows exactly the policy's cors.origins: ${wanted.join(', ')}`,
+      )
+    }
+    return
+  }
+  const matchers = field(policy, 'allow_origin_string_match')
+  const allowed = items(matchers).map((matcher) => textOf(field(matcher, 'exact')))
+  const same =
+    allowed.length === wanted.length &&
+    allowed.every((origin) => origin !== undefined && wanted.includes(origin))
+  if (!same) {
+    check.fault(
+      matchers,
+      wanted.length === 0
+        ? 'none, since the policy has no cors.origins'
+        : `exactly the policy's cors.origins: ${wanted.join(', ')}`,
+    )
+  }
+}
+
+/** The per-filter settings in force on a route: the report whole, nothing switched off. */
+export function checkPerFilter(
+  route: Place,
+  levels: readonly Place[],
+  filters: FilterNames,
+  check: EnvoyCheck,
+): void {
+  checkSwitches(route, filters, check)
+  for (const part of items(fieldAt(route, 'route', 'weighted_clusters', 'clusters'))) {
+    checkSwitches(part, filters, check)
+  }
+  for (const name of filters.report) {
+    const candidates = levels.map((level) => entry(field(level, 'typed_per_filter_config'), name))
+    const settings = candidates.find(isThere)
+    const missing = check.wire.reportNames.filter(
+      (report) => settings === undefined || !reports(settings, report),
+    )
+    if (missing.length === check.wire.reportNames.length) {
+      check.fault(
+        settings ?? candidates[1] ?? route,
+        `a RateLimitPerRoute with the report (${missing.join(', ')}): nothing else ends a reservation`,
+      )
+    } else if (missing.length > 0 && settings !== undefined) {
+      check.fault(
+        field(settings, 'rate_limits'),
+        `a descriptor with apply_on_stream_done for ${missing.join(', ')}`,
+      )
+    }
+  }
+}
+
+/** Does it send the figure of this name, with the reservation, at the end of the stream? */
+function reports(settings: Place, report: string): boolean {
+  return items(field(settings, 'rate_limits')).some((limit) => {
+    const actions = items(field(limit, 'actions'))
+    return (
+      field(limit, 'apply_on_stream_done').value === true &&
+      isThere(fieldAt(limit, 'hits_addend', 'format')) &&
+      actions.some(
+        (action) => textOf(fieldAt(action, 'metadata', 'descriptor_key')) === 'reservation',
+      ) &&
+      actions.some(
+        (action) =>
+          textOf(fieldAt(action, 'generic_key', 'descriptor_key')) === 'report' &&
+          textOf(fieldAt(action, 'generic_key', 'descriptor_value')) === report,
+      )
+    )
+  })
+}
+
+/** Settings for one filter that switch it off or point it elsewhere. */
+export function checkSwitches(level: Place, filters: FilterNames, check: EnvoyCheck): void {
+  for (const name of [...filters.authz, ...filters.report]) {
+    const settings = entry(field(level, 'typed_per_filter_config'), name)
+    const off = field(settings, 'disabled')
+    if (off.value === true) {
+      check.fault(off, 'to be left out: every request is checked, and every stream reports its end')
+    }
+    const ownDomain = field(settings, 'domain')
+    if (isThere(ownDomain) && textOf(ownDomain) !== check.wire.reportDomain) {
+      check.fault(ownDomain, check.wire.reportDomain)
+    }
+    const ownBody = fieldAt(settings, 'check_settings', 'with_request_body')
+    if (isOfType(settings, 'ExtAuthzPerRoute') && isThere(ownBody)) {
+      checkBodySettings(ownBody, check)
+    }
+  }
+}

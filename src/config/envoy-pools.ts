@@ -1,0 +1,43 @@
+import { entriesOf, field, fieldAt, isThere, items, textOf } from './envoy-file.js'
+import type { Place } from './envoy-file.js'
+
+/** Clusters that routes by the pool header lead to. */
+export function poolClustersOf(manager: Place, poolHeader: string): readonly string[] {
+  return routesOf(manager).flatMap((route) =>
+    poolOf(route, poolHeader) === undefined
+      ? []
+      : clustersOf(route).flatMap((place) => textOf(place) ?? []),
+  )
+}
+
+/** Every route of a connection manager, in its order. */
+export function routesOf(manager: Place): readonly Place[] {
+  return items(fieldAt(manager, 'route_config', 'virtual_hosts')).flatMap((host) =>
+    items(field(host, 'routes')),
+  )
+}
+
+/** The pool of a route that matches `x-tollgate-pool: POOL` exactly and asks nothing else; undefined for any other. */
+export function poolOf(route: Place, poolHeader: string): string | undefined {
+  const match = field(route, 'match')
+  const headers = items(field(match, 'headers'))
+  const header = headers[0]
+  if (header === undefined || headers.length !== 1) return undefined
+  if (textOf(field(header, 'name'))?.toLowerCase() !== poolHeader) return undefined
+  if (field(header, 'invert_match').value === true) return undefined
+  const matcher = field(header, 'string_match')
+  if (field(matcher, 'ignore_case').value === true) return undefined
+  const conditions = entriesOf(match).map(([key]) => key)
+  if (conditions.some((key) => key !== 'prefix' && key !== 'headers')) return undefined
+  if (textOf(field(match, 'prefix')) !== '/') return undefined
+  return textOf(field(matcher, 'exact')) ?? textOf(field(header, 'exact_match'))
+}
+
+/** The clusters that a route can lead to. */
+export function clustersOf(route: Place): readonly Place[] {
+  const action = field(route, 'route')
+  return [
+    field(action, 'cluster'),
+    ...items(fieldAt(action, 'weighted_clusters', 'clusters')).map((part) => field(part, 'name')),
+  ].filter(isThere)
+}
