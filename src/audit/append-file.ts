@@ -43,7 +43,8 @@ async function refuseSpecialFile(path: string): Promise<void> {
   if (found !== undefined && !found.isFile()) throw new Error('not a regular file')
 }
 
-function absent(error: unknown): undefined {
+/** Turns the error that says that there is no such file into undefined. */
+export function absent(error: unknown): undefined {
   if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
   throw error
 }

@@ -3,7 +3,7 @@ import { readFile, truncate } from 'node:fs/promises'
 import type { Clock } from '../clock.js'
 import { ConfigError, DependencyError } from '../errors.js'
 import { MIB_BYTES, MINUTE_MS } from '../units.js'
-import { openAppendFile } from './append-file.js'
+import { absent, openAppendFile } from './append-file.js'
 import type { AppendFile } from './append-file.js'
 import { openChainFile } from './chain-file.js'
 import type { ChainFile } from './chain-file.js'
@@ -68,14 +68,8 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
 }
 
 async function readEnd(path: string): Promise<Tail> {
-  try {
-    return await readTail(path)
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {
-      return { chain: undefined, goodBytes: 0, tornBytes: 0 }
-    }
-    throw error
-  }
+  const nothing: Tail = { chain: undefined, goodBytes: 0, tornBytes: 0 }
+  return (await readTail(path).catch(absent)) ?? nothing
 }
 
 async function continueChain(

@@ -1,6 +1,8 @@
-import { lstat, rm } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { link, lstat, rename, rm } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import type { Server } from 'node:net'
+import { absent } from './append-file.js'
 
 /** Held until `release`, or until the process ends in whatever way. */
 export interface FileLock {
@@ -15,8 +17,7 @@ const MAX_SOCKET_PATH_BYTES = 103
  *
  * Node has no flock. A file with a process id says nothing across containers that share a volume, and after a
  * SIGKILL the restarted process often has the very same id; that a socket has a listener is known by the kernel
- * and ends with the process. Two processes that find the same dead socket within microseconds could both pass;
- * the log's own check of the file's size before each write stops one of them.
+ * and ends with the process.
  *
  * @param path of the file to lock; the socket is `<path>.lock`
  * @returns `held` when another process has it
@@ -31,8 +32,9 @@ export async function lockFile(path: string): Promise<FileLock | 'held'> {
   }
   const server = createServer((socket) => socket.destroy())
   if (!(await listen(server, socketPath))) {
+    const found = await identify(socketPath)
     if (await hasListener(socketPath)) return 'held'
-    await removeDeadSocket(socketPath)
+    if (!(await removeDead(socketPath, found))) return 'held'
     if (!(await listen(server, socketPath))) return 'held'
   }
   server.unref()
@@ -42,10 +44,26 @@ export async function lockFile(path: string): Promise<FileLock | 'held'> {
   }
 }
 
-async function removeDeadSocket(path: string): Promise<void> {
-  const found = await lstat(path)
+/** Inode numbers are used again at once, so the time of creation belongs to it. */
+async function identify(path: string): Promise<string | undefined> {
+  const found = await lstat(path, { bigint: true }).catch(absent)
+  if (found === undefined) return undefined
   if (!found.isSocket()) throw new Error(`${path} is in the way: it is no lock of this program`)
-  await rm(path, { force: true })
+  return `${String(found.ino)}:${String(found.mtimeNs)}`
+}
+
+/**
+ * Removes the socket that was found dead, and no other: of several processes that found it, one may hold the
+ * lock by now. So it is moved aside first, looked at, and put back if it is another's.
+ */
+async function removeDead(path: string, found: string | undefined): Promise<boolean> {
+  const aside = `${path}.${randomBytes(6).toString('hex')}`
+  // When it is gone somebody else removed it: whoever listens first has the lock.
+  if ((await rename(path, aside).then(() => aside, absent)) === undefined) return true
+  const mine = (await identify(aside)) === found
+  if (!mine) await link(aside, path)
+  await rm(aside)
+  return mine
 }
 
 /** @returns false when something stands at the path already */

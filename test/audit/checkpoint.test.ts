@@ -1,0 +1,81 @@
+import { execFileSync } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { formatLine, GENESIS_HASH, payloadOf, readLine } from '../../src/audit/chain.js'
+import type { ChainLine } from '../../src/audit/chain.js'
+import {
+  checkCheckpoint,
+  readSigningKey,
+  readVerifyingKey,
+  signCheckpoint,
+} from '../../src/audit/checkpoint.js'
+import { makeKeys } from './audit-fixture.js'
+
+const { keyFile, verifying } = makeKeys()
+const signing = readSigningKey(readFileSync(keyFile, 'utf8'))
+const state = { nextSeq: 7, lastHash: 'ab'.repeat(32) }
+const time = '2026-05-28T10:00:00.000Z'
+
+function checkpointLine(changes: Record<string, unknown> = {}, place = state): ChainLine {
+  const entry = { ...signCheckpoint(signing, 'chain-1', state, time), ...changes }
+  const line = readLine(Buffer.from(formatLine(place, payloadOf(entry)).text.trimEnd()))
+  if (typeof line === 'string') throw new Error(line)
+  return line
+}
+
+describe('a checkpoint', () => {
+  test('is valid in its place', () => {
+    expect(checkCheckpoint(checkpointLine(), [verifying])).toBe('valid')
+  })
+
+  test.each([
+    ['another place', checkpointLine({}, { ...state, nextSeq: 8 })],
+    ['another line before it', checkpointLine({}, { ...state, lastHash: GENESIS_HASH })],
+    ['another chain', checkpointLine({ chainId: 'chain-2' })],
+    ['another time', checkpointLine({ time: '2026-05-28T10:00:00.001Z' })],
+    ['no signature', checkpointLine({ signature: '' })],
+    ['a signature that is no text', checkpointLine({ signature: 1 })],
+    ['no key id', checkpointLine({ key: null })],
+  ])('is forged: %s', (_name, line) => {
+    expect(checkCheckpoint(line, [verifying])).toBe('forged')
+  })
+
+  test('of a key that was not given says so', () => {
+    expect(checkCheckpoint(checkpointLine(), [makeKeys().verifying])).toBe('key_unknown')
+  })
+
+  test('that names a key but is signed by another is forged', () => {
+    const line = checkpointLine({ key: makeKeys().verifying.id })
+    expect(checkCheckpoint(line, [{ ...verifying, id: String(line.fields['key']) }])).toBe('forged')
+  })
+})
+
+describe('a key', () => {
+  test('has the same id in both halves, and can be one that openssl wrote', () => {
+    const pem = execFileSync('openssl', ['genpkey', '-algorithm', 'ed25519']).toString()
+    const half = execFileSync('openssl', ['pkey', '-pubout'], { input: pem }).toString()
+    expect(readVerifyingKey(half).id).toBe(readSigningKey(pem).id)
+    expect(readVerifyingKey(half).id).toMatch(/^[0-9a-f]{16}$/)
+  })
+
+  test.each([
+    ['nothing', ''],
+    ['text', 'canary-secret'],
+    ['a broken key', '-----BEGIN PRIVATE KEY-----\ncanary-secret\n-----END PRIVATE KEY-----\n'],
+    ['a key of another kind', ecKey()],
+  ])('is refused without a word of it: %s', (_name, pem) => {
+    expect(() => readSigningKey(pem)).toThrow(/^not an Ed25519 private key in PEM form$/)
+  })
+
+  test('of whoever verifies may not be the private one', () => {
+    expect(() => readVerifyingKey(readFileSync(keyFile, 'utf8'))).toThrow(
+      'a public key is needed, not the private one',
+    )
+  })
+})
+
+function ecKey(): string {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  return privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+}
