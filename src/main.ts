@@ -123,28 +123,24 @@ export async function serve(policyFile: string): Promise<number> {
 
   const watcher = watchConfig(policyFile, {
     running: config,
-    onConfig: (next) => {
+    load: loadConfig,
+    onConfig: (next, needRestart) => {
       snapshot = snapshotOf(next, identity)
       void snapshot.authenticator.prefetch()
       metrics.setPolicy(snapshot.policy.generation)
       metrics.countPolicyLoad('loaded')
-      const waiting = changedSettings(settings, next.settings)
-      log.info(
-        { generation: snapshot.policy.generation, waitingForRestart: waiting },
-        'policy loaded',
-      )
+      log.info({ generation: snapshot.policy.generation, needRestart }, 'policy loaded')
       void recorder.lifecycle('policy_loaded', snapshot.policy.generation)
     },
-    onFault: (error: ConfigError) => {
+    onFault: (error) => {
       metrics.countPolicyLoad('refused')
-      for (const fault of error.faults) {
-        log.error({ generation: snapshot.policy.generation }, `policy kept: ${formatFault(fault)}`)
-      }
+      const faults = error instanceof ConfigError ? error.faults.map(formatFault) : [error.name]
+      for (const fault of faults) log.error({ fault }, 'policy refused, the last good one stays')
       void recorder.lifecycle('policy_refused', snapshot.policy.generation)
     },
   })
   process.on('SIGHUP', () => {
-    watcher.reload()
+    void watcher.reload()
   })
 
   await recorder.lifecycle('start', snapshot.policy.generation)

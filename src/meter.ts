@@ -111,7 +111,7 @@ function estimateOutput(report: Report, admission: Admission, rates: GenerationR
   if (!stopsWithClient) return mostTokens
   if (report.bytesSent === undefined || report.durationMs === undefined) return mostTokens
   const generatedTokens = rates.estimate(
-    { model: admission.model, dialect: admission.dialect, streamed: admission.stream },
+    { model: admission.model, dialect: admission.dialect, stream: admission.stream },
     { bytes: report.bytesSent, durationMs: report.durationMs },
   )
   return Math.min(mostTokens, generatedTokens ?? mostTokens)
@@ -126,7 +126,7 @@ function learn(report: Report, admission: Admission, end: End, rates: Generation
   if (end.kind !== 'settled' || report.endStatus !== 200) return
   if (report.bytesSent === undefined || report.durationMs === undefined) return
   rates.observe(
-    { model: admission.model, dialect: admission.dialect, streamed: admission.stream },
+    { model: admission.model, dialect: admission.dialect, stream: admission.stream },
     { outputTokens: end.outputTokens, bytes: report.bytesSent, durationMs: report.durationMs },
   )
 }

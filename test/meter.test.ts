@@ -43,11 +43,11 @@ function report(changes: Partial<Report>): Report {
 }
 
 /** Rates that have learned 0.1 tokens per byte and 0.01 per millisecond. */
-function learnedRates(streamed: boolean): GenerationRates {
+function learnedRates(stream: boolean): GenerationRates {
   const rates = createGenerationRates()
   for (let index = 0; index < 20; index += 1) {
     rates.observe(
-      { model: 'llama', dialect: 'openai', streamed },
+      { model: 'llama', dialect: 'openai', stream },
       { outputTokens: 100, bytes: 1000, durationMs: 10_000 },
     )
   }
@@ -188,7 +188,7 @@ describe('a report without figures', () => {
 
   test('charges the whole output while fewer than 20 settled reports of the pair exist', () => {
     const rates = createGenerationRates()
-    const pair = { model: 'llama', dialect: 'openai', streamed: true } as const
+    const pair = { model: 'llama', dialect: 'openai', stream: true } as const
     for (let index = 0; index < 19; index += 1) {
       rates.observe(pair, { outputTokens: 1, bytes: 1000, durationMs: 1000 })
     }
@@ -272,7 +272,7 @@ describe('the ledger under the meter', () => {
     await meter(report({}), { ...estimated.parts, rates })
     expect(observed).toEqual([
       [
-        { model: 'llama', dialect: 'openai', streamed: true },
+        { model: 'llama', dialect: 'openai', stream: true },
         { outputTokens: 10, bytes: 1000, durationMs: 2000 },
       ],
     ])
