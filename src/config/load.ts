@@ -83,14 +83,16 @@ function readAtMost(path: string, maxBytes: number): Buffer {
   const handle = openSync(path, 'r')
   try {
     if (fstatSync(handle).isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' })
-    const buffer = Buffer.alloc(maxBytes)
+    const chunks: Buffer[] = []
     let length = 0
     while (length < maxBytes) {
-      const read = readSync(handle, buffer, length, maxBytes - length, null)
+      const chunk = Buffer.alloc(Math.min(65_536, maxBytes - length))
+      const read = readSync(handle, chunk, 0, chunk.length, null)
       if (read === 0) break
+      chunks.push(chunk.subarray(0, read))
       length += read
     }
-    return buffer.subarray(0, length)
+    return Buffer.concat(chunks)
   } finally {
     closeSync(handle)
   }

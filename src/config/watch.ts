@@ -1,5 +1,5 @@
 import { watch } from 'node:fs'
-import { dirname } from 'node:path'
+import { basename, dirname } from 'node:path'
 import { ConfigError } from '../errors.js'
 import { generationOf, loadConfig, readText } from './load.js'
 import type { Config } from './load.js'
@@ -39,7 +39,10 @@ export interface WatchOptions {
   onUnchanged?(): void
   readonly timers?: Timers
   /** Tells of changes in a directory; the answer stops it. May miss some: the poll finds them. */
-  readonly watchDirectory?: (directory: string, onChange: () => void) => () => void
+  readonly watchDirectory?: (
+    directory: string,
+    onChange: (fileName: string | null) => void,
+  ) => () => void
 }
 
 export interface ConfigWatch {
@@ -53,6 +56,8 @@ export interface ConfigWatch {
  * may be a valid one with a quota less. So a changed file is read again until two reads this far apart agree.
  */
 const settleMs = 200
+/** A write makes several notices in a row. */
+const noticeMs = 20
 /** The notice of a change can get lost (network file systems, a link whose target changes elsewhere). */
 const pollMs = 1000
 
@@ -68,6 +73,7 @@ export function watchConfig(path: string, options: WatchOptions): ConfigWatch {
   let current = options.running.policy.generation
   let currentRuns = true
   let pending: string | undefined
+  let noticed = false
   let cancelTimer = (): void => undefined
   let closed = false
   /** One load at a time, in order: an older file never overtakes a newer one. */
@@ -112,6 +118,7 @@ export function watchConfig(path: string, options: WatchOptions): ConfigWatch {
 
   /** Runs at every poll and after every notice; takes a content when it stands still for `settleMs`. */
   function check(): void {
+    noticed = false
     const seen = look()
     if (seen.content === current) {
       pending = undefined
@@ -126,10 +133,16 @@ export function watchConfig(path: string, options: WatchOptions): ConfigWatch {
     }
   }
 
-  const stopWatching = (options.watchDirectory ?? watchDirectory)(dirname(path), () => {
-    // While a content has to prove that it stands still, notices do not put its second reading off.
-    if (pending === undefined) schedule(0)
-  })
+  /** Other files may live in the directory and change at any rate (an audit log): they cause no reading. */
+  function onNotice(fileName: string | null): void {
+    const ours = fileName === null || fileName === basename(path) || fileName.startsWith('..')
+    // One reading for many notices, and none that puts off the second reading of a new content.
+    if (!ours || noticed || pending !== undefined) return
+    noticed = true
+    schedule(noticeMs)
+  }
+
+  const stopWatching = (options.watchDirectory ?? watchDirectory)(dirname(path), onNotice)
   schedule(pollMs)
 
   return {
@@ -137,8 +150,8 @@ export function watchConfig(path: string, options: WatchOptions): ConfigWatch {
       queue = queue.then(() => {
         pending = undefined
         const seen = look()
-        if (seen.content !== current || !currentRuns) return take(seen)
-        options.onUnchanged?.()
+        const unchanged = seen.content === current && currentRuns
+        return unchanged ? options.onUnchanged?.() : take(seen)
       })
     },
     close: () => {
@@ -161,9 +174,14 @@ function asConfigError(path: string, error: unknown): ConfigError {
 }
 
 /** The directory, not the file: a watch on a file stays with the old one when it is replaced. */
-function watchDirectory(directory: string, onChange: () => void): () => void {
+function watchDirectory(
+  directory: string,
+  onChange: (fileName: string | null) => void,
+): () => void {
   try {
-    const watcher = watch(directory, { persistent: false }, onChange)
+    const watcher = watch(directory, { persistent: false }, (_, fileName) => {
+      onChange(fileName)
+    })
     // It ends when the directory is removed, for instance; the poll goes on.
     watcher.on('error', () => {
       watcher.close()
