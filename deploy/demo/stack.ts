@@ -1,0 +1,170 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createCertificates, envoyIdentity } from './certificates.js'
+import type { DemoCertificates } from './certificates.js'
+import { startEnvoy } from './envoy.js'
+import type { Envoy } from './envoy.js'
+import { startGpuNode } from './gpu-node.js'
+import type { GpuNode } from './gpu-node.js'
+import { startIdentityProvider } from './identity-provider.js'
+import type { Caller, IdentityProvider } from './identity-provider.js'
+import { startTollgate } from './tollgate.js'
+import type { Tollgate } from './tollgate.js'
+
+/** The callers of `policy.yaml`. */
+export const demoCallers: readonly Caller[] = [
+  { name: 'alice', tenant: 'acme', groups: ['research'] },
+  { name: 'bob', tenant: 'acme', groups: ['sales'] },
+  { name: 'carol', tenant: 'umbra', groups: ['research'] },
+]
+
+/** Which models each pool's node serves. */
+const poolModels: Readonly<Record<string, readonly string[]>> = {
+  'gpu-a': ['llama-3.3-70b', 'llama'],
+  'gpu-b': ['qwen-2.5-7b', 'qwen'],
+}
+
+/** Every port of a stack, by what listens there. */
+export interface StackPorts {
+  readonly envoy: number
+  readonly envoyAdmin: number
+  readonly identityProvider: number
+  readonly tollgateMetrics: number
+  readonly tollgateAdmin: number
+  readonly nodeA: number
+  readonly nodeB: number
+}
+
+export const demoPorts: StackPorts = {
+  envoy: 8080,
+  envoyAdmin: 9901,
+  identityProvider: 9400,
+  tollgateMetrics: 9192,
+  tollgateAdmin: 9193,
+  nodeA: 9443,
+  nodeB: 9444,
+}
+
+export interface StackOptions {
+  readonly ports: StackPorts
+  /** A policy with the addresses of `policy.yaml`. */
+  readonly policy: string
+  readonly random: () => number
+}
+
+export interface Stack {
+  readonly directory: string
+  readonly certificates: DemoCertificates
+  readonly identityProvider: IdentityProvider
+  readonly nodeA: GpuNode
+  readonly nodeB: GpuNode
+  readonly tollgate: Tollgate
+  readonly envoy: Envoy
+  /** Stops everything, the caller's side first; then removes the directory unless `keepFiles`. */
+  stop(options?: { readonly keepFiles?: boolean }): Promise<void>
+}
+
+/**
+ * Starts all that a request passes on its way: identity provider, GPU nodes, Tollgate, Envoy. What was started is
+ * stopped again when a later part fails.
+ *
+ * @throws Error a part did not start; a port in use is named in one line
+ */
+export async function startStack(options: StackOptions): Promise<Stack> {
+  const { ports } = options
+  await refuseBusyPorts(ports)
+  const directory = await mkdtemp(join(tmpdir(), 'tollgate-'))
+  const stops: (() => Promise<void>)[] = []
+  const stop = async ({ keepFiles = false } = {}): Promise<void> => {
+    for (const stopOne of stops.splice(0).reverse()) await stopOne()
+    if (!keepFiles) await rm(directory, { recursive: true, force: true })
+  }
+  try {
+    const certificates = await createCertificates(directory, Object.keys(poolModels))
+    const identityProvider = await startIdentityProvider({
+      port: ports.identityProvider,
+      callers: demoCallers,
+      audience: 'llm',
+    })
+    stops.push(() => identityProvider.close())
+
+    const startNode = async (pool: string, port: number): Promise<GpuNode> => {
+      const certificate = certificates.nodes.get(pool)
+      if (certificate === undefined) throw new Error(`no certificate for ${pool}`)
+      const node = await startGpuNode({
+        pool,
+        port,
+        models: poolModels[pool] ?? [],
+        certificate,
+        authorityFile: certificates.authorityFile,
+        acceptsIdentity: envoyIdentity,
+        random: options.random,
+      })
+      stops.push(() => node.close())
+      return node
+    }
+    const nodeA = await startNode('gpu-a', ports.nodeA)
+    const nodeB = await startNode('gpu-b', ports.nodeB)
+
+    const socket = join(directory, 'tollgate.sock')
+    const places = {
+      socket,
+      metricsPort: ports.tollgateMetrics,
+      adminPort: ports.tollgateAdmin,
+      issuer: identityProvider.issuer,
+    }
+    const tollgate = await startTollgate(directory, places, options.policy)
+    stops.push(() => tollgate.child.stop())
+
+    const envoy = await startEnvoy(directory, {
+      listenerPort: ports.envoy,
+      adminPort: ports.envoyAdmin,
+      tollgateSocket: socket,
+      nodePorts: { 'gpu-a': nodeA.port, 'gpu-b': nodeB.port },
+      certificateDirectory: directory,
+    })
+    // First of all to stop: Tollgate outlives it, so that the last reports arrive.
+    stops.push(() => envoy.child.stop())
+    return {
+      directory,
+      certificates,
+      identityProvider,
+      nodeA,
+      nodeB,
+      tollgate,
+      envoy,
+      stop,
+    }
+  } catch (error) {
+    // The message names a log in the directory, so the directory stays.
+    await stop({ keepFiles: true })
+    throw error
+  }
+}
+
+/** @throws Error one of the ports is in use */
+async function refuseBusyPorts(ports: StackPorts): Promise<void> {
+  for (const [part, port] of Object.entries<number>({ ...ports })) {
+    if (port !== 0 && (await isBusy(port))) {
+      throw new Error(
+        `port ${String(port)} is in use (wanted for ${part}): stop what listens there, then try again`,
+      )
+    }
+  }
+}
+
+async function isBusy(port: number): Promise<boolean> {
+  const server = createServer()
+  return new Promise((resolve) => {
+    server.once('error', () => {
+      resolve(true)
+    })
+    server.listen(port, '127.0.0.1', () => {
+      server.close(() => {
+        resolve(false)
+      })
+    })
+  })
+}
