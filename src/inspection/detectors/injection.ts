@@ -1,0 +1,138 @@
+import type { Detector, Hit, Report } from '../detector.js'
+import { compilePhrases } from '../phrases.js'
+import { lexicon } from './injection-lexicon.js'
+import type { Meaning } from './injection-lexicon.js'
+import { findTurnMarks, sequenceRules } from './injection-rules.js'
+import type { InjectionRule, SequenceRule } from './injection-rules.js'
+
+/** Evidence counts together within this many units of the folded form: about a page. */
+const WINDOW_UNITS = 2000
+/** Text that was hidden from the reader is an attack whatever it says. */
+const HIDDEN_WEIGHT = 0.95
+
+interface Evidence {
+  readonly rule: InjectionRule
+  readonly weight: number
+  readonly level: Hit['level']
+  readonly start: number
+  readonly end: number
+}
+
+/**
+ * Text that tries to set aside, hijack or extract instructions: words of the lexicon in the orders of the rules,
+ * marks that forge a turn, and text hidden in invisible characters. Pieces of evidence near each other add up
+ * (score = 1 - product of the doubts, the strongest of each rule); one stretch of text gives one finding.
+ */
+export function createInjectionDetector(): Detector {
+  const meanings = Object.keys(lexicon) as Meaning[]
+  const meaningOf: Meaning[] = []
+  const phrases: string[] = []
+  for (const meaning of meanings) {
+    for (const phrase of lexicon[meaning]) {
+      phrases.push(phrase)
+      meaningOf.push(meaning)
+    }
+  }
+  const matcher = compilePhrases(phrases, { lookAlikeDigits: true })
+  return {
+    category: 'injection',
+    detect: (view, _segment, report) => {
+      const folded = view.folded
+      const tally = createTally(report)
+      for (const run of view.hidden) {
+        const [start, end] = run.span
+        report({ rule: 'hidden_text', level: 'source', start, end, score: HIDDEN_WEIGHT })
+      }
+      const sequences = createSequences(tally.add)
+      const wordSteps = matcher.scan(folded, (phrase, start, end) => {
+        const meaning = meaningOf[phrase]
+        if (meaning !== undefined) sequences(meaning, start, end)
+      })
+      const markSteps = findTurnMarks(folded, (weight, start, end) => {
+        tally.add({ rule: 'fake_turn', weight, level: 'folded', start, end })
+      })
+      tally.finish()
+      return wordSteps + markSteps
+    },
+  }
+}
+
+interface Reached {
+  start: number
+  end: number
+}
+
+const rulesByMeaning: ReadonlyMap<Meaning, readonly { rule: number; step: number }[]> = (() => {
+  const table = new Map<Meaning, { rule: number; step: number }[]>()
+  sequenceRules.forEach(({ steps }, rule) => {
+    steps.forEach((meaning, step) => {
+      const uses = table.get(meaning) ?? []
+      // The last step first: one word must not be two steps of a rule.
+      uses.unshift({ rule, step })
+      table.set(meaning, uses)
+    })
+  })
+  return table
+})()
+
+/** Follows all rules at once. For each step of each rule only the last place counts: it has the smallest gap. */
+function createSequences(
+  add: (evidence: Evidence) => void,
+): (meaning: Meaning, start: number, end: number) => void {
+  const reached = sequenceRules.map(({ steps }) =>
+    steps.map((): Reached => ({ start: 0, end: Number.NEGATIVE_INFINITY })),
+  )
+  const complete = ({ rule, weight }: SequenceRule, start: number, end: number): void => {
+    add({ rule, weight, level: 'folded', start, end })
+  }
+  return (meaning, start, end) => {
+    for (const { rule, step } of rulesByMeaning.get(meaning) ?? []) {
+      const sequence = sequenceRules[rule]
+      const place = reached[rule]?.[step]
+      if (sequence === undefined || place === undefined) continue
+      let from = start
+      if (step > 0) {
+        const before = reached[rule]?.[step - 1]
+        if (before === undefined || before.end > start) continue
+        if (start - before.end > sequence.gapUnits) continue
+        from = before.start
+      }
+      place.start = from
+      place.end = end
+      if (step === sequence.steps.length - 1) complete(sequence, from, end)
+    }
+  }
+}
+
+/** Adds evidence up and reports the peak of each stretch. */
+function createTally(report: Report): { add: (evidence: Evidence) => void; finish: () => void } {
+  const strongest = new Map<InjectionRule, Evidence>()
+  let peak: Hit | undefined
+  const add = (evidence: Evidence): void => {
+    if (peak !== undefined && evidence.start - peak.end > WINDOW_UNITS) finish()
+    const held = strongest.get(evidence.rule)
+    if (
+      held === undefined ||
+      held.weight <= evidence.weight ||
+      evidence.start - held.end > WINDOW_UNITS
+    ) {
+      strongest.set(evidence.rule, evidence)
+    }
+    let doubt = 1
+    let lead = evidence
+    for (const one of strongest.values()) {
+      if (evidence.start - one.end > WINDOW_UNITS) continue
+      doubt *= 1 - one.weight
+      if (one.weight > lead.weight) lead = one
+    }
+    const score = 1 - doubt
+    if (peak !== undefined && peak.score >= score) return
+    const { rule, level, start, end } = lead
+    peak = { rule, level, start, end, score }
+  }
+  const finish = (): void => {
+    if (peak !== undefined) report(peak)
+    peak = undefined
+  }
+  return { add, finish }
+}

@@ -1,0 +1,68 @@
+import { RE2JS } from 're2js'
+import type { Detector } from '../detector.js'
+import { compilePhrases } from '../phrases.js'
+import type { ProhibitedRule } from '../rules.js'
+
+/** Longest pattern; the time of a match grows with pattern times text. */
+export const MAX_PATTERN_LENGTH = 500
+/** Instructions of the compiled pattern: `(a{1000}){9}` is short and would still cost thousands of steps a character. */
+const MAX_PROGRAM_SIZE = 2000
+/** Occurrences of one pattern in one segment that are reported; the first decides, more only count. */
+const MAX_MATCHES = 16
+
+/**
+ * Can the pattern be used? Patterns have RE2's syntax: no look-around, no back-references, hence linear time.
+ *
+ * @returns what is wrong, for a configuration fault; undefined when it is fine
+ */
+export function checkPattern(pattern: string): string | undefined {
+  if (pattern.length > MAX_PATTERN_LENGTH) {
+    return `a pattern of at most ${String(MAX_PATTERN_LENGTH)} characters`
+  }
+  try {
+    const compiled = RE2JS.compile(pattern, RE2JS.CASE_INSENSITIVE)
+    if (compiled.programSize() > MAX_PROGRAM_SIZE) return 'a simpler pattern: its repeats multiply'
+    if (compiled.matches('')) return 'a pattern that does not match the empty text'
+    return undefined
+  } catch {
+    return 'a pattern in RE2 syntax (no look-around, no back-references)'
+  }
+}
+
+/**
+ * The operator's own lists: phrases word by word in the folded form, patterns in the plain form, regardless of
+ * case. The rule of a hit is the name of the list.
+ *
+ * @param lists every pattern passed `checkPattern`
+ */
+export function createProhibitedDetector(lists: readonly ProhibitedRule[]): Detector {
+  const phrases: string[] = []
+  const phraseRules: string[] = []
+  const patterns: { readonly rule: string; readonly pattern: RE2JS }[] = []
+  for (const { name, phrases: listed, patterns: written } of lists) {
+    for (const phrase of listed) {
+      phrases.push(phrase)
+      phraseRules.push(name)
+    }
+    for (const pattern of written) {
+      patterns.push({ rule: name, pattern: RE2JS.compile(pattern, RE2JS.CASE_INSENSITIVE) })
+    }
+  }
+  const matcher = compilePhrases(phrases)
+  return {
+    category: 'prohibited',
+    detect: (view, _segment, report) => {
+      let steps = matcher.scan(view.folded, (phrase, start, end) => {
+        report({ rule: phraseRules[phrase] ?? '', level: 'folded', start, end, score: 1 })
+      })
+      for (const { rule, pattern } of patterns) {
+        const matches = pattern.matcher(view.plain)
+        steps += view.plain.length
+        for (let count = 0; count < MAX_MATCHES && matches.find(); count++) {
+          report({ rule, level: 'plain', start: matches.start(), end: matches.end(), score: 1 })
+        }
+      }
+      return steps
+    },
+  }
+}
