@@ -43,12 +43,17 @@ const credentialHeaders = ['authorization', 'x-api-key', 'proxy-authorization'] 
 
 type CredentialHeader = (typeof credentialHeaders)[number]
 
-/** Removed by every answer unless it sets or keeps them, whether or not Check saw one: a filter may hide headers from it. */
-const alwaysRemoved: readonly string[] = [
+/**
+ * Everything that only Tollgate may say to what stands behind it. `envoy.yaml` strips the same names before the
+ * first route match, so that a client's own copy chooses no route either.
+ */
+export const reservedHeaders: readonly string[] = [
   ...Object.values(internalHeaders),
   ...steeringHeaders,
-  ...credentialHeaders,
 ]
+
+/** Removed by every answer unless it sets or keeps them, whether or not Check saw one: a filter may hide headers from it. */
+const alwaysRemoved: readonly string[] = [...reservedHeaders, ...credentialHeaders]
 
 const reservedNames = new Set(alwaysRemoved)
 const reservedPrefixes = ['x-tollgate-', 'x-gateway-', 'x-llm-d-']

@@ -30,7 +30,6 @@ const decisive = new Set([
   'content-encoding',
   'content-length',
   'transfer-encoding',
-  'origin',
   'x-envoy-auth-partial-body',
 ])
 
@@ -57,7 +56,7 @@ export function readHeaders(http: HttpRequest): ReadHeaders | Denial {
 
   const collector = createCollector()
   for (const { key = '', value = '', rawValue } of lines) {
-    if (rawValue !== undefined && value !== '' && rawValue.toString('latin1') !== value) {
+    if (rawValue !== undefined && value !== '' && !rawValue.equals(Buffer.from(value, 'utf8'))) {
       return invalid('A header came with two different values.')
     }
     // Latin-1 keeps every byte apart: whoever looks for bytes outside ASCII finds them.
@@ -65,7 +64,7 @@ export function readHeaders(http: HttpRequest): ReadHeaders | Denial {
     if (fault !== undefined) return fault
   }
   for (const [key, value] of joined) {
-    if (decisive.has(key) && /[!,]/.test(value) && key !== 'origin') {
+    if (decisive.has(key) && /[!,]/.test(value)) {
       return invalid('A header that decides came repeated or with bytes that are no UTF-8.')
     }
     const fault = collector.add(key, value)
