@@ -16,8 +16,8 @@ export interface ReadHeaders {
   readonly pseudo: ReadonlyMap<string, string>
 }
 
-/** RFC 9110 §5.6.2, in the lower case that HTTP/2 asks for and Envoy makes. */
-const nameForm = /^:?[a-z0-9!#$%&'*+\-.^_`|~]+$/
+/** RFC 9110 §5.6.2. Held against the name as sent: lower case makes a `k` of the Kelvin sign. */
+const nameForm = /^:?[A-Za-z0-9!#$%&'*+\-.^_`|~]+$/
 
 /** RFC 9113 §8.3.1, and `:protocol` (RFC 8441) is left out: Tollgate decides no upgrade. */
 const pseudoNames = new Set([':method', ':path', ':authority', ':scheme'])
@@ -91,8 +91,8 @@ function createCollector(): {
       bytes += key.length + value.length
       if (bytes > maxHeaderBytes)
         return invalid(`Send at most ${String(maxHeaderBytes)} bytes of headers.`)
+      if (!nameForm.test(key)) return invalid('A header name is not a token.')
       const name = key.toLowerCase()
-      if (!nameForm.test(name)) return invalid('A header name is not a token.')
       // CR, LF and NUL end or cut a value somewhere on its way, so no two servers agree on it.
       if (/[\0\r\n]/.test(value)) return invalid('A header value has a line break or NUL in it.')
       if (name.startsWith(':')) {
