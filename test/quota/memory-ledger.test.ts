@@ -1,0 +1,106 @@
+import { describe, expect, test } from 'vitest'
+import { createMemoryLedger } from '../../src/quota/memory-ledger.js'
+import { describeLedger } from './ledger.contract.js'
+import { calendar, holdOf, quotaOf } from './quotas.js'
+
+describeLedger('the memory ledger', () => createMemoryLedger())
+
+const startMs = Date.parse('2026-02-02T00:00:00Z')
+const nothing = { partitions: 0, reservations: 0, idempotencyKeys: 0 }
+const quotas = [
+  quotaOf(),
+  quotaOf({ name: 'day', window: calendar('day') }),
+  quotaOf({ name: 'parallel', unit: 'in_flight', window: { kind: 'open' } }),
+]
+
+function requestOf(id: string, leaseMs = 10_000) {
+  const holds = quotas.map((quota) => holdOf(quota, 1, id))
+  return { id, idempotencyKey: id, holds, context: '', leaseMs }
+}
+
+describe('the size of the memory ledger', () => {
+  test('grows by what a reservation needs', async () => {
+    const ledger = createMemoryLedger<string>()
+    await ledger.reserve(requestOf('a'), startMs)
+    expect(ledger.size()).toEqual({ partitions: 3, reservations: 1, idempotencyKeys: 1 })
+  })
+
+  test('is nothing after a refusal', async () => {
+    const ledger = createMemoryLedger<string>()
+    const holds = [holdOf(quotaOf(), 101)]
+    await ledger.reserve({ ...requestOf('a'), holds }, startMs)
+    expect(ledger.size()).toEqual(nothing)
+  })
+
+  test('is nothing once all that was spent and owed has passed', async () => {
+    const ledger = createMemoryLedger<string>({ rememberEndedMs: 1000 })
+    for (const id of ['settled', 'owing', 'released', 'unsettled']) {
+      await ledger.reserve(requestOf(id), startMs)
+    }
+    await ledger.end('settled', { kind: 'settled', inputTokens: 1, outputTokens: 0 }, startMs)
+    await ledger.end('owing', { kind: 'settled', inputTokens: 301, outputTokens: 0 }, startMs)
+    await ledger.end('released', { kind: 'released' }, startMs)
+    expect(ledger.size()).toEqual({ partitions: 12, reservations: 1, idempotencyKeys: 4 })
+
+    // Three are ended: what was in flight is free, what was released is as if it had never been.
+    await ledger.expire(startMs + 1000)
+    expect(ledger.size()).toEqual({ partitions: 7, reservations: 1, idempotencyKeys: 1 })
+    await ledger.expire(startMs + 10_000)
+    await ledger.expire(startMs + 20_000)
+    // The last is forgotten, and with it what it had in flight.
+    await ledger.expire(startMs + 20_001)
+    expect(ledger.size()).toEqual({ partitions: 6, reservations: 0, idempotencyKeys: 0 })
+    // Minutes pass but for that which owes three of them.
+    await ledger.expire(startMs + 65_000)
+    expect(ledger.size()).toEqual({ ...nothing, partitions: 4 })
+    await ledger.expire(startMs + 192_000)
+    expect(ledger.size()).toEqual({ ...nothing, partitions: 3 })
+    await ledger.expire(startMs + 86_400_000)
+    expect(ledger.size()).toEqual({ ...nothing, partitions: 1 })
+    await ledger.expire(startMs + 3 * 86_400_000 - 1)
+    expect(ledger.size()).toEqual({ ...nothing, partitions: 1 })
+    await ledger.expire(startMs + 3 * 86_400_000)
+    expect(ledger.size()).toEqual(nothing)
+  })
+
+  test('keeps a partition while a report could still make it owe', async () => {
+    const ledger = createMemoryLedger<string>({ rememberEndedMs: 0 })
+    await ledger.reserve(requestOf('a', 10 ** 9), startMs)
+    const lateMs = startMs + 10 ** 9 - 1
+    await ledger.expire(lateMs)
+    expect(ledger.size()).toMatchObject({ partitions: 3, reservations: 1 })
+    await ledger.end('a', { kind: 'settled', inputTokens: 50, outputTokens: 0 }, lateMs)
+    await ledger.expire(lateMs)
+    expect(ledger.size()).toEqual({ ...nothing, partitions: 2 })
+    expect(await ledger.balances([holdOf(quotaOf(), 0, 'a')], lateMs)).toMatchObject([{ debt: 49 }])
+  })
+
+  test('is nothing when a partition was moved to another window and then left alone', async () => {
+    const ledger = createMemoryLedger<string>({ rememberEndedMs: 0 })
+    const long = quotaOf({ window: { kind: 'sliding', lengthMs: 640_000 } })
+    await ledger.reserve({ ...requestOf('a'), holds: [holdOf(quotaOf(), 60)] }, startMs)
+    await ledger.end('a', { kind: 'estimated', inputTokens: 60, outputTokens: 0 }, startMs)
+    await ledger.reserve({ ...requestOf('b'), holds: [holdOf(long, 60)] }, startMs)
+    await ledger.expire(startMs + 649_999)
+    expect(ledger.size()).toEqual({ ...nothing, partitions: 1 })
+    await ledger.expire(startMs + 650_000)
+    expect(ledger.size()).toEqual(nothing)
+  })
+
+  test('shrinks by a bounded amount per expire, and to nothing in the end', async () => {
+    const ledger = createMemoryLedger<string>({ rememberEndedMs: 0 })
+    const quota = quotaOf({ window: calendar('minute') })
+    for (let index = 0; index < 12_000; index += 1) {
+      const id = String(index)
+      const request = { id, idempotencyKey: id, context: '', leaseMs: 1000 }
+      await ledger.reserve({ ...request, holds: [holdOf(quota, 1, id)] }, startMs)
+    }
+    const ended = []
+    for (let turns = 0; turns < 3; turns += 1) {
+      ended.push((await ledger.expire(startMs + 1000)).length)
+    }
+    expect(ended).toEqual([5000, 5000, 2000])
+    for (let turns = 0; turns < 9; turns += 1) await ledger.expire(startMs + 60_000)
+    expect(ledger.size()).toEqual(nothing)
+  })
+})
