@@ -1,0 +1,17 @@
+#!/usr/bin/env node
+import { exitCodes } from './commands/command.js'
+import { dispatch } from './commands/dispatch.js'
+import { readAtMost } from './commands/read-at-most.js'
+
+// A reader that has seen enough (`| head`) is no failure of ours.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(exitCodes.ok)
+  throw error
+})
+
+process.exitCode = await dispatch(process.argv.slice(2), {
+  out: (line) => process.stdout.write(`${line}\n`),
+  err: (line) => process.stderr.write(`${line}\n`),
+  progress: process.stderr.isTTY ? (line) => process.stderr.write(`\r\u001b[K${line}`) : undefined,
+  readInput: (maxBytes) => readAtMost(process.stdin, maxBytes),
+})

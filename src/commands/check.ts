@@ -1,0 +1,130 @@
+import { readConfig, readText } from '../config/load.js'
+import type { Config } from '../config/load.js'
+import { checkEnvoyFile } from '../config/envoy-check.js'
+import { formatAddress } from '../config/address.js'
+import { internalHeaders } from '../envoy/internal-headers.js'
+import { reportDomain, reportNames } from '../envoy/report.js'
+import { ConfigError } from '../errors.js'
+import { bindsModel, matchesPattern } from '../policy.js'
+import type { Grant, Policy } from '../policy.js'
+import type { Quota } from '../quota/quota.js'
+import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../units.js'
+import { noOperands, readArguments, required } from './arguments.js'
+import { exitCodes } from './command.js'
+import type { Command } from './command.js'
+
+export const check: Command = {
+  name: 'check',
+  summary: "find every fault of a policy, and of Envoy's configuration beside it",
+  help: `Usage: tollgate check --policy FILE [--envoy FILE]
+
+Reads the policy and prints every fault at once, each with file, line, key, value and what would be right.
+Without a fault it prints who may call what, and which quotas bind that.
+
+  --policy FILE  the policy
+  --envoy FILE   also compare Envoy's static configuration with it: a pool without a route, another body cap,
+                 streams longer than their lease, ways around Tollgate, a report that is not whole
+
+Exit codes:
+  0  no fault
+  1  faults, on standard error
+  2  the command line is wrong`,
+  async run(args, terminal) {
+    const { values, positionals } = readArguments(args, {
+      policy: { type: 'string' },
+      envoy: { type: 'string' },
+    })
+    noOperands(positionals)
+    const policyFile = required(values.policy, '--policy FILE')
+    const config = readConfig(policyFile)
+    const faults =
+      values.envoy === undefined
+        ? []
+        : compareWithEnvoy(required(values.envoy, '--envoy FILE'), config)
+    if (faults.length > 0) throw new ConfigError(faults)
+    for (const line of summary(policyFile, config)) terminal.out(line)
+    if (values.envoy !== undefined) terminal.out(`${values.envoy}: agrees with the policy`)
+    return exitCodes.ok
+  },
+}
+
+function compareWithEnvoy(file: string, config: Config) {
+  return checkEnvoyFile(file, readText(file), config, {
+    internalHeaders: Object.values(internalHeaders),
+    poolHeader: internalHeaders.pool,
+    reportDomain,
+    reportNames,
+  })
+}
+
+function summary(file: string, { policy, settings }: Config): readonly string[] {
+  return [
+    `${file}: no fault, generation ${policy.generation}`,
+    `listens on ${formatAddress(settings.listen.grpc)}, ledger ${settings.ledger.kind}, audit ${settings.audit?.file ?? 'none'}`,
+    '',
+    'Models:',
+    ...policy.models.map((model) => {
+      const covered = policy.grants.some((grant) => covers(grant, model.name))
+      return `  ${model.name} in pool ${model.pool}${covered ? '' : ' (no grant covers it)'}`
+    }),
+    'Grants:',
+    ...policy.grants.flatMap((grant) => describeGrant(grant, policy)),
+  ]
+}
+
+function covers(grant: Grant, modelName: string): boolean {
+  return grant.models.some((pattern) => matchesPattern(pattern, modelName))
+}
+
+function describeGrant(grant: Grant, policy: Policy): readonly string[] {
+  const who = [
+    ...(grant.anyone ? ['every verified caller'] : []),
+    ...describeList('tenant', grant.tenants),
+    ...describeList('group', grant.groups),
+    ...describeList('client', grant.clients),
+  ].join(' and ')
+  const lines = [`  ${grant.name}: ${who}`]
+  if (grant.paths.length > 0) lines.push(`    paths ${grant.paths.join(', ')}`)
+  for (const model of policy.models.filter((candidate) => covers(grant, candidate.name))) {
+    const cap = grant.maxOutputTokens ?? model.defaultOutputTokens
+    const quotas = policy.quotas.filter((quota) => bindsModel(quota, model.name))
+    lines.push(`    model ${model.name}, at most ${String(cap)} output tokens a request`)
+    if (quotas.length === 0) lines.push('      no quota')
+    for (const quota of quotas) lines.push(`      ${describeQuota(quota)}`)
+  }
+  return lines
+}
+
+function describeList(what: string, values: readonly string[]): readonly string[] {
+  return values.length === 0 ? [] : [`${what} ${values.join(' or ')}`]
+}
+
+function describeQuota(quota: Quota): string {
+  const by = quota.by.length === 0 ? 'all callers together' : `each ${quota.by.join(', ')}`
+  const shadow = quota.shadow ? ' (shadow: never refuses)' : ''
+  return `${quota.name}: ${String(quota.limit)} ${quota.unit}${describeWindow(quota)} for ${by}${shadow}`
+}
+
+function describeWindow({ window }: Quota): string {
+  switch (window.kind) {
+    case 'open':
+      return ' at once'
+    case 'sliding':
+      return ` in any ${describeDuration(window.lengthMs)}`
+    case 'calendar':
+      return ` per calendar ${window.period} (${window.timeZone})`
+  }
+}
+
+function describeDuration(durationMs: number): string {
+  const units = [
+    ['d', DAY_MS],
+    ['h', HOUR_MS],
+    ['m', MINUTE_MS],
+    ['s', SECOND_MS],
+  ] as const
+  const unit = units.find(([, lengthMs]) => durationMs % lengthMs === 0)
+  return unit === undefined
+    ? `${String(durationMs)} ms`
+    : `${String(durationMs / unit[1])}${unit[0]}`
+}

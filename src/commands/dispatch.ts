@@ -1,0 +1,64 @@
+import { ConfigError } from '../errors.js'
+import { check } from './check.js'
+import { exitCodes, UsageError } from './command.js'
+import type { Command, Terminal } from './command.js'
+import { inspect } from './inspect.js'
+import { serve } from './serve.js'
+import { verifyAuditFile } from './verify-audit.js'
+
+/** A new command is one file beside this one and one line here. */
+const commands: readonly Command[] = [serve, check, inspect, verifyAuditFile]
+
+/** Runs one command line, without the program's own name; answers with the exit code. */
+export async function dispatch(args: readonly string[], terminal: Terminal): Promise<number> {
+  const [name, ...rest] = args
+  if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
+    const asked = commands.find((command) => command.name === rest[0])
+    const help = asked?.help ?? overview()
+    if (name === undefined) terminal.err(help)
+    else terminal.out(help)
+    return name === undefined ? exitCodes.usage : exitCodes.ok
+  }
+  const command = commands.find((candidate) => candidate.name === name)
+  if (command === undefined) {
+    const known = commands.map((candidate) => candidate.name).join(', ')
+    terminal.err(`tollgate: unknown command "${name}"; the commands are ${known}`)
+    return exitCodes.usage
+  }
+  if (rest.includes('--help') || rest.includes('-h')) {
+    terminal.out(command.help)
+    return exitCodes.ok
+  }
+  try {
+    return await command.run(rest, terminal)
+  } catch (error) {
+    if (error instanceof UsageError) {
+      terminal.err(`tollgate ${command.name}: ${error.message}`)
+      terminal.err(`Try "tollgate ${command.name} --help".`)
+      return exitCodes.usage
+    }
+    if (error instanceof ConfigError) {
+      terminal.err(error.message)
+      return exitCodes.failed
+    }
+    terminal.err(
+      `tollgate ${command.name}: ${error instanceof Error ? error.message : 'unknown failure'}`,
+    )
+    return exitCodes.failed
+  }
+}
+
+function overview(): string {
+  const width = Math.max(...commands.map((command) => command.name.length))
+  return [
+    'Usage: tollgate COMMAND [OPTIONS]',
+    '',
+    'An Envoy sidecar that decides who may call a GPU model, how many tokens they may spend, and what',
+    'their prompts may say.',
+    '',
+    'Commands:',
+    ...commands.map((command) => `  ${command.name.padEnd(width)}  ${command.summary}`),
+    '',
+    '"tollgate COMMAND --help" says more about each.',
+  ].join('\n')
+}
