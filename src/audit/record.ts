@@ -22,14 +22,17 @@ export interface DecisionRecord {
   readonly tenant: string | null
   readonly subject: string | null
   readonly client: string | null
-  readonly path: string
+  /** Null when it is none of Tollgate's own: any text of a stranger could stand in it. */
+  readonly path: string | null
   readonly model: string | null
   readonly decision: 'allow' | 'deny'
   readonly reason: string | null
   readonly detail: string | null
   readonly quota: string | null
   readonly shadowQuotas: readonly string[]
+  /** The first 32. */
   readonly findings: readonly AuditFinding[]
+  readonly findingCount: number
   readonly reservedTokens: number | null
   readonly pool: string | null
   readonly policyGeneration: string

@@ -111,6 +111,7 @@ export function decision(auditId: string): DecisionRecord {
     quota: null,
     shadowQuotas: [],
     findings: [],
+    findingCount: 0,
     reservedTokens: 100,
     pool: 'gpu-a',
     policyGeneration: '0123456789ab',
