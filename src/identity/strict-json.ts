@@ -7,9 +7,9 @@ export interface JsonObject {
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /**
- * Reads a JSON object of which every party must see the same: UTF-8 without BOM, no name twice in one object
- * (also after unescaping: RFC 8725bis §2.4, RFC 7515 §4 leaves "last wins" or refusal to the parser, and two
- * parsers that choose differently see two issuers), bounded depth, no `__proto__`.
+ * Reads a JSON object of which every party sees the same: UTF-8 without BOM, bounded depth, no `__proto__`, no
+ * name twice in one object, also after unescaping. RFC 7519 §4 and RFC 7515 §4 let a parser refuse repeated names
+ * or take the last; two parsers that choose differently would see two issuers in one credential.
  *
  * @param maxDepth deepest nesting that is read, the object itself being 1
  * @returns undefined for anything else; linear in the bytes
