@@ -54,10 +54,12 @@ const maxPieceChars = Math.floor(maxPieceBytes / 3)
 const cacheEntries = 32_768
 const cachedChars = 24
 /**
- * A call into the tokenizer costs some 4 µs whatever it encodes. A window with more unknown pieces than this
- * is encoded in one call, and only so many of its pieces are learnt.
+ * A call into the tokenizer costs some 3 µs whatever it encodes, so 128 of them cost what encoding a whole
+ * window does. A window with more unknown pieces is encoded whole, and some of its pieces are learnt, so that
+ * the next one of its kind has fewer.
  */
-const learntPerWindow = 16
+const mostUnknown = 128
+const learntOfMany = 32
 
 interface Loaded {
   readonly encoder: Encoder
@@ -122,9 +124,9 @@ function countWindow({ encoder, cache }: Loaded, encoding: EncodingName, text: s
   let at = 0
 
   function flush(): void {
-    if (unknown.length > learntPerWindow) {
+    if (unknown.length > mostUnknown) {
       tokens += encoder.encode_ordinary(text.slice(from, at)).length
-      for (const piece of unknown.slice(0, learntPerWindow)) learn(piece)
+      for (const piece of unknown.slice(0, learntOfMany)) learn(piece)
     } else {
       tokens += known
       for (const piece of unknown) tokens += learn(piece)
