@@ -81,6 +81,8 @@ export async function serve(policyFile: string): Promise<number> {
     clock: systemClock,
   })
 
+  await prompts.ready()
+
   const services = createServices({
     snapshot: () => snapshot,
     prompts,
@@ -134,7 +136,10 @@ export async function serve(policyFile: string): Promise<number> {
     },
     onFault: (error) => {
       metrics.countPolicyLoad('refused')
-      const faults = error instanceof ConfigError ? error.faults.map(formatFault) : [error.name]
+      const faults =
+        error instanceof ConfigError
+          ? error.faults.map(formatFault)
+          : ['the policy could not be read or applied']
       for (const fault of faults) log.error({ fault }, 'policy refused, the last good one stays')
       void recorder.lifecycle('policy_refused', snapshot.policy.generation)
     },

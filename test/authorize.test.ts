@@ -8,7 +8,7 @@ import type { Authenticator } from '../src/identity/authenticate.js'
 import type { Principal } from '../src/identity/principal.js'
 import type { Policy } from '../src/policy.js'
 import { createInlineReader } from '../src/prompt/inline.js'
-import type { PromptReader } from '../src/prompt/reader.js'
+import type { PromptReader } from '../src/prompt/prompt.js'
 import type { Ledger } from '../src/quota/ledger.js'
 import { createMemoryLedger } from '../src/quota/memory-ledger.js'
 import type { IncomingRequest } from '../src/request.js'
@@ -82,6 +82,7 @@ function bench(policy: Policy = examplePolicy()): Bench {
           },
         }
       },
+      ready: async () => undefined,
       close: async () => undefined,
     },
     ledger: {

@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { isDenial } from '../denial.js'
 import { createTokenCounter } from '../llm/tokens.js'
 import { KIB_BYTES } from '../units.js'
-import type { PromptReader, PromptReaderOptions } from './reader.js'
+import type { PromptReader, PromptReaderOptions } from './prompt.js'
 import { createInspectors, readPrompt } from './text.js'
 
 /** From here on each of the three kinds of work has a turn of the event loop to itself. */
@@ -39,6 +39,9 @@ export function createInlineReader(
           // The text is garbage as soon as the decision lets go of it.
         },
       }
+    },
+    async ready() {
+      // Loaded above.
     },
     async close() {
       counter.free()

@@ -29,6 +29,11 @@ export type WorkerRequest =
   | { readonly kind: 'count'; readonly prompt: number; readonly encoding: EncodingName }
   | { readonly kind: 'close'; readonly prompt: number }
 
+/** A worker says it once, when its encodings are loaded: until then it takes no work. */
+export interface WorkerReady {
+  readonly kind: 'ready'
+}
+
 /** The answer to `open`, `inspect` or `count`; `close` has none. `failed` names the class of an error, never its text. */
 export type WorkerAnswer =
   | { readonly kind: 'opened'; readonly summary: AskSummary }

@@ -1,8 +1,8 @@
 import { Worker } from 'node:worker_threads'
 import { AbandonedError, DependencyError } from '../errors.js'
 import type { InspectionRules } from '../inspection/rules.js'
-import type { WorkerAnswer, WorkerRequest, WorkerSetup } from './messages.js'
-import type { OpenPrompt, PromptReader, PromptReaderOptions } from './reader.js'
+import type { WorkerAnswer, WorkerReady, WorkerRequest, WorkerSetup } from './messages.js'
+import type { OpenPrompt, PromptReader, PromptReaderOptions } from './prompt.js'
 
 /** How long after its bound a worker may still finish a count before it is taken for stuck. */
 const GRACE_MS = 500
@@ -20,6 +20,8 @@ interface Lane {
   readonly openPrompts: Set<number>
   run(request: WorkerRequest, signal?: AbortSignal): Promise<WorkerAnswer>
   closePrompt(prompt: number): void
+  /** Resolves when the worker takes work, or is gone. */
+  readonly ready: Promise<void>
   /** Set when the worker is gone: its prompts are lost, the lane is replaced. */
   readonly dead: () => boolean
   stop(): Promise<void>
@@ -118,6 +120,9 @@ export function createWorkerReader(options: PromptReaderOptions): PromptReader {
       }
       return open
     },
+    async ready() {
+      await Promise.all(lanes.map((lane) => lane.ready))
+    },
     async close() {
       closed = true
       await Promise.all(lanes.map((lane) => lane.stop()))
@@ -136,10 +141,16 @@ function createLane(options: PromptReaderOptions): Lane {
   const openPrompts = new Set<number>()
   const queue: Job[] = []
   let current: Job | undefined
+  let ready = false
   let dead = false
+  let announceReady = (): void => undefined
+  const whenReady = new Promise<void>((resolve) => {
+    announceReady = resolve
+  })
 
   function startNext(): void {
-    while (current === undefined) {
+    // Until the encodings are loaded a job waits in the queue, where running out of time is not the worker's fault.
+    while (ready && current === undefined) {
       const job = queue.shift()
       if (job === undefined) return
       if (job.signal?.aborted === true) {
@@ -171,6 +182,7 @@ function createLane(options: PromptReaderOptions): Lane {
   function die(): void {
     if (dead) return
     dead = true
+    announceReady()
     for (const job of [current, ...queue]) {
       if (job === undefined) continue
       finish(job)
@@ -181,7 +193,13 @@ function createLane(options: PromptReaderOptions): Lane {
     void worker.terminate()
   }
 
-  worker.on('message', (answer: WorkerAnswer) => {
+  worker.on('message', (answer: WorkerAnswer | WorkerReady) => {
+    if (answer.kind === 'ready') {
+      ready = true
+      announceReady()
+      startNext()
+      return
+    }
     const job = current
     current = undefined
     if (job !== undefined) {
@@ -196,6 +214,7 @@ function createLane(options: PromptReaderOptions): Lane {
 
   return {
     openPrompts,
+    ready: whenReady,
     dead: () => dead,
     run(request, signal) {
       if (dead) return Promise.reject(new DependencyError('inspection', 'the worker thread ended'))

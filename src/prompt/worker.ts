@@ -4,7 +4,7 @@ import type { Inspector } from '../inspection/inspect.js'
 import { compileInspection } from '../inspection/inspect.js'
 import { dialectNamed } from '../llm/dialects.js'
 import { createTokenCounter } from '../llm/tokens.js'
-import type { WorkerAnswer, WorkerRequest, WorkerSetup } from './messages.js'
+import type { WorkerAnswer, WorkerReady, WorkerRequest, WorkerSetup } from './messages.js'
 import { readPrompt } from './text.js'
 import type { PromptText } from './text.js'
 
@@ -71,3 +71,5 @@ parentPort?.on('message', (request: WorkerRequest) => {
   }
   parentPort?.postMessage(answerOrFailure(request))
 })
+
+parentPort?.postMessage({ kind: 'ready' } satisfies WorkerReady)

@@ -3,8 +3,8 @@ import { systemClock } from '../../src/clock.js'
 import { isDenial } from '../../src/denial.js'
 import { AbandonedError, DependencyError } from '../../src/errors.js'
 import { dialectNamed } from '../../src/llm/dialects.js'
+import type { OpenPrompt, PromptReader, PromptReaderOptions } from '../../src/prompt/prompt.js'
 import { createPromptReader } from '../../src/prompt/reader.js'
-import type { OpenPrompt, PromptReader, PromptReaderOptions } from '../../src/prompt/reader.js'
 import { examplePolicy } from '../example-policy.js'
 
 const rules = examplePolicy().inspection
@@ -100,10 +100,22 @@ describe('the time bound', () => {
     ['inline', everywhere],
     ['in a worker', nowhere],
   ])('makes an inspection an error and a count its bytes, %s', async (_name, where) => {
-    // A bound that is over before the work begins.
-    const prompt = await open(reader({ ...where, timeoutMs: -1 }), chat(text))
+    // No time at all: the bound is reached before the work begins.
+    const it = reader({ ...where, timeoutMs: 0 })
+    await it.ready()
+    const prompt = await open(it, chat(text))
     await expect(prompt.inspect(rules)).rejects.toThrow(DependencyError)
     expect(await prompt.countTokens('cl100k_base')).toBe(prompt.ask.segmentBytes)
+  })
+})
+
+describe('a worker thread that is slow to start', () => {
+  test('fails the requests that could not wait, and then serves the others', async () => {
+    const workerFile = new URL('fixtures/slow-starter.mjs', import.meta.url)
+    const it = reader({ ...nowhere, timeoutMs: 1, workerFile })
+    await expect(open(it, chat('a'))).rejects.toThrow('took too long')
+    await it.ready()
+    expect(await it.open(openai, path, chat('b'), never)).toMatchObject({ kind: 'denied' })
   })
 })
 

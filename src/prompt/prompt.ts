@@ -1,0 +1,49 @@
+import type { Clock } from '../clock.js'
+import type { Denial } from '../denial.js'
+import type { Finding } from '../inspection/finding.js'
+import type { InspectionRules } from '../inspection/rules.js'
+import type { AskSummary } from '../llm/ask.js'
+import type { Dialect } from '../llm/dialect.js'
+import type { EncodingName } from '../llm/tokens.js'
+
+/** A request body that was read; the work on its text happens where the text is. */
+export interface OpenPrompt {
+  readonly ask: AskSummary
+  /** @throws DependencyError the time bound was reached: an error, never an allow */
+  inspect(rules: InspectionRules): Promise<readonly Finding[]>
+  /** Tokens of all segments. When the time bound is reached, the rest counts as its bytes: an upper bound. */
+  countTokens(encoding: EncodingName): Promise<number>
+  /** Frees the text; call it once, whatever happened. */
+  close(): void
+}
+
+export interface PromptReader {
+  /**
+   * @throws DependencyError reading took longer than its bound, or there is no room for another large prompt
+   * @throws AbandonedError the signal fired while the body waited
+   */
+  open(
+    dialect: Dialect,
+    path: string,
+    body: Uint8Array,
+    signal: AbortSignal,
+  ): Promise<OpenPrompt | Denial>
+  /** Resolves when every worker thread has loaded what it needs. */
+  ready(): Promise<void>
+  close(): Promise<void>
+}
+
+export interface PromptReaderOptions {
+  /** The built `worker.js`. */
+  readonly workerFile: URL
+  readonly workers: number
+  /** Bodies up to this size are worked on where they arrive; larger ones in a worker thread. */
+  readonly inlineBytes: number
+  /** For each of read, inspect and count, including the wait for the worker. */
+  readonly timeoutMs: number
+  /** All large bodies that are open at once, together. */
+  readonly maxOpenBytes: number
+  /** Loaded before the first request, here and in each worker. */
+  readonly encodings: readonly EncodingName[]
+  readonly clock: Clock
+}
