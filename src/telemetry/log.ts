@@ -1,12 +1,12 @@
 import { pino } from 'pino'
 import type { DestinationStream } from 'pino'
 import { MIB_BYTES } from '../units.js'
-import { toLoggable } from './loggable.js'
-import type { Loggable } from './loggable.js'
+import { toLoggableFields } from './loggable.js'
+import type { LoggableFields } from './loggable.js'
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal'
 
-/** One JSON line each. Fields pass through `toLoggable`; the message is a fixed text of the program. */
+/** One JSON line each. Fields pass through `toLoggableFields`; the message is a fixed text of the program. */
 export interface LogLine {
   (message: string): void
   (fields: object, message: string): void
@@ -70,9 +70,6 @@ export function createLog(options: LogOptions): Log {
 }
 
 /** An error is a field of its own, whether it is given as one or alone. */
-function fieldsOf(value: object): Record<string, Loggable> {
-  const plain = toLoggable(value instanceof Error ? { error: value } : value)
-  return typeof plain === 'object' && plain !== null && !Array.isArray(plain)
-    ? { ...plain }
-    : { value: plain }
+function fieldsOf(value: object): LoggableFields {
+  return toLoggableFields(value instanceof Error ? { error: value } : value)
 }

@@ -1,12 +1,16 @@
 import { AbandonedError, ConfigError, DependencyError, InvalidCallError } from '../errors.js'
 
 /** What a log line may hold, and nothing else. */
-export type Loggable =
-  string | number | boolean | null | readonly Loggable[] | { readonly [name: string]: Loggable }
+export type Loggable = string | number | boolean | null | readonly Loggable[] | LoggableFields
+
+/** The fields of a log line, or of an object in it. */
+export interface LoggableFields {
+  readonly [name: string]: Loggable
+}
 
 const MAX_TEXT_UNITS = 512
 const MAX_ENTRIES = 32
-const MAX_DEPTH = 4
+const MAX_DEPTH = 3
 const CENSORED = '[censored]'
 
 /** Names under which somebody would log a credential, a prompt or a whole message, spelled without `-` and `_`. */
@@ -62,7 +66,22 @@ const credentialPattern = /eyJ[\w-]{5,}\.[\w.-]*|\b(?:bearer|basic)\s+\S+|\bsk-[
  * credentials, what is no plain data is named by its kind, errors lose every message that is not ours.
  * Total work is bounded whatever the value.
  */
-export function toLoggable(value: unknown, depth = 0): Loggable {
+export function toLoggableFields(fields: object, depth = 0): LoggableFields {
+  const copy: Record<string, Loggable> = {}
+  for (const [name, item] of Object.entries(fields).slice(0, MAX_ENTRIES)) {
+    copy[toText(name)] = isCensored(name, item) ? CENSORED : toLoggable(item, depth + 1)
+  }
+  return copy
+}
+
+function isCensored(name: string, value: unknown): boolean {
+  const spelled = name.toLowerCase().replace(/[-_]/g, '')
+  // JavaScript can throw anything; what is no error is a text that nobody vouches for.
+  if (spelled === 'error' || spelled === 'err') return !(value instanceof Error)
+  return censoredNames.has(spelled)
+}
+
+function toLoggable(value: unknown, depth: number): Loggable {
   switch (typeof value) {
     case 'string':
       return toText(value)
@@ -88,18 +107,13 @@ function toText(text: string): string {
 
 function toLoggableObject(value: object, depth: number): Loggable {
   if (value instanceof Error) return errorToLoggable(value, depth)
-  if (depth >= MAX_DEPTH) return '[deep]'
+  if (depth > MAX_DEPTH) return '[deep]'
   if (Array.isArray(value)) {
     return value.slice(0, MAX_ENTRIES).map((item: unknown) => toLoggable(item, depth + 1))
   }
   const prototype: unknown = Object.getPrototypeOf(value)
-  if (prototype !== Object.prototype && prototype !== null) return '[object]'
-  const copy: Record<string, Loggable> = {}
-  for (const [name, item] of Object.entries(value).slice(0, MAX_ENTRIES)) {
-    const censored = censoredNames.has(name.toLowerCase().replace(/[-_]/g, ''))
-    copy[toText(name)] = censored ? CENSORED : toLoggable(item, depth + 1)
-  }
-  return copy
+  const plain = prototype === Object.prototype || prototype === null
+  return plain ? toLoggableFields(value, depth) : '[object]'
 }
 
 /**
