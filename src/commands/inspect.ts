@@ -62,7 +62,7 @@ Exit codes:
     if (values.json) {
       terminal.out(JSON.stringify({ readAs, segments: segments.length, blocked, findings }))
     } else {
-      terminal.out(`read as ${readAs}, ${String(segments.length)} segments`)
+      terminal.out(`read as ${readAs}, segments: ${String(segments.length)}`)
       for (const line of table(findings)) terminal.out(line)
       terminal.out(blocked ? 'blocked' : 'not blocked')
     }

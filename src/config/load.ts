@@ -36,8 +36,11 @@ export function loadConfig(file: string, text: string): Config {
     faults.push(fault)
   }
   const content = readSections(document, report)
-  checkRules(content, document, report)
-  checkGrants(content, document, report)
+  // Of a file that is no mapping at all, one sentence is enough.
+  if (typeof document.value === 'object' && !Array.isArray(document.value)) {
+    checkRules(content, document, report)
+    checkGrants(content, document, report)
+  }
   if (faults.length > 0) throw new ConfigError(boundFaults(file, faults))
 
   // No fault: every section is there.

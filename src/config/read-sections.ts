@@ -31,7 +31,7 @@ export function readSections(
   const file = document.value
   const root = isMapping(file) ? file : {}
   if (!isMapping(file)) {
-    report(document.fault([], `a mapping with the keys ${sectionNames.join(', ')}`))
+    report(document.fault([], `a mapping with keys of ${sectionNames.join(', ')}`))
   }
   for (const key of Object.keys(root)) {
     if (!sectionNames.includes(key)) {

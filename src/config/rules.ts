@@ -55,16 +55,18 @@ function checkListen({ sections }: FileContent, fault: Fault): void {
   if (!isLocal(listen.admin)) {
     fault(['listen', 'admin'], 'a Unix socket or a loopback address: it names callers')
   }
-  const servers = (['grpc', 'metrics', 'admin'] as const).map((key) => ({
-    at: ['listen', key],
-    name: formatAddress(listen[key]),
-    free: listen[key].kind === 'tcp' && listen[key].port === 0,
-  }))
-  refuseRepeats(
-    servers.filter(({ free }) => !free),
-    'an address',
-    fault,
-  )
+  const servers = ['grpc', 'metrics', 'admin'] as const
+  servers.forEach((server, index) => {
+    const address = listen[server]
+    if (address.kind === 'tcp' && address.port === 0) return
+    const written = formatAddress(address)
+    const other = servers
+      .slice(0, index)
+      .find((earlier) => formatAddress(listen[earlier]) === written)
+    if (other !== undefined) {
+      fault(['listen', server], `another address than ${written}, which is that of listen.${other}`)
+    }
+  })
 }
 
 function checkStreams({ sections }: FileContent, fault: Fault): void {
@@ -226,7 +228,7 @@ function checkInspection({ sections }: FileContent, fault: Fault): void {
     rule.patterns.forEach((pattern, position) => {
       const problem = checkPattern(pattern)
       if (problem !== undefined) {
-        fault([...at, 'patterns', position], `a regular expression of RE2 syntax: ${problem}`)
+        fault([...at, 'patterns', position], problem)
       }
     })
   })

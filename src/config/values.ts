@@ -59,12 +59,16 @@ export function list<Item extends z.ZodType>(item: Item, max: number) {
 
 /** A list of at least one item, and at most `max`. */
 export function someOf<Item extends z.ZodType>(item: Item, max: number) {
-  return list(item, max).min(1, { error: 'a list of at least one item' })
+  const expected = `a list of 1 to ${String(max)} items`
+  return z
+    .array(item, { error: expected })
+    .min(1, { error: expected })
+    .max(max, { error: expected })
 }
 
 /** A mapping that has no other keys than those of `shape`; an unknown key is answered with the known ones. */
 export function mapping<Shape extends z.ZodRawShape>(shape: Shape) {
-  const known = `one of the keys ${Object.keys(shape).join(', ')}`
+  const known = oneOf(Object.keys(shape))
   return z.strictObject(shape, {
     error: (issue) => (issue.code === 'unrecognized_keys' ? known : 'a mapping'),
   })

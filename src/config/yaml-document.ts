@@ -1,5 +1,5 @@
 import { isAlias, isMap, isPair, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml'
-import type { Alias, Node, Pair, YAMLMap } from 'yaml'
+import type { Alias, ErrorCode, Node, Pair, YAMLMap } from 'yaml'
 import { ConfigError } from '../errors.js'
 import type { ConfigFault } from '../errors.js'
 import { MIB_BYTES } from '../units.js'
@@ -26,6 +26,12 @@ export interface YamlDocument {
 
 /** An alias costs two characters and unfolds to all that it names, so that a few lines can become gigabytes. */
 const maxValues = 200_000
+
+/** Where the library's sentence is advice for a programmer. */
+const syntaxSentences: Partial<Record<ErrorCode, string>> = {
+  MULTIPLE_DOCS: 'one document, without a second one after ---',
+  TAG_RESOLVE_FAILED: 'no tag (a word after !)',
+}
 
 export interface ReadOptions {
   /** `refuse`: an alias is a fault. `follow`: it stands for the value it names, `maxValues` of them in all. */
@@ -59,7 +65,7 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
       line: lineOf(problem.pos[0]),
       key: 'syntax',
       value: '',
-      expected: `YAML 1.2, but: ${shorten(problem.message)}`,
+      expected: syntaxSentences[problem.code] ?? `YAML 1.2, but: ${shorten(problem.message)}`,
     })
   }
   const anchors = new Map<string, Node>()
@@ -242,7 +248,7 @@ function valueAsWritten(text: string, node: Node, key: string): string {
 
 /** One printable line of at most 80 characters. */
 function shorten(text: string): string {
-  const line = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ')
+  const line = text.replace(/[\s\p{Cc}]+/gu, ' ').trim()
   return line.length > maxValueCharacters ? `${line.slice(0, maxValueCharacters - 3)}...` : line
 }
 
