@@ -39,30 +39,39 @@ export function isArray(value: JsonValue | undefined): value is readonly JsonVal
   return Array.isArray(value)
 }
 
+const quote = 0x22
+const colon = 0x3a
+const backslash = 0x5c
+const openBracket = 0x5b
+const closeBracket = 0x5d
+const openBrace = 0x7b
+const closeBrace = 0x7d
+
 /**
  * Looks at nesting and names only and trusts `JSON.parse` for the rest of the grammar: whatever text passes
  * that, each string before a colon is a name of the innermost open object. It runs first, so that the depth is
  * known before anything is built.
  */
 function hasStrictNames(text: string, maxDepth: number): boolean {
-  const openNames: Set<string>[] = []
+  /** The names so far of each open object; undefined for an open array. */
+  const open: (Set<string> | undefined)[] = []
   for (let at = 0; at < text.length; at++) {
-    const char = text[at]
-    if (char === '{' || char === '[') {
-      if (openNames.length === maxDepth) return false
-      openNames.push(new Set())
-    } else if (char === '}' || char === ']') {
-      openNames.pop()
-    } else if (char === '"') {
+    const code = text.charCodeAt(at)
+    if (code === quote) {
       const end = endOfString(text, at)
       if (end === undefined) return false
-      if (text[skipSpace(text, end)] === ':') {
-        const name = JSON.parse(text.slice(at, end)) as string
-        const names = openNames.at(-1)
+      if (text.charCodeAt(skipSpace(text, end)) === colon) {
+        const names = open.at(-1)
+        const name = unescapeName(text.slice(at, end))
         if (names === undefined || names.has(name) || name === '__proto__') return false
         names.add(name)
       }
       at = end - 1
+    } else if (code === openBrace || code === openBracket) {
+      if (open.length === maxDepth) return false
+      open.push(code === openBrace ? new Set() : undefined)
+    } else if (code === closeBrace || code === closeBracket) {
+      open.pop()
     }
   }
   return true
@@ -71,14 +80,23 @@ function hasStrictNames(text: string, maxDepth: number): boolean {
 /** Index behind the closing quote. */
 function endOfString(text: string, start: number): number | undefined {
   for (let at = start + 1; at < text.length; at++) {
-    if (text[at] === '"') return at + 1
-    if (text[at] === '\\') at++
+    const code = text.charCodeAt(at)
+    if (code === quote) return at + 1
+    if (code === backslash) at++
   }
   return undefined
 }
 
+/** @throws SyntaxError the literal is none */
+function unescapeName(literal: string): string {
+  return literal.includes('\\') ? (JSON.parse(literal) as string) : literal.slice(1, -1)
+}
+
 function skipSpace(text: string, start: number): number {
   let at = start
-  while (text[at] === ' ' || text[at] === '\n' || text[at] === '\r' || text[at] === '\t') at++
-  return at
+  for (;;) {
+    const code = text.charCodeAt(at)
+    if (code !== 0x20 && code !== 0x0a && code !== 0x0d && code !== 0x09) return at
+    at++
+  }
 }
