@@ -14,10 +14,11 @@ export interface CalendarSpan {
  * - `minute`, `hour`: whenever the zone's clock shows a full minute or hour. An hour that is repeated when
  *   summer time ends is a window of its own; where the clock moves by half an hour (Lord Howe), one window
  *   lasts an hour and a half.
- * - `day`, `month`: the first instant that shows the new date, also when midnight does not exist. A day has
- *   23 or 25 hours when the clock changes; a date that the zone skips has no window.
+ * - `day`, `month`: when the zone's clock comes to show the new date, also where midnight does not exist; once,
+ *   also where it then goes back over midnight. A day has 23 or 25 hours when the clock changes; a date that
+ *   the zone skips has no window.
  *
- * Costs up to some 60 calls of Intl (about 0.2 ms); `calendar-timeline.ts` keeps the answers.
+ * Costs some 7 calls of Intl, some 60 where the clock changes; `calendar-timeline.ts` keeps the answers.
  *
  * @throws RangeError the time zone is not known
  */
@@ -27,6 +28,7 @@ export function createZoneCalendar(
 ): (epochMs: number) => CalendarSpan {
   const offsetMsAt = createOffsetLookup(timeZone)
   const dayAt = (epochMs: number): number => Math.floor((epochMs + offsetMsAt(epochMs)) / DAY_MS)
+  const zone = { offsetMsAt, dayAt }
   switch (period) {
     case 'minute':
       // Every zone's offset has been whole minutes since 1972, so its minutes are those of UTC.
@@ -34,20 +36,26 @@ export function createZoneCalendar(
     case 'hour':
       return (epochMs) => hourAround(epochMs, offsetMsAt)
     case 'day':
-      return (epochMs) => spanAround(epochMs, dayAt(epochMs), (day) => firstInstantOf(day, dayAt))
+      return (epochMs) => spanAround(epochMs, dayAt(epochMs), (day) => firstInstantOf(day, zone))
     case 'month':
       return (epochMs) =>
         spanAround(epochMs, monthOfDay(dayAt(epochMs)), (month) =>
-          firstInstantOf(firstDayOfMonth(month), dayAt),
+          firstInstantOf(firstDayOfMonth(month), zone),
         )
   }
+}
+
+interface Zone {
+  /** What the zone's clock shows, less what a UTC clock shows. */
+  readonly offsetMsAt: (epochMs: number) => number
+  /** The date that the zone's clock shows, in days since 1970-01-01. */
+  readonly dayAt: (epochMs: number) => number
 }
 
 function spanFrom(startEpochMs: number, lengthMs: number): CalendarSpan {
   return { startEpochMs, endEpochMs: startEpochMs + lengthMs }
 }
 
-/** What the zone's clock shows, less what a UTC clock shows. */
 function createOffsetLookup(timeZone: string): (epochMs: number) => number {
   const format = new Intl.DateTimeFormat('en-US', {
     timeZone,
@@ -123,14 +131,17 @@ function spanAround(
   return { startEpochMs, endEpochMs }
 }
 
-/** The first millisecond at which the zone shows the date, or one after it. Days count from 1970-01-01. */
-function firstInstantOf(day: number, dayAt: (epochMs: number) => number): number {
-  // No zone is further than 14 hours from UTC.
-  let before = day * DAY_MS - 16 * HOUR_MS
-  let from = day * DAY_MS + 16 * HOUR_MS
+/** The millisecond at which the zone comes to show the date, or one after it. Days count from 1970-01-01. */
+function firstInstantOf(day: number, zone: Zone): number {
+  const midnightMs = day * DAY_MS
+  const likelyMs = midnightMs - zone.offsetMsAt(midnightMs)
+  if (zone.dayAt(likelyMs) >= day && zone.dayAt(likelyMs - 1) < day) return likelyMs
+  // The clock changes near by. No zone is further than 14 hours from UTC.
+  let before = midnightMs - 16 * HOUR_MS
+  let from = midnightMs + 16 * HOUR_MS
   while (from - before > 1) {
     const middle = Math.floor((before + from) / 2)
-    if (dayAt(middle) >= day) from = middle
+    if (zone.dayAt(middle) >= day) from = middle
     else before = middle
   }
   return from

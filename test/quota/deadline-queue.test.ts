@@ -1,0 +1,48 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { createDeadlineQueue } from '../../src/quota/deadline-queue.js'
+
+interface Item {
+  queuePosition: number
+  readonly name: number
+}
+
+test('gives out what is due, earliest first, after any puts, moves and removals', () => {
+  const change = fc.record({
+    do: fc.constantFrom('put' as const, 'put' as const, 'remove' as const, 'take' as const),
+    name: fc.nat({ max: 30 }),
+    due: fc.nat({ max: 100 }),
+  })
+  fc.assert(
+    fc.property(fc.array(change, { maxLength: 200 }), (changes) => {
+      const queue = createDeadlineQueue<Item>()
+      const items = Array.from({ length: 31 }, (_, name) => ({ name, queuePosition: -1 }))
+      const expected = new Map<number, number>()
+      for (const { do: act, name, due } of changes) {
+        const item = items[name]
+        if (item === undefined) throw new Error('no such item')
+        if (act === 'put') {
+          queue.put(item, due)
+          expected.set(name, due)
+        } else if (act === 'remove') {
+          queue.remove(item)
+          expected.delete(name)
+        } else {
+          const earliest = Math.min(...expected.values())
+          const taken = queue.takeDue(due)
+          if (earliest > due) {
+            expect(taken).toBeUndefined()
+          } else {
+            if (taken === undefined) throw new Error('nothing was given out')
+            expect(expected.get(taken.name)).toBe(earliest)
+            expected.delete(taken.name)
+          }
+        }
+        for (const { name: each, queuePosition } of items) {
+          expect(queuePosition !== -1).toBe(expected.has(each))
+        }
+      }
+    }),
+    { numRuns: 500 },
+  )
+})

@@ -1,0 +1,154 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { partitionKey } from '../../src/quota/keys.js'
+import type { PartitionedCaller } from '../../src/quota/keys.js'
+import type { PartitionDimension, Quota } from '../../src/quota/quota.js'
+import { calendar, quotaOf } from './quotas.js'
+
+const by: readonly PartitionDimension[] = ['tenant', 'subject', 'client', 'model', 'group']
+const quota = quotaOf({ by, groups: ['research', 'sales', 'none'] })
+const ada: PartitionedCaller = {
+  tenant: 'acme',
+  subject: 'ada',
+  client: 'console',
+  groups: ['sales'],
+  model: 'llama',
+}
+const keyOf = (differences: Partial<PartitionedCaller>, of: Quota = quota): string =>
+  partitionKey(of, { ...ada, ...differences })
+
+describe('a partition key', () => {
+  test('is the same for the same caller, and holds nothing readable of it', () => {
+    expect(keyOf({})).toBe(keyOf({}))
+    expect(keyOf({})).toMatch(/^\{[\w-]{22}\}[\w-]{22}$/)
+  })
+
+  test.each([
+    ['tenant', { tenant: 'acme2' }],
+    ['subject', { subject: 'Ada' }],
+    ['client', { client: 'cli' }],
+    ['absent client', { client: undefined }],
+    ['model', { model: 'llama2' }],
+    ['group', { groups: ['research'] }],
+  ])('differs by %s', (_, differences) => {
+    expect(keyOf(differences)).not.toBe(keyOf({}))
+  })
+
+  test('ignores what the quota is not by', () => {
+    const tenantOnly = quotaOf({ by: ['tenant'] })
+    const other = { subject: 'bob', client: undefined, groups: [], model: 'other' }
+    expect(keyOf(other, tenantOnly)).toBe(keyOf({}, tenantOnly))
+  })
+
+  test('tells an absent client from one named like its spelling', () => {
+    const keys = [undefined, '', '-', 'none', 'undefined'].map((client) => keyOf({ client }))
+    expect(new Set(keys).size).toBe(keys.length)
+  })
+
+  test('counts a caller in the first group of the quota that it is in', () => {
+    expect(keyOf({ groups: ['sales', 'research'] })).toBe(keyOf({ groups: ['research'] }))
+    expect(keyOf({ groups: ['other', 'sales'] })).toBe(keyOf({ groups: ['sales'] }))
+  })
+
+  test('counts callers in none of the groups together, apart from a group named "none"', () => {
+    expect(keyOf({ groups: [] })).toBe(keyOf({ groups: ['other'] }))
+    expect(keyOf({ groups: [] })).not.toBe(keyOf({ groups: ['none'] }))
+  })
+
+  test('differs by name, unit, kind of window and dimensions of the quota', () => {
+    const quotas = [
+      quota,
+      quotaOf({ by, name: 'other' }),
+      quotaOf({ by, unit: 'requests' }),
+      quotaOf({ by, window: calendar('day') }),
+      quotaOf({ by, window: { kind: 'open' } }),
+      quotaOf({ by: ['tenant'] }),
+      quotaOf({ by: ['tenant', 'subject'] }),
+      quotaOf({ by: [] }),
+    ]
+    expect(new Set(quotas.map((each) => keyOf({}, each))).size).toBe(quotas.length)
+  })
+
+  test('stays the same when limit, length, models, shadow or the order of the dimensions change', () => {
+    const changed = quotaOf({
+      by: [...by].reverse(),
+      groups: quota.groups,
+      limit: 7,
+      window: { kind: 'sliding', lengthMs: 5 },
+      models: ['llama*'],
+      shadow: true,
+    })
+    expect(keyOf({}, changed)).toBe(keyOf({}))
+  })
+
+  test('carries the tenant alone in the braces', () => {
+    const tag = (key: string): string => key.slice(0, 24)
+    expect(tag(keyOf({ subject: 'bob' }))).toBe(tag(keyOf({})))
+    expect(tag(keyOf({}, quotaOf({ by: ['tenant'] })))).toBe(tag(keyOf({})))
+    expect(tag(keyOf({ tenant: 'other' }))).not.toBe(tag(keyOf({})))
+    expect(keyOf({}, quotaOf({ by: ['subject'] }))).toMatch(/^\{\}[\w-]{22}$/)
+  })
+
+  test('is injective over 150,000 hostile callers', () => {
+    // Parts made of what a spelling could be confused by: lengths, tags, separators, lone surrogates.
+    const atoms = [
+      '',
+      'a',
+      '1',
+      ':',
+      '1:',
+      '1:a',
+      't',
+      's1:a',
+      'c-',
+      '-',
+      '\0',
+      '\ud800',
+      '\ud801',
+      '\ufffd',
+      'é',
+      'é',
+    ]
+    const part = (seed: number): string =>
+      (atoms[seed % 16] ?? '') + (atoms[Math.floor(seed / 16) % 16] ?? '')
+    const of = quotaOf({ by: ['tenant', 'subject', 'client'] })
+    const seen = new Map<string, string>()
+    // xorshift: the same callers in every run.
+    let random = 2463534242
+    const next = (): number => {
+      random ^= random << 13
+      random ^= random >>> 17
+      random ^= random << 5
+      return random >>> 0
+    }
+    let shared = 0
+    for (let index = 0; index < 150_000; index += 1) {
+      const [tenant, subject] = [part(next()), part(next())]
+      const client = next() % 5 === 0 ? undefined : part(next())
+      const identity = JSON.stringify([tenant, subject, client ?? null])
+      const key = partitionKey(of, { ...ada, tenant, subject, client })
+      if ((seen.get(key) ?? identity) !== identity) shared += 1
+      seen.set(key, identity)
+    }
+    expect(shared).toBe(0)
+    expect(seen.size).toBeGreaterThan(100_000)
+    // And one caller never has two keys.
+    expect(new Set(seen.values()).size).toBe(seen.size)
+  })
+
+  test('is injective whatever the parts are', () => {
+    const caller = fc.record({
+      tenant: fc.string({ unit: 'binary' }),
+      subject: fc.string({ unit: 'binary' }),
+      client: fc.option(fc.string({ unit: 'binary' }), { nil: undefined }),
+    })
+    const of = quotaOf({ by: ['tenant', 'subject', 'client'] })
+    fc.assert(
+      fc.property(caller, caller, (a, b) => {
+        const equal = a.tenant === b.tenant && a.subject === b.subject && a.client === b.client
+        expect(keyOf(a, of) === keyOf(b, of)).toBe(equal)
+      }),
+      { numRuns: 2000 },
+    )
+  })
+})

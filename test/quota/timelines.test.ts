@@ -1,0 +1,126 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import type { Window } from '../../src/quota/quota.js'
+import { createTimelines } from '../../src/quota/windows.js'
+import { calendar } from './quotas.js'
+
+const sliding = (lengthMs: number): Window => ({ kind: 'sliding', lengthMs })
+const momentMs = fc.integer({ min: 0, max: 4e12 })
+const windowOf = fc.oneof(
+  fc.integer({ min: 1, max: 40 * 86_400_000 }).map(sliding),
+  fc.constantFrom(
+    sliding(60_000),
+    calendar('minute'),
+    calendar('hour', 'Australia/Lord_Howe'),
+    calendar('day', 'Europe/Berlin'),
+    calendar('month', 'America/New_York'),
+  ),
+)
+
+describe('a timeline', () => {
+  test('is one and the same for equal windows, and another for others', () => {
+    const timelineOf = createTimelines()
+    expect(timelineOf(sliding(1000))).toBe(timelineOf(sliding(1000)))
+    expect(timelineOf(calendar('day'))).toBe(timelineOf(calendar('day')))
+    const all = [
+      sliding(1000),
+      sliding(1001),
+      calendar('day'),
+      calendar('hour'),
+      calendar('day', 'Asia/Tokyo'),
+      { kind: 'open' } as const,
+    ].map(timelineOf)
+    expect(new Set(all).size).toBe(all.length)
+  })
+
+  test('says of every cell the very millisecond at which it leaves', () => {
+    const timelineOf = createTimelines()
+    fc.assert(
+      fc.property(windowOf, momentMs, (window, nowMs) => {
+        const timeline = timelineOf(window)
+        const cell = timeline.cellAt(nowMs)
+        const leavesMs = timeline.leavesAtMs(cell)
+        expect(leavesMs).toBeGreaterThan(nowMs)
+        expect(timeline.oldestCellAt(leavesMs - 1)).toBeLessThanOrEqual(cell)
+        expect(timeline.oldestCellAt(leavesMs)).toBeGreaterThan(cell)
+      }),
+      { numRuns: 2000 },
+    )
+  })
+
+  test('of a sliding window keeps a cell for the length and at most a sub-window more', () => {
+    const timelineOf = createTimelines()
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 40 * 86_400_000 }), momentMs, (lengthMs, nowMs) => {
+        const timeline = timelineOf(sliding(lengthMs))
+        const keptMs = timeline.leavesAtMs(timeline.cellAt(nowMs)) - nowMs
+        expect(keptMs).toBeGreaterThan(lengthMs)
+        expect(keptMs).toBeLessThanOrEqual(Math.ceil((lengthMs * 65) / 64))
+      }),
+      { numRuns: 2000 },
+    )
+  })
+
+  test('tells far boundaries of a large debt without counting to each', () => {
+    const timeline = createTimelines()(calendar('day'))
+    const sinceEpochMs = timeline.debtBeginsAtMs(5)
+    const debt = { amount: 1e7, carry: 0, sinceEpochMs }
+    expect(timeline.debtReachesAtMs(debt, 1, 0)).toBe(1e7 * 86_400_000)
+  })
+})
+
+describe('the debt of a sliding window', () => {
+  const amount = fc.oneof(
+    fc.integer({ min: 1, max: 1000 }),
+    fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+  )
+  const durationMs = fc.oneof(fc.nat({ max: 1000 }), fc.nat({ max: 1e12 }))
+
+  test('falls exactly, also in steps and beyond 2^53', () => {
+    const timelineOf = createTimelines()
+    fc.assert(
+      fc.property(
+        amount,
+        amount,
+        fc.integer({ min: 1, max: 4e9 }),
+        fc.array(durationMs, { minLength: 1, maxLength: 6 }),
+        (owed, limit, lengthMs, stepsMs) => {
+          const timeline = timelineOf(sliding(lengthMs))
+          let debt: ReturnType<typeof timeline.debtAt> = { amount: owed, carry: 0, sinceEpochMs: 0 }
+          let nowMs = 0
+          for (const stepMs of stepsMs) {
+            nowMs += stepMs
+            debt = debt && timeline.debtAt(debt, limit, nowMs)
+            const fallen = (BigInt(limit) * BigInt(nowMs)) / BigInt(lengthMs)
+            const left = BigInt(owed) - fallen
+            expect(BigInt(debt?.amount ?? 0)).toBe(left > 0n ? left : 0n)
+          }
+        },
+      ),
+      { numRuns: 2000 },
+    )
+  })
+
+  test('reaches a target at the very millisecond that is told', () => {
+    const timelineOf = createTimelines()
+    fc.assert(
+      fc.property(
+        amount,
+        amount,
+        fc.integer({ min: 1, max: 1e6 }),
+        fc.nat(),
+        (owed, limit, lengthMs, seed) => {
+          const timeline = timelineOf(sliding(lengthMs))
+          const debt = { amount: owed, carry: seed % lengthMs, sinceEpochMs: 0 }
+          const target = seed % owed
+          const reachesMs = timeline.debtReachesAtMs(debt, limit, target)
+          fc.pre(reachesMs < Number.MAX_SAFE_INTEGER)
+          const at = (ms: number): number => timeline.debtAt(debt, limit, ms)?.amount ?? 0
+          expect(at(reachesMs)).toBeLessThanOrEqual(target)
+          if (reachesMs > 0) expect(at(reachesMs - 1)).toBeGreaterThan(target)
+        },
+      ),
+      { numRuns: 2000 },
+    )
+  })
+})
