@@ -210,7 +210,6 @@ function createLane(options: PromptReaderOptions): Lane {
   })
   worker.on('error', die)
   worker.on('exit', die)
-  worker.unref()
 
   return {
     openPrompts,
