@@ -77,7 +77,7 @@ export function watchConfig(path: string, options: WatchOptions): ConfigWatch {
   let cancelTimer = (): void => undefined
   let closed = false
   /** One load at a time, in order: an older file never overtakes a newer one. */
-  let queue: Promise<unknown> = Promise.resolve()
+  let queue: Promise<void> = Promise.resolve()
 
   /** The file as it is now; a file that cannot be read is a content of its own, so that it is told once. */
   function look(): { content: string; read: () => string } {
@@ -95,9 +95,14 @@ export function watchConfig(path: string, options: WatchOptions): ConfigWatch {
     }
   }
 
-  async function take(seen: ReturnType<typeof look>): Promise<void> {
+  /** Marks the content as taken at once, so that a slow load is not asked for again. */
+  function take(seen: ReturnType<typeof look>): void {
     current = seen.content
     currentRuns = false
+    queue = queue.then(() => apply(seen))
+  }
+
+  async function apply(seen: ReturnType<typeof look>): Promise<void> {
     try {
       const loaded = await load(path, seen.read())
       if (closed) return
@@ -105,7 +110,7 @@ export function watchConfig(path: string, options: WatchOptions): ConfigWatch {
         withBodyCap(loaded, running.limits.maxBodyBytes),
         changedSettings(running, loaded.settings),
       )
-      currentRuns = true
+      currentRuns = current === seen.content
     } catch (error) {
       if (!closed) options.onFault(asConfigError(path, error))
     }
@@ -125,7 +130,7 @@ export function watchConfig(path: string, options: WatchOptions): ConfigWatch {
       schedule(pollMs)
     } else if (seen.content === pending) {
       pending = undefined
-      queue = queue.then(() => take(seen))
+      take(seen)
       schedule(pollMs)
     } else {
       pending = seen.content
@@ -147,11 +152,13 @@ export function watchConfig(path: string, options: WatchOptions): ConfigWatch {
 
   return {
     reload: () => {
-      queue = queue.then(() => {
-        pending = undefined
-        const seen = look()
-        const unchanged = seen.content === current && currentRuns
-        return unchanged ? options.onUnchanged?.() : take(seen)
+      if (closed) return
+      pending = undefined
+      const seen = look()
+      // Waits for a load under way, whose outcome says whether this content runs.
+      void queue.then(() => {
+        if (seen.content === current && currentRuns) options.onUnchanged?.()
+        else take(seen)
       })
     },
     close: () => {
