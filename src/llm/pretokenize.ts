@@ -36,17 +36,19 @@ export function splitPieces(encoding: EncodingName, text: string): readonly stri
 /**
  * Where to end a window that starts at `from`, so that splitting window by window yields the pieces of the
  * whole text: at a space behind a character that is none, as every splitter ends a piece there. Where the
- * window has no such place it is cut at its end, which can cost a token or two more.
+ * window has no such place it is cut at its end, which can cost a few tokens more.
  *
  * @returns the end, exclusive; greater than `from`, and never between the halves of a surrogate pair
  */
 export function windowEnd(text: string, from: number, maxChars: number): number {
   const end = from + maxChars
   if (end >= text.length) return text.length
-  for (let at = text.lastIndexOf(' ', end); at > from; at = text.lastIndexOf(' ', at - 1)) {
-    // Looking further back than half a window would make the windows small, and runs of spaces costly.
-    if (at < from + maxChars / 2) break
-    if (!isSpace(text.charCodeAt(at - 1))) return at
+  // Only the second half of the window is searched: `lastIndexOf` on the text itself would search back to its
+  // beginning, and a text without spaces would cost the square of its length.
+  const middle = from + Math.floor(maxChars / 2)
+  const half = text.slice(middle, end + 1)
+  for (let at = half.lastIndexOf(' '); at > 0; at = half.lastIndexOf(' ', at - 1)) {
+    if (!isSpace(half.charCodeAt(at - 1))) return middle + at
   }
   return withoutHalfPair(text, end)
 }

@@ -44,7 +44,7 @@ const windowChars = 2048
 /**
  * Byte pair encoding is quadratic in a piece that the splitter leaves whole: 40,000 `a` took 2 s, at 256
  * bytes it is 0.5 µs per byte, twice as much as ordinary text. Longer pieces are cut, which merges nothing
- * across the cut and so can only add a token or two for each.
+ * across the cut and so adds a few tokens for each.
  */
 const maxPieceBytes = 256
 /** No character of a string takes more than 3 bytes of UTF-8 per UTF-16 unit. */

@@ -1,0 +1,81 @@
+import { describe, expect, test } from 'vitest'
+import { createGenerationRates } from '../../src/llm/generation-rate.js'
+import type { GenerationKind } from '../../src/llm/generation-rate.js'
+
+const streamed: GenerationKind = { model: 'llama', dialect: 'openai', stream: true }
+const report = { outputTokens: 100, bytes: 20_000, durationMs: 4000 }
+
+function observeTimes(count: number, kind: GenerationKind = streamed, what = report) {
+  const rates = createGenerationRates()
+  for (let index = 0; index < count; index += 1) rates.observe(kind, what)
+  return rates
+}
+
+describe('the estimate of an answer without usage', () => {
+  test('there is none before 20 reports', () => {
+    const trace = { bytes: 1000, durationMs: 1000 }
+    expect(observeTimes(19).estimate(streamed, trace)).toBeUndefined()
+    expect(observeTimes(20).estimate(streamed, trace)).toBe(25)
+  })
+
+  test('is the larger of bytes and duration at their rates', () => {
+    const rates = observeTimes(20)
+    expect(rates.estimate(streamed, { bytes: 10_000, durationMs: 1000 })).toBe(50)
+    expect(rates.estimate(streamed, { bytes: 200, durationMs: 3000 })).toBe(75)
+  })
+
+  test('is rounded up, and nothing for nothing', () => {
+    const rates = observeTimes(20)
+    expect(rates.estimate(streamed, { bytes: 1, durationMs: 0 })).toBe(1)
+    expect(rates.estimate(streamed, { bytes: 0, durationMs: 0 })).toBe(0)
+  })
+
+  test('takes the highest rate of the last 64 reports, not the mean', () => {
+    const rates = observeTimes(63)
+    rates.observe(streamed, { outputTokens: 100, bytes: 2000, durationMs: 4000 })
+    expect(rates.estimate(streamed, { bytes: 2000, durationMs: 0 })).toBe(100)
+    for (let index = 0; index < 64; index += 1) rates.observe(streamed, report)
+    expect(rates.estimate(streamed, { bytes: 2000, durationMs: 0 })).toBe(10)
+  })
+
+  test('learns nothing from a report without output, bytes or duration', () => {
+    const rates = createGenerationRates()
+    for (let index = 0; index < 100; index += 1) {
+      rates.observe(streamed, { ...report, outputTokens: 0 })
+      rates.observe(streamed, { ...report, bytes: 0 })
+      rates.observe(streamed, { ...report, durationMs: 0 })
+      rates.observe(streamed, { ...report, outputTokens: Number.NaN })
+    }
+    expect(rates.estimate(streamed, { bytes: 1000, durationMs: 1000 })).toBeUndefined()
+  })
+})
+
+describe('what was learnt of one kind', () => {
+  test.each([
+    ['another model', { ...streamed, model: 'qwen' }],
+    ['another dialect', { ...streamed, dialect: 'anthropic' }],
+    ['answers in one piece', { ...streamed, stream: false }],
+  ] as const)('says nothing of %s', (_, other) => {
+    expect(observeTimes(64).estimate(other, { bytes: 1, durationMs: 1 })).toBeUndefined()
+  })
+
+  test('goes when 1,024 others were observed since', () => {
+    const rates = observeTimes(20)
+    const trace = { bytes: 20_000, durationMs: 1 }
+    for (let index = 0; index < 1023; index += 1) {
+      rates.observe({ ...streamed, model: `other-${String(index)}` }, report)
+    }
+    expect(rates.estimate(streamed, trace)).toBe(100)
+    rates.observe({ ...streamed, model: 'one too many' }, report)
+    expect(rates.estimate(streamed, trace)).toBeUndefined()
+  })
+
+  test('stays when it was observed again in between', () => {
+    const rates = observeTimes(20)
+    for (let index = 0; index < 2000; index += 1) {
+      rates.observe({ ...streamed, model: `other-${String(index)}` }, report)
+      if (index % 500 === 0) rates.observe(streamed, report)
+    }
+    expect(rates.estimate(streamed, { bytes: 20_000, durationMs: 1 })).toBe(100)
+  })
+})
