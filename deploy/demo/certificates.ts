@@ -2,7 +2,7 @@ import { webcrypto } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 // Before x509, whose dependency injection refuses to load without it.
-
+import 'reflect-metadata'
 import {
   BasicConstraintsExtension,
   ExtendedKeyUsage,

@@ -92,13 +92,14 @@ export async function startGpuNode(options: GpuNodeOptions): Promise<GpuNode> {
       })
     },
   )
-  server.on('secureConnection', (socket: TLSSocket) => {
-    // Any certificate of the authority passed the handshake; only Envoy's identity is let in.
-    if (!identitiesOf(socket).includes(options.acceptsIdentity)) socket.destroy()
-  })
   server.keepAliveTimeout = 60_000
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    // Any certificate of the authority passes the handshake; only Envoy's identity is let in.
+    if (!identitiesOf(request.socket as TLSSocket).includes(options.acceptsIdentity)) {
+      request.socket.destroy()
+      return
+    }
     const path = (request.url ?? '').split('?')[0] ?? ''
     if (path === '/health') {
       response.end()

@@ -1,4 +1,5 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
+import type { JsonWebKey } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -22,6 +23,8 @@ export interface IdentityProvider {
   readonly issuer: string
   /** A fresh credential of the caller: a JWT, good for an hour. */
   issue(caller: string): Promise<string>
+  /** Signs with a new key from now on; the old one stays published. */
+  rotateKey(): Promise<void>
   /** The keys of the issuer are not handed out until `releaseKeys`: whoever asks, waits. */
   holdKeys(): void
   releaseKeys(): void
@@ -46,10 +49,8 @@ export async function startIdentityProvider(
     server.listen(options.port, '127.0.0.1', resolve)
   })
   const issuer = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const key = { ...privateKey.export({ format: 'jwk' }), kid: 'demo', alg: 'ES256', use: 'sig' }
   const callers = new Map(options.callers.map((caller) => [caller.name, caller]))
-  const answer = await createAnswer(issuer, {
+  const configuration = {
     clients: options.callers.map((caller) => ({
       client_id: caller.name,
       client_secret: clientSecret,
@@ -58,7 +59,6 @@ export async function startIdentityProvider(
       redirect_uris: [],
       id_token_signed_response_alg: 'ES256',
     })),
-    jwks: { keys: [key] },
     scopes: [],
     ttl: { ClientCredentials: LIFETIME_SECONDS },
     cookies: { keys: [randomBytes(16).toString('hex')] },
@@ -77,11 +77,13 @@ export async function startIdentityProvider(
         }),
       },
     },
-    extraTokenClaims: (_context, { clientId }) => {
+    extraTokenClaims: (_context: unknown, { clientId }: { clientId: string }) => {
       const caller = callers.get(clientId)
       return caller === undefined ? {} : { tenant: caller.tenant, groups: caller.groups }
     },
-  })
+  }
+  let keys: readonly JsonWebKey[] = [createKey('demo-1')]
+  let answer = await createAnswer(issuer, { ...configuration, jwks: { keys } })
 
   let keysWait: Promise<void> = Promise.resolve()
   let openKeys = (): void => undefined
@@ -107,6 +109,10 @@ export async function startIdentityProvider(
       const { access_token: credential } = (await response.json()) as { access_token: string }
       return credential
     },
+    async rotateKey() {
+      keys = [createKey(`demo-${String(keys.length + 1)}`), ...keys]
+      answer = await createAnswer(issuer, { ...configuration, jwks: { keys } })
+    },
     holdKeys() {
       keysWait = new Promise((resolve) => {
         openKeys = resolve
@@ -123,6 +129,12 @@ export async function startIdentityProvider(
       await closed
     },
   }
+}
+
+/** The provider signs with the first key of its set. */
+function createKey(kid: string): JsonWebKey {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  return { ...privateKey.export({ format: 'jwk' }), kid, alg: 'ES256', use: 'sig' }
 }
 
 /**

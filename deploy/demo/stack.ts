@@ -75,7 +75,7 @@ export interface Stack {
 export async function startStack(options: StackOptions): Promise<Stack> {
   const { ports } = options
   await refuseBusyPorts(ports)
-  const directory = await mkdtemp(join(tmpdir(), 'tollgate-'))
+  const directory = await mkdtemp(join(tmpdir(), 'tollgate-demo-'))
   const stops: (() => Promise<void>)[] = []
   const stop = async ({ keepFiles = false } = {}): Promise<void> => {
     for (const stopOne of stops.splice(0).reverse()) await stopOne()
