@@ -68,7 +68,10 @@ function challenge(denial: Denial, status: DenialStatus): readonly HeaderValueOp
   if (denial.reason === 'credential_missing') return [setHeader('www-authenticate', realm)]
   const error = denial.reason === 'credential_ambiguous' ? 'invalid_request' : 'invalid_token'
   // RFC 6750 §3: printable ASCII without quote and backslash.
-  const description = denial.message.replace(/[^\x20\x21\x23-\x5b\x5d-\x7e]/g, '?').slice(0, 512)
+  const description = denial.message
+    .slice(0, 512)
+    .replaceAll('"', "'")
+    .replace(/[^\x20-\x5b\x5d-\x7e]/g, '?')
   return [
     setHeader('www-authenticate', `${realm}, error="${error}", error_description="${description}"`),
   ]

@@ -63,7 +63,7 @@ const reservedPrefixes = ['x-tollgate-', 'x-gateway-', 'x-llm-d-']
  * others do it to every character that is no letter or digit.
  */
 function fold(name: string): string {
-  return name.toLowerCase().replace(/[^a-z0-9]/g, '-')
+  return /[^a-z0-9-]/.test(name) ? name.toLowerCase().replace(/[^a-z0-9]/g, '-') : name
 }
 
 function isReserved(name: string): boolean {

@@ -2,6 +2,7 @@ import { fileURLToPath } from 'node:url'
 import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
 import type { PackageDefinition } from '@grpc/proto-loader'
+import { encodeCheckResponse } from './encode-check-response.js'
 import type { CheckRequest, CheckResponse, RateLimitRequest, RateLimitResponse } from './wire.js'
 
 /** `proto/` lies beside `src/` and beside `dist/` alike. */
@@ -36,9 +37,10 @@ export const rateLimitServiceName = 'envoy.service.ratelimit.v3.RateLimitService
 
 // proto-loader describes services without the types of their messages; wire.ts has them, and
 // test/envoy/protos.test.ts holds wire.ts against the protos.
-export const authorizationService = loaded[
-  authorizationServiceName
-] as unknown as AuthorizationService
+const generalAuthorization = loaded[authorizationServiceName] as unknown as AuthorizationService
+export const authorizationService: AuthorizationService = {
+  Check: { ...generalAuthorization.Check, responseSerialize: encodeCheckResponse },
+}
 export const rateLimitService = loaded[
   rateLimitServiceName
 ] as unknown as RateLimitServiceDefinition

@@ -42,7 +42,7 @@ export interface CheckRequest {
 /** `envoy.config.core.v3.HeaderValueOption`, always with both ways to say how (see `setHeader`). */
 export interface HeaderValueOption {
   readonly header: { readonly key: string; readonly value: string }
-  readonly append: { readonly value: boolean }
+  readonly append: { readonly value: false }
   readonly appendAction: 'OVERWRITE_IF_EXISTS_OR_ADD'
 }
 

@@ -125,7 +125,7 @@ describe('the challenge of a 401', () => {
       'www-authenticate'
     ]
     expect(value).toBe(
-      'Bearer realm="tollgate", error="invalid_token", error_description="a?, realm=?b???c: ?"',
+      'Bearer realm="tollgate", error="invalid_token", error_description="a\', realm=\'b???c: ?"',
     )
   })
 
