@@ -126,11 +126,11 @@ export function wholeFileFault(file: string, expected: string): ConfigFault {
   return { file, line: 0, key: 'file', value: '', expected }
 }
 
-/** Sorted by line, one fault per key, and at most `maxFaults` of them with the number of the rest. */
+/** Sorted by line, each once, and at most `maxFaults` of them with the number of the rest. */
 export function boundFaults(file: string, faults: readonly ConfigFault[]): readonly ConfigFault[] {
   const seen = new Set<string>()
   const kept = faults.filter((fault) => {
-    const identity = `${String(fault.line)} ${fault.key} ${fault.key === 'syntax' ? fault.expected : ''}`
+    const identity = `${String(fault.line)} ${fault.key} ${fault.expected}`
     if (seen.has(identity)) return false
     seen.add(identity)
     return true

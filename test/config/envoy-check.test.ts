@@ -1,0 +1,496 @@
+import { readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { checkEnvoyFile } from '../../src/config/envoy-check.js'
+import type { EnvoyWire } from '../../src/config/envoy-wire.js'
+import { loadConfig } from '../../src/config/load.js'
+import type { Config } from '../../src/config/load.js'
+import { internalHeaders } from '../../src/envoy/internal-headers.js'
+import { reportDomain, reportNames } from '../../src/envoy/report.js'
+
+const smallest = readFileSync(new URL('fixtures/smallest.yaml', import.meta.url), 'utf8')
+const agrees = readFileSync(new URL('envoy/agrees.yaml', import.meta.url), 'utf8')
+
+const config = loadConfig(
+  'policy.yaml',
+  [
+    'cors: { origins: ["https://app.example"] }',
+    'paths: [{ path: /health, method: GET, pool: gpu-b }]',
+    smallest,
+  ].join('\n'),
+)
+
+const wire: EnvoyWire = {
+  internalHeaders: ['x-tollgate-pool', 'x-tollgate-tenant'],
+  poolHeader: 'x-tollgate-pool',
+  reportDomain: 'tollgate',
+  reportNames: ['input', 'end'],
+}
+
+/** The messages, with the last part of the key alone: the way to it is long. */
+function faultsOf(text: string, against: Config = config): readonly string[] {
+  return checkEnvoyFile('envoy.yaml', text, against, wire).map((fault) => {
+    const key = fault.key.slice(fault.key.lastIndexOf('.') + 1)
+    return `${key}${fault.value === '' ? '' : ` is ${fault.value};`} expected ${fault.expected}`
+  })
+}
+
+function edited(edits: readonly (readonly [string, string])[]): string {
+  return edits.reduce((text, [from, to]) => {
+    if (!text.includes(from)) throw new Error(`the fixture has no ${from}`)
+    return text.replace(from, to)
+  }, agrees)
+}
+
+const poolA = `                        - match: { prefix: /, headers: [{ name: x-tollgate-pool, string_match: { exact: gpu-a } }] }
+                          route: { cluster: pool-a, timeout: 0s, max_stream_duration: { max_stream_duration: 1800s } }
+`
+const noPool =
+  '                        - match: { prefix: / }\n                          route: { cluster: no-pool }\n'
+
+interface Case {
+  readonly edits: readonly (readonly [string, string])[]
+  readonly faults: readonly string[]
+}
+
+const onlyByHeader =
+  'no GPU pool: a route to one matches x-tollgate-pool exactly, prefix / and nothing else'
+const noRouteForA =
+  'routes is a list; expected a route for the pool gpu-a of the policy: prefix / and x-tollgate-pool exactly gpu-a'
+
+const cases: Readonly<Record<string, Case>> = {
+  'failure mode allow': {
+    edits: [
+      [
+        'encode_raw_headers: true',
+        'encode_raw_headers: true\n                      failure_mode_allow: true',
+      ],
+    ],
+    faults: [
+      'failure_mode_allow is true; expected false: when Tollgate cannot answer, nothing passes',
+    ],
+  },
+  'another body cap in ext_authz': {
+    edits: [['max_request_bytes: 8388608', 'max_request_bytes: 65536']],
+    faults: ["max_request_bytes is 65536; expected 8388608, the policy's limits.maxBodyBytes"],
+  },
+  'another body cap on the virtual host': {
+    edits: [['request_body_buffer_limit: 8388608', 'request_body_buffer_limit: "8388609"']],
+    faults: [
+      `request_body_buffer_limit is "8388609"; expected 8388608, the policy's limits.maxBodyBytes (without it, Envoy buffers 1 MiB)`,
+    ],
+  },
+  'no body cap on the virtual host': {
+    edits: [['                      request_body_buffer_limit: 8388608\n', '']],
+    faults: [
+      "request_body_buffer_limit is (missing); expected 8388608, the policy's limits.maxBodyBytes (without it, Envoy buffers 1 MiB)",
+    ],
+  },
+  'the body is not sent': {
+    edits: [
+      [
+        '                      with_request_body: { max_request_bytes: 8388608, pack_as_bytes: true }\n',
+        '',
+      ],
+    ],
+    faults: [
+      "max_request_bytes is (missing); expected 8388608, the policy's limits.maxBodyBytes",
+      'pack_as_bytes is (missing); expected true: as text, bytes that are not UTF-8 would be replaced',
+    ],
+  },
+  'a partial body': {
+    edits: [['pack_as_bytes: true', 'pack_as_bytes: true, allow_partial_message: true']],
+    faults: [
+      'allow_partial_message is true; expected false: what Tollgate did not see must not pass',
+    ],
+  },
+  'headers folded into one': {
+    edits: [['encode_raw_headers: true', 'encode_raw_headers: false']],
+    faults: [
+      'encode_raw_headers is false; expected true: Tollgate must see a header that was sent twice',
+    ],
+  },
+  'the route is not chosen again': {
+    edits: [['                      clear_route_cache: true\n', '']],
+    faults: [
+      'clear_route_cache is (missing); expected true: the route is chosen again by the pool that Tollgate names',
+    ],
+  },
+  'ext_authz for a share of the requests': {
+    edits: [
+      [
+        'clear_route_cache: true',
+        'clear_route_cache: true\n                      filter_enabled: { default_value: { numerator: 50 } }',
+      ],
+    ],
+    faults: ['filter_enabled is a mapping; expected to be left out: every request is checked'],
+  },
+  'ext_authz as a shadow': {
+    edits: [
+      [
+        'clear_route_cache: true',
+        'clear_route_cache: true\n                      shadow_mode: true',
+      ],
+    ],
+    faults: ['shadow_mode is true; expected false: a refusal must end the request'],
+  },
+  'an error is a 403': {
+    edits: [['                      status_on_error: { code: ServiceUnavailable }\n', '']],
+    faults: [
+      'code is (missing); expected ServiceUnavailable: clients retry a 503, not the 403 of the default',
+    ],
+  },
+  'a timeout shorter than an examination': {
+    edits: [['timeout: 5s', 'timeout: 0.25s']],
+    faults: [
+      "timeout is 0.25s; expected at least 2s, the policy's limits.examinationTimeoutMs (without it, Envoy waits 200 ms)",
+    ],
+  },
+  'ext_authz is switched off': {
+    edits: [['  - name: authz', '  - disabled: true\n                    name: authz']],
+    faults: ['disabled is true; expected false: no request goes around Tollgate'],
+  },
+  'ext_authz is switched off on a route': {
+    edits: [['check_settings: { disable_request_body_buffering: true }', 'disabled: true']],
+    faults: [
+      'disabled is true; expected to be left out: every request is checked, and every stream reports its end',
+    ],
+  },
+  'a route asks with another body cap': {
+    edits: [
+      [
+        'disable_request_body_buffering: true',
+        'with_request_body: { max_request_bytes: 10, pack_as_bytes: true }',
+      ],
+    ],
+    faults: ["max_request_bytes is 10; expected 8388608, the policy's limits.maxBodyBytes"],
+  },
+  'no stream end': {
+    edits: [[', max_stream_duration: { max_stream_duration: 1800s }', '']],
+    faults: [
+      "max_stream_duration is (missing); expected at most 1800s, the policy's maxStreamMs: a lease must not end before its stream",
+    ],
+  },
+  'streams longer than their lease': {
+    edits: [['1800s', '1801s']],
+    faults: [
+      "max_stream_duration is 1801s; expected at most 1800s, the policy's maxStreamMs: a lease must not end before its stream",
+    ],
+  },
+  'streams without an end': {
+    edits: [['1800s', '0s']],
+    faults: [
+      "max_stream_duration is 0s; expected at most 1800s, the policy's maxStreamMs: a lease must not end before its stream",
+    ],
+  },
+  'the default route timeout': {
+    edits: [['pool-a, timeout: 0s,', 'pool-a,']],
+    faults: [
+      'timeout is (missing); expected 0s: a long answer is no failure (without it, Envoy ends it after 15 s)',
+    ],
+  },
+  'retries after the engine began': {
+    edits: [
+      [
+        'pool-a, timeout: 0s,',
+        'pool-a, timeout: 0s, retry_policy: { retry_on: "connect-failure, 5xx" },',
+      ],
+    ],
+    faults: [
+      'retry_on is "connect-failure, 5xx"; expected only connect-failure and refused-stream: after anything else an engine may have generated already',
+    ],
+  },
+  'retries of the virtual host': {
+    edits: [
+      ['domains: ["*"]', 'domains: ["*"]\n                      retry_policy: { retry_on: reset }'],
+    ],
+    faults: [
+      'retry_on is reset; expected only connect-failure and refused-stream: after anything else an engine may have generated already',
+    ],
+  },
+  hedging: {
+    edits: [
+      [
+        'pool-a, timeout: 0s,',
+        'pool-a, timeout: 0s, hedge_policy: { hedge_on_per_try_timeout: true },',
+      ],
+    ],
+    faults: [
+      'hedge_policy is a mapping; expected to be left out: the same request would be generated twice',
+    ],
+  },
+  'a copy to another cluster': {
+    edits: [
+      [
+        'pool-a, timeout: 0s,',
+        'pool-a, timeout: 0s, request_mirror_policies: [{ cluster: pool-b }],',
+      ],
+    ],
+    faults: [
+      'request_mirror_policies is a list; expected to be left out: what it sends is neither checked nor metered',
+    ],
+  },
+  'a pool without a route': {
+    edits: [[poolA, '']],
+    faults: [noRouteForA],
+  },
+  'a pool matched by prefix': {
+    edits: [['string_match: { exact: gpu-a }', 'string_match: { prefix: gpu-a }']],
+    faults: [
+      noRouteForA,
+      'routes[1] is a mapping; expected to stand before every route that is not for a pool, so before routes[0]',
+    ],
+  },
+  'a pool that any other value matches': {
+    edits: [
+      ['string_match: { exact: gpu-a } }', 'string_match: { exact: gpu-a }, invert_match: true }'],
+    ],
+    faults: [
+      noRouteForA,
+      'routes[1] is a mapping; expected to stand before every route that is not for a pool, so before routes[0]',
+    ],
+  },
+  'a pool for some paths only': {
+    edits: [
+      [
+        'match: { prefix: /, headers: [{ name: x-tollgate-pool, string_match: { exact: gpu-a',
+        'match: { prefix: /v1, headers: [{ name: x-tollgate-pool, string_match: { exact: gpu-a',
+      ],
+    ],
+    faults: [
+      noRouteForA,
+      'routes[1] is a mapping; expected to stand before every route that is not for a pool, so before routes[0]',
+    ],
+  },
+  'a pool after the fallback': {
+    edits: [
+      [poolA, ''],
+      [noPool, noPool + poolA],
+    ],
+    faults: [
+      'routes[3] is a mapping; expected to stand before every route that is not for a pool, so before routes[1]',
+      'routes[3] is a mapping; expected a last route with the match { prefix: / } alone: without a route, Envoy does not ask Tollgate',
+    ],
+  },
+  'no route for the rest': {
+    edits: [[noPool, '']],
+    faults: [
+      'routes[2] is a mapping; expected a last route with the match { prefix: / } alone: without a route, Envoy does not ask Tollgate',
+    ],
+  },
+  'the fallback leads to a pool': {
+    edits: [[noPool, noPool.replace('no-pool', 'pool-a')]],
+    faults: [`cluster is pool-a; expected ${onlyByHeader}`],
+  },
+  'the fallback leads to a pool by weight': {
+    edits: [
+      [
+        noPool,
+        noPool.replace(
+          'cluster: no-pool',
+          'weighted_clusters: { clusters: [{ name: no-pool, weight: 1 }, { name: pool-b, weight: 1 }] }',
+        ),
+      ],
+    ],
+    faults: [`name is pool-b; expected ${onlyByHeader}`],
+  },
+  'the client chooses the cluster': {
+    edits: [[noPool, noPool.replace('cluster: no-pool', 'cluster_header: x-tollgate-pool')]],
+    faults: [
+      'cluster_header is x-tollgate-pool; expected cluster: only Tollgate chooses where a request goes',
+    ],
+  },
+  'the fallback answers by itself': {
+    edits: [
+      [noPool, noPool.replace('route: { cluster: no-pool }', 'direct_response: { status: 503 }')],
+    ],
+    faults: [
+      'direct_response is a mapping; expected a route to a cluster, if need be one without endpoints: this one would send no report',
+    ],
+  },
+  'a figure of the report is missing': {
+    edits: [['descriptor_value: input', 'descriptor_value: inputs']],
+    faults: ['rate_limits is a list; expected a descriptor with apply_on_stream_done for input'],
+  },
+  'a figure is sent too early': {
+    edits: [
+      [
+        'hits_addend: { format: "%RESPONSE_CODE%" }\n                              apply_on_stream_done: true',
+        'hits_addend: { format: "%RESPONSE_CODE%" }',
+      ],
+    ],
+    faults: ['rate_limits is a list; expected a descriptor with apply_on_stream_done for end'],
+  },
+  'no report on one route': {
+    edits: [
+      [
+        'typed_per_filter_config:\n                            authz:',
+        'typed_per_filter_config:\n                            report: { "@type": x.RateLimitPerRoute, rate_limits: [] }\n                            authz:',
+      ],
+    ],
+    faults: [
+      'report is a mapping; expected a RateLimitPerRoute with the report (input, end): nothing else ends a reservation',
+    ],
+  },
+  'the report goes to another domain': {
+    edits: [['domain: tollgate', 'domain: edge']],
+    faults: [
+      'domain is edge; expected exactly one rate limit filter with the domain tollgate: it sends the report that ends a reservation',
+    ],
+  },
+  'the report goes to another service': {
+    edits: [
+      [
+        'rate_limit_service: { grpc_service: { envoy_grpc: { cluster_name: tollgate',
+        'rate_limit_service: { grpc_service: { envoy_grpc: { cluster_name: pool-a',
+      ],
+    ],
+    faults: [
+      'cluster_name is pool-a; expected tollgate, the cluster that ext_authz asks: it holds the reservation',
+      'typed_extension_protocol_options is (missing); expected HttpProtocolOptions with explicit_http_config.http2_protocol_options: Tollgate speaks gRPC',
+    ],
+  },
+  'a cluster that is nowhere': {
+    edits: [
+      [
+        'envoy_grpc: { cluster_name: tollgate }, timeout',
+        'envoy_grpc: { cluster_name: tollgat }, timeout',
+      ],
+    ],
+    faults: [
+      'cluster_name is tollgat; expected a cluster of this file: pool-a, pool-b, no-pool, tollgate',
+      'cluster_name is tollgate; expected tollgat, the cluster that ext_authz asks: it holds the reservation',
+    ],
+  },
+  'Tollgate asked over HTTP/1': {
+    edits: [
+      [
+        'explicit_http_config: { http2_protocol_options: {} }',
+        'explicit_http_config: { http_protocol_options: {} }',
+      ],
+    ],
+    faults: [
+      'typed_extension_protocol_options is a mapping; expected HttpProtocolOptions with explicit_http_config.http2_protocol_options: Tollgate speaks gRPC',
+    ],
+  },
+  "a client's internal headers": {
+    edits: [[', { remove: X-Tollgate-Tenant }', '']],
+    faults: [
+      'early_header_mutation_extensions is a list; expected a header mutation that removes x-tollgate-tenant',
+    ],
+  },
+  'compressed answers': {
+    edits: [['                      request_headers_to_remove: [accept-encoding]\n', '']],
+    faults: [
+      'request_headers_to_remove is (missing); expected accept-encoding in it: usage cannot be read out of a compressed answer',
+    ],
+  },
+  'other origins': {
+    edits: [
+      [
+        '{ exact: "https://app.example" }',
+        '{ exact: "https://app.example" }, { exact: "https://evil.example" }',
+      ],
+    ],
+    faults: [
+      "allow_origin_string_match is a list; expected exactly the policy's cors.origins: https://app.example",
+    ],
+  },
+  'origins by pattern': {
+    edits: [['{ exact: "https://app.example" }', '{ prefix: "https://app.example" }']],
+    faults: [
+      "allow_origin_string_match is a list; expected exactly the policy's cors.origins: https://app.example",
+    ],
+  },
+  'preflights reach Tollgate': {
+    edits: [
+      [
+        '                  - name: cors\n                    typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors }\n',
+        '',
+      ],
+    ],
+    faults: [
+      "typed_per_filter_config is a mapping; expected a CorsPolicy that allows exactly the policy's cors.origins: https://app.example",
+      'http_filters is a list; expected the cors filter before ext_authz, since the policy has cors.origins',
+    ],
+  },
+  'no ext_authz at all': {
+    edits: [
+      [
+        'ext_authz.v3.ExtAuthz\n                      grpc',
+        'lua.v3.Lua\n                      grpc',
+      ],
+    ],
+    faults: ['file expected an HTTP connection manager with the ext_authz filter'],
+  },
+}
+
+describe("Envoy's configuration", () => {
+  test('agrees with the policy', () => {
+    expect(faultsOf(agrees)).toEqual([])
+  })
+
+  test.each(Object.entries(cases))('is refused: %s', (_, { edits, faults }) => {
+    expect(faultsOf(edited(edits))).toEqual(faults)
+  })
+
+  test('may spell fields in the other way of protobuf', () => {
+    const text = agrees
+      .replace('max_request_bytes', 'maxRequestBytes')
+      .replace('clear_route_cache', 'clearRouteCache')
+      .replaceAll('apply_on_stream_done', 'applyOnStreamDone')
+      .replace('http_filters', 'httpFilters')
+    expect(faultsOf(text)).toEqual([])
+  })
+
+  test('names file, line and the whole way to the key', () => {
+    const faults = checkEnvoyFile('envoy.yaml', agrees.replace('1800s', '1801s'), config, wire)
+    expect(faults.map(({ file, line, key }) => ({ file, line, key }))).toEqual([
+      {
+        file: 'envoy.yaml',
+        line: 37,
+        key: 'static_resources.listeners[0].filter_chains[0].filters[0].typed_config.route_config.virtual_hosts[0].routes[0].route.max_stream_duration.max_stream_duration',
+      },
+    ])
+  })
+
+  test('must not lead to a pool from a listener without ext_authz', () => {
+    const manager = `
+    - filter_chains:
+        - filters:
+            - typed_config:
+                "@type": x.HttpConnectionManager
+                route_config:
+                  virtual_hosts:
+                    - routes: [{ match: { prefix: / }, route: { cluster: pool-b } }]
+  clusters:`
+    expect(faultsOf(agrees.replace('\n  clusters:', manager))).toEqual([
+      'cluster is pool-b; expected no GPU pool, since this connection manager has no ext_authz filter',
+    ])
+  })
+
+  test('has no origins when the policy has none', () => {
+    expect(faultsOf(agrees, { ...config, corsOrigins: [] })).toEqual([
+      'allow_origin_string_match is a list; expected none, since the policy has no cors.origins',
+    ])
+  })
+})
+
+test('the envoy.yaml of this repository agrees with a policy that has its pools and origins', () => {
+  const file = 'envoy.yaml'
+  const text = readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
+  const policy = loadConfig(
+    'policy.yaml',
+    [
+      'cors: { origins: ["https://chat.example.com"] }',
+      'paths: [{ path: /health, method: GET, pool: gpu-b }]',
+      smallest,
+    ].join('\n'),
+  )
+  const faults = checkEnvoyFile(file, text, policy, {
+    internalHeaders: Object.values(internalHeaders),
+    poolHeader: internalHeaders.pool,
+    reportDomain,
+    reportNames,
+  })
+  expect(faults).toEqual([])
+})
