@@ -37,11 +37,12 @@ const cardRanges: readonly (readonly [first: string, last: string, lengths: read
 
 /** Is it a card number: a prefix that an issuer holds, a length it uses, the check digit? @param digits digits only */
 export function isCardNumber(digits: string): boolean {
-  const known = cardRanges.some(([first, last, lengths]) => {
+  // The check digit first: it costs less and turns nine of ten away.
+  if (!passesLuhn(digits)) return false
+  return cardRanges.some(([first, last, lengths]) => {
     const prefix = digits.slice(0, first.length)
     return prefix >= first && prefix <= last && lengths.includes(digits.length)
   })
-  return known && passesLuhn(digits)
 }
 
 /**
@@ -76,9 +77,11 @@ export function ibanLength(country: string): number | undefined {
 /** Do the check digits fit? @param iban upper-case letters and digits without spaces. ISO 13616: mod 97 is 1. */
 export function passesIbanCheck(iban: string): boolean {
   let remainder = 0
-  for (const character of iban.slice(4) + iban.slice(0, 4)) {
-    const value = Number.parseInt(character, 36)
-    remainder = (remainder * (value > 9 ? 100 : 10) + value) % 97
+  for (let index = 0; index < iban.length; index++) {
+    const unit = iban.charCodeAt((index + 4) % iban.length)
+    // A is 10, Z is 35.
+    remainder =
+      unit <= 0x39 ? (remainder * 10 + unit - 0x30) % 97 : (remainder * 100 + unit - 0x37) % 97
   }
   return remainder === 1
 }

@@ -10,7 +10,9 @@ import { createSecretsDetector } from './detectors/secrets.js'
 import type { Finding } from './finding.js'
 import { actionOf } from './rules.js'
 import type { Action, InspectionRules } from './rules.js'
+import { crossing, findSeams } from './seams.js'
 import { createView } from './view.js'
+import type { View } from './view.js'
 
 /** Findings that are kept of one request. The first that blocks decides; a record of thousands helps nobody. */
 export const MAX_FINDINGS = 64
@@ -33,34 +35,61 @@ export interface Inspector {
 
 const severity: Readonly<Record<Action, number>> = { block: 0, flag: 1, shadow: 2, off: 3 }
 
-/** Builds the automata of the detectors that the rules turn on; costs a few milliseconds, once per policy. */
+/** Builds the automata of the detectors that the rules turn on; costs some milliseconds, once per policy. */
 export function compileInspection(rules: InspectionRules): Inspector {
   const detectors = createDetectors(rules)
+  // Credentials and numbers do not go on over a boundary; what people say does.
+  const acrossSegments = detectors.filter(
+    ({ category }) => category !== 'secrets' && category !== 'personal_data',
+  )
   return {
     inspect: (segments, bound) => {
       const kept = createKeeper(rules)
+      const read = (detector: Detector, view: View, segment: Segment, found: OnFound): void => {
+        if (bound !== undefined && bound.nowMs() >= bound.deadlineMs) {
+          throw new DependencyError('inspection', 'inspection did not finish in time')
+        }
+        detector.detect(view, segment, (hit) => {
+          if (!isSure(rules, detector, segment, hit)) return
+          kept.add(detector.category, hit.rule, () => {
+            const { rule, score, level, start, end } = hit
+            const span =
+              level === 'source' ? ([start, end] as const) : view.sourceSpan(level, start, end)
+            const place = found(span)
+            if (place === undefined) return undefined
+            const { category } = detector
+            return {
+              category,
+              rule,
+              provenance: segment.provenance,
+              segment: place.index,
+              span: place.span,
+              score,
+            }
+          })
+        })
+      }
       segments.forEach((segment, index) => {
         const view = createView(segment.text)
-        for (const detector of detectors) {
-          if (bound !== undefined && bound.nowMs() >= bound.deadlineMs) {
-            throw new DependencyError('inspection', 'inspection did not finish in time')
-          }
-          detector.detect(view, segment, (hit) => {
-            if (!isSure(rules, detector, segment, hit)) return
-            kept.add(detector.category, hit.rule, () => {
-              const { rule, score, level, start, end } = hit
-              const span =
-                level === 'source' ? ([start, end] as const) : view.sourceSpan(level, start, end)
-              const { category } = detector
-              return { category, rule, provenance: segment.provenance, segment: index, span, score }
-            })
-          })
-        }
+        for (const detector of detectors) read(detector, view, segment, (span) => ({ index, span }))
       })
+      if (acrossSegments.length > 0 && segments.length > 1) {
+        for (const seam of findSeams(segments)) {
+          const view = createView(seam.segment.text)
+          for (const detector of acrossSegments) {
+            read(detector, view, seam.segment, (span) => crossing(seam, span))
+          }
+        }
+      }
       return kept.findings()
     },
   }
 }
+
+/** Where in the request a span lies; undefined when it was found elsewhere already. */
+type OnFound = (
+  span: Finding['span'],
+) => { readonly index: number; readonly span: Finding['span'] } | undefined
 
 /** One line per detector; one whose action is off is not built and costs nothing. */
 function createDetectors(rules: InspectionRules): readonly Detector[] {
@@ -83,14 +112,16 @@ function isSure(rules: InspectionRules, detector: Detector, segment: Segment, hi
 
 /** Keeps the first findings of each action: a flood of flags must not push out the one that blocks. */
 function createKeeper(rules: InspectionRules): {
-  add: (category: Finding['category'], rule: string, make: () => Finding) => void
+  add: (category: Finding['category'], rule: string, make: () => Finding | undefined) => void
   findings: () => readonly Finding[]
 } {
   const bySeverity: Finding[][] = [[], [], []]
   return {
     add: (category, rule, make) => {
       const kept = bySeverity[severity[actionOf(rules, category, rule)]]
-      if (kept !== undefined && kept.length < MAX_FINDINGS) kept.push(make())
+      if (kept === undefined || kept.length >= MAX_FINDINGS) return
+      const finding = make()
+      if (finding !== undefined) kept.push(finding)
     },
     findings: () => bySeverity.flat().slice(0, MAX_FINDINGS),
   }

@@ -13,14 +13,18 @@ export function entropyBits(text: string): number {
 }
 
 /**
- * Does the text look drawn at random, as the secret part of a credential does? It holds letters and digits, does
- * not repeat itself, and is no sample of the documentation.
+ * Does the text look drawn at random, as the secret part of a credential does? It does not repeat itself and is
+ * no sample of a documentation.
  */
+export function looksDrawn(text: string): boolean {
+  const sample = text.slice(0, SAMPLE_UNITS)
+  if (/example|xxxx|your|1234567|abcdefg|00000000/i.test(sample)) return false
+  // Twenty random characters of sixteen kinds have 3.1 bits or more in all but one case of a hundred.
+  return entropyBits(sample) >= Math.min(3.1, Math.log2(sample.length) * 0.8)
+}
+
+/** `looksDrawn`, and letters and digits in it: words have no digits, numbers no letters. */
 export function looksRandom(text: string): boolean {
   const sample = text.slice(0, SAMPLE_UNITS)
-  if (!/[0-9]/.test(sample) || !/[a-z]/i.test(sample)) return false
-  const lower = sample.toLowerCase()
-  if (/example|xxxx|your|1234567|abcdefg|00000000/.test(lower)) return false
-  // Twenty random characters of sixteen kinds have 3.2 bits or more in all but one case of a thousand.
-  return entropyBits(sample) >= Math.min(3.1, Math.log2(sample.length) * 0.8)
+  return /[0-9]/.test(sample) && /[a-z]/i.test(sample) && looksDrawn(sample)
 }

@@ -84,6 +84,8 @@ function mapSpan(map: Uint32Array, start: number, end: number): readonly [number
 }
 
 const SPACE = 0x20
+/** Below it every unit becomes one unit or none, and composes with nothing. */
+const ASCII_END = 0x80
 /** A tag character is this plus the ASCII character that it stands for. */
 const TAG_BLOCK = 0xe0000
 
@@ -125,6 +127,13 @@ function transcode(
     const from = at
     const source = index
     const unit = text.charCodeAt(index)
+    if (unit < ASCII_END && !inTags) {
+      const mapped = units[unit] ?? DROP
+      if (mapped === DROP) continue
+      if (withMap) map[at] = source
+      out[at++] = mapped
+      continue
+    }
     let codePoint = unit
     if (unit >= 0xd800 && unit <= 0xdbff) {
       codePoint = text.codePointAt(index) ?? unit
@@ -204,14 +213,8 @@ function compose(first: number, second: number, table: FoldTable): number {
 }
 
 function toText(units: Uint16Array): string {
-  // As many arguments as fit on any stack; a join of a few hundred pieces is cheap.
-  const step = 8192
-  if (units.length <= step) return String.fromCharCode(...units)
-  const pieces: string[] = []
-  for (let from = 0; from < units.length; from += step) {
-    pieces.push(String.fromCharCode(...units.subarray(from, from + step)))
-  }
-  return pieces.join('')
+  // Node runs little-endian only where typed arrays are too; this is a copy, without a look at the units.
+  return Buffer.from(units.buffer, units.byteOffset, units.byteLength).toString('utf16le')
 }
 
 function findHidden(text: string): readonly HiddenRun[] {

@@ -3,7 +3,7 @@ import { compilePhrases } from '../phrases.js'
 import { lexicon } from './injection-lexicon.js'
 import type { Meaning } from './injection-lexicon.js'
 import { findTurnMarks, sequenceRules } from './injection-rules.js'
-import type { InjectionRule, SequenceRule } from './injection-rules.js'
+import type { InjectionRule } from './injection-rules.js'
 
 /** Evidence counts together within this many units of the folded form: about a page. */
 const WINDOW_UNITS = 2000
@@ -11,6 +11,8 @@ const WINDOW_UNITS = 2000
 const HIDDEN_WEIGHT = 0.95
 
 interface Evidence {
+  /** Evidence of one key counts once. */
+  readonly key: number
   readonly rule: InjectionRule
   readonly weight: number
   readonly level: Hit['level']
@@ -46,15 +48,23 @@ export function createInjectionDetector(): Detector {
       const sequences = createSequences(tally.add)
       const wordSteps = matcher.scan(folded, (phrase, start, end) => {
         const meaning = meaningOf[phrase]
-        if (meaning !== undefined) sequences(meaning, start, end)
+        if (meaning !== undefined) sequences({ meaning, phrase, start, end })
       })
-      const markSteps = findTurnMarks(folded, (weight, start, end) => {
-        tally.add({ rule: 'fake_turn', weight, level: 'folded', start, end })
+      const markSteps = findTurnMarks(folded, ({ number, weight }, start, end) => {
+        tally.add({ key: -1 - number, rule: 'fake_turn', weight, level: 'folded', start, end })
       })
       tally.finish()
       return wordSteps + markSteps
     },
   }
+}
+
+/** A phrase of the lexicon, where it was found. */
+interface Word {
+  readonly meaning: Meaning
+  readonly phrase: number
+  readonly start: number
+  readonly end: number
 }
 
 interface Reached {
@@ -76,16 +86,11 @@ const rulesByMeaning: ReadonlyMap<Meaning, readonly { rule: number; step: number
 })()
 
 /** Follows all rules at once. For each step of each rule only the last place counts: it has the smallest gap. */
-function createSequences(
-  add: (evidence: Evidence) => void,
-): (meaning: Meaning, start: number, end: number) => void {
+function createSequences(add: (evidence: Evidence) => void): (word: Word) => void {
   const reached = sequenceRules.map(({ steps }) =>
     steps.map((): Reached => ({ start: 0, end: Number.NEGATIVE_INFINITY })),
   )
-  const complete = ({ rule, weight }: SequenceRule, start: number, end: number): void => {
-    add({ rule, weight, level: 'folded', start, end })
-  }
-  return (meaning, start, end) => {
+  return ({ meaning, phrase, start, end }) => {
     for (const { rule, step } of rulesByMeaning.get(meaning) ?? []) {
       const sequence = sequenceRules[rule]
       const place = reached[rule]?.[step]
@@ -99,33 +104,45 @@ function createSequences(
       }
       place.start = from
       place.end = end
-      if (step === sequence.steps.length - 1) complete(sequence, from, end)
+      if (step < sequence.steps.length - 1) continue
+      const { rule: name, weight } = sequence
+      const key = sequence.steps.length === 1 ? sequenceRules.length + phrase : rule
+      add({ key, rule: name, weight, level: 'folded', start: from, end })
     }
   }
 }
 
-/** Adds evidence up and reports the peak of each stretch. */
+/**
+ * Adds evidence up and reports the peak of each stretch. Each rule counts once, where it was seen last; a rule of
+ * one step once for each phrase. Evidence leaves when the window has moved past it.
+ */
 function createTally(report: Report): { add: (evidence: Evidence) => void; finish: () => void } {
-  const strongest = new Map<InjectionRule, Evidence>()
+  const held = new Map<number, Evidence>()
+  const queue: Evidence[] = []
+  let oldest = 0
+  let logDoubt = 0
   let peak: Hit | undefined
+  let lead: Evidence | undefined
+  const drop = (evidence: Evidence): void => {
+    if (held.get(evidence.key) !== evidence) return
+    held.delete(evidence.key)
+    logDoubt -= Math.log1p(-evidence.weight)
+    if (lead === evidence) lead = undefined
+  }
   const add = (evidence: Evidence): void => {
     if (peak !== undefined && evidence.start - peak.end > WINDOW_UNITS) finish()
-    const held = strongest.get(evidence.rule)
-    if (
-      held === undefined ||
-      held.weight <= evidence.weight ||
-      evidence.start - held.end > WINDOW_UNITS
-    ) {
-      strongest.set(evidence.rule, evidence)
+    for (; oldest < queue.length; oldest++) {
+      const first = queue[oldest]
+      if (first === undefined || evidence.start - first.end <= WINDOW_UNITS) break
+      drop(first)
     }
-    let doubt = 1
-    let lead = evidence
-    for (const one of strongest.values()) {
-      if (evidence.start - one.end > WINDOW_UNITS) continue
-      doubt *= 1 - one.weight
-      if (one.weight > lead.weight) lead = one
-    }
-    const score = 1 - doubt
+    const same = held.get(evidence.key)
+    if (same !== undefined) drop(same)
+    held.set(evidence.key, evidence)
+    queue.push(evidence)
+    logDoubt += Math.log1p(-evidence.weight)
+    if (lead === undefined || lead.weight <= evidence.weight) lead = evidence
+    const score = -Math.expm1(logDoubt)
     if (peak !== undefined && peak.score >= score) return
     const { rule, level, start, end } = lead
     peak = { rule, level, start, end, score }

@@ -1,6 +1,6 @@
 import { compileAutomaton } from '../aho-corasick.js'
 import type { Detector, Report } from '../detector.js'
-import { looksRandom } from '../randomness.js'
+import { looksDrawn, looksRandom } from '../randomness.js'
 import { passwordSchemes, secretFormats, secretNames } from './secret-formats.js'
 import type { Alphabet, SecretFormat } from './secret-formats.js'
 
@@ -177,7 +177,7 @@ function readFormat(
   if (length < format.minLength || length > format.maxLength) return undefined
   const body = text.slice(bodyStart, end)
   if (format.holds !== undefined && !body.includes(format.holds)) return undefined
-  if (!looksRandom(body)) return undefined
+  if (!looksDrawn(body)) return undefined
   return { rule: format.rule, start, end, score: 1 }
 }
 
@@ -206,7 +206,7 @@ function readPrivateKey(reader: Reader, start: number, labelStart: number): Secr
   const bodyStart = labelStart + labelEnd + 5
   const bodyEnd = reader.endOfPem(bodyStart)
   const sample = text.slice(bodyStart, Math.min(bodyEnd, bodyStart + 512)).replace(/[\s\\]/g, '')
-  if (sample.length < 40 || !looksRandom(sample.slice(-256))) return undefined
+  if (sample.length < 40 || !looksDrawn(sample.slice(-256))) return undefined
   const close = text.slice(bodyEnd, bodyEnd + 64)
   const closeEnd = close.startsWith('-----END ') ? close.indexOf('-----', 9) : -1
   return {
@@ -240,7 +240,8 @@ function readAddress(reader: Reader, colon: number, start: number): Secret | und
 function readAssignment(reader: Reader, start: number, nameEnd: number): Secret | undefined {
   const { text } = reader
   let index = reader.endOf('name', nameEnd)
-  if (index - nameEnd > 24) return undefined
+  // `token_url`, `secret_name`: what is given is no secret.
+  if (index - nameEnd > 24 || aboutSecret.test(text.slice(nameEnd, index))) return undefined
   const skip = (set: string, most: number): void => {
     for (let count = 0; count < most && set.includes(text.charAt(index) || '\0'); count++) index++
   }
@@ -263,6 +264,10 @@ function readAssignment(reader: Reader, start: number, nameEnd: number): Secret 
   if (!looksRandom(value)) return undefined
   return { rule: 'assigned_secret', start, end: valueEnd, score: 0.9 }
 }
+
+// A choice of whole words at the end of at most 24 characters.
+const aboutSecret =
+  /(?:name|audience|url|uri|path|file|type|id|ids|count|limit|length|size|endpoint|expiry|expires|version)$/i
 
 const placeholderWords = [
   ...[
@@ -300,7 +305,8 @@ function isPlaceholder(value: string): boolean {
   return /^[<{$%[]/.test(value) || placeholderWords.some((word) => lower.includes(word))
 }
 
-/** Not a word alone: letters and digits, or signs. */
+/** Not a word alone: letters with digits, or letters of both cases with no order in them. */
 function looksChosen(password: string): boolean {
-  return /[0-9]/.test(password) && /[a-z]/i.test(password)
+  if (/[0-9]/.test(password) && /[a-z]/i.test(password)) return true
+  return /[a-z][A-Z]/.test(password) && looksDrawn(password)
 }

@@ -1,0 +1,93 @@
+import type { Segment } from '../segment.js'
+
+/** How much of each side of a boundary is read again: longer than any phrase with its gaps. */
+const REACH_UNITS = 512
+/** What a chat template puts between two parts, at the least; also the word boundary between them. */
+const JOINT = '\n'
+
+/** A text that lies in no segment alone: the end of one, whole short ones, the beginning of another. */
+export interface Seam {
+  readonly segment: Segment
+  readonly pieces: readonly Piece[]
+}
+
+interface Piece {
+  /** Index of the segment it was taken from. */
+  readonly index: number
+  /** Offset in the seam's text. */
+  readonly start: number
+  readonly end: number
+  /** Offset in the segment's text of the piece's first unit. */
+  readonly from: number
+}
+
+/**
+ * The seams between neighbours of the same provenance: an instruction cut in two parts of a message is whole for
+ * the model. Only text that a caller or a stranger wrote is joined; every character is in at most two seams.
+ */
+export function findSeams(segments: readonly Segment[]): readonly Seam[] {
+  const seams: Seam[] = []
+  let open: Draft | undefined
+  const close = (): void => {
+    if (open !== undefined && open.pieces.length > 1) {
+      seams.push({ segment: { provenance: open.provenance, text: open.text }, pieces: open.pieces })
+    }
+    open = undefined
+  }
+  segments.forEach(({ provenance, text }, index) => {
+    if (!isJoined(provenance)) {
+      close()
+      return
+    }
+    if (open?.provenance !== provenance) close()
+    open ??= { provenance, text: '', pieces: [] }
+    if (text.length <= 2 * REACH_UNITS) {
+      append(open, { index, from: 0, text })
+      return
+    }
+    // A long segment ends one seam with its head and begins the next with its tail.
+    append(open, { index, from: 0, text: text.slice(0, REACH_UNITS) })
+    close()
+    const from = text.length - REACH_UNITS
+    open = { provenance, text: '', pieces: [] }
+    append(open, { index, from, text: text.slice(from) })
+  })
+  close()
+  return seams
+}
+
+interface Draft {
+  readonly provenance: Segment['provenance']
+  text: string
+  readonly pieces: Piece[]
+}
+
+function append(draft: Draft, piece: { index: number; from: number; text: string }): void {
+  if (draft.text !== '') draft.text += JOINT
+  const start = draft.text.length
+  draft.text += piece.text
+  draft.pieces.push({ index: piece.index, start, end: draft.text.length, from: piece.from })
+}
+
+function isJoined(provenance: Segment['provenance']): boolean {
+  return provenance === 'user' || provenance === 'tool' || provenance === 'document'
+}
+
+/**
+ * Where a span of a seam begins, if it crosses from one segment into another; what lies in one segment was found
+ * there.
+ *
+ * @returns the segment that it begins in and its part of that segment's text
+ */
+export function crossing(
+  seam: Seam,
+  [start, end]: readonly [start: number, end: number],
+): { readonly index: number; readonly span: readonly [start: number, end: number] } | undefined {
+  const first = seam.pieces.find((piece) => start < piece.end)
+  if (first === undefined || end <= first.end) return undefined
+  const from = Math.max(0, start - first.start)
+  return {
+    index: first.index,
+    span: [first.from + from, first.from + first.end - first.start],
+  }
+}
