@@ -6,6 +6,7 @@ import type { End } from './end.js'
 import type { Balance, Ended, Held, Hold, Ledger, Reservation } from './ledger.js'
 import type { ReserveRequest, Short } from './ledger.js'
 import { createPartitions } from './partitions.js'
+import { createRecent } from './recent.js'
 import type { Quota } from './quota.js'
 import { MAX_EPOCH_MS } from './timeline.js'
 import { amountAtEnd } from './units.js'
@@ -14,8 +15,8 @@ import type { Placement } from './window-state.js'
 
 export interface MemoryLedgerOptions {
   /**
-   * How long a repeated `reserve` is recognised after its reservation was ended; before, it always is.
-   * Envoy repeats nothing after a stream's end: this covers calls that overtook each other. Default 60 s.
+   * How long, at least, a repeated `reserve` is recognised after its reservation was ended; before, it always
+   * is. Envoy repeats nothing after a stream's end: this covers calls that overtook each other. Default 60 s.
    */
   readonly rememberEndedMs?: number
 }
@@ -41,11 +42,13 @@ interface Entry<Context> extends Queued {
   /** One per hold, in the same order. */
   readonly placements: readonly Placement[]
   readonly shadowShort: readonly Quota[]
-  phase: 'open' | 'unsettled' | 'ended'
+  /** `unsettled`: the lease ran out, and a report may still come. */
+  phase: 'open' | 'unsettled'
 }
 
-/** Reservations, and again partitions, that one `expire` looks at: it must not hold up requests for long. */
-const MAX_SWEPT = 5000
+/** What one `expire` looks at, because it must not hold up requests for long; the rest is left to the next. */
+const MAX_SWEPT_RESERVATIONS = 5000
+const MAX_SWEPT_PARTITIONS = 10_000
 
 /**
  * Every operation is one synchronous piece and therefore atomic; the promise is only the port's shape. There is
@@ -62,7 +65,8 @@ export function createMemoryLedger<Context>(
   const partitions = createPartitions()
   const reservations = new Map<string, Entry<Context>>()
   const byIdempotencyKey = new Map<string, Entry<Context>>()
-  /** Entries by the moment at which their phase is over. */
+  const ended = createRecent<Entry<Context>>(rememberEndedMs)
+  /** Reservations by the moment at which their phase is over. */
   const phases = createDeadlineQueue<Entry<Context>>()
   let latestEpochMs = 0
 
@@ -134,9 +138,8 @@ export function createMemoryLedger<Context>(
       partitions.letGo(placement, nowEpochMs)
       return { actual, debt }
     })
-    entry.phase = 'ended'
-    reservations.delete(reservation.id)
-    phases.put(entry, nowEpochMs + rememberEndedMs)
+    drop(entry)
+    ended.add(entry.idempotencyKey, entry)
     return { reservation, outcome: end.kind, late, charges }
   }
 
@@ -150,10 +153,14 @@ export function createMemoryLedger<Context>(
   }
 
   function forget(entry: Entry<Context>, nowEpochMs: number): void {
-    byIdempotencyKey.delete(entry.idempotencyKey)
-    if (entry.phase !== 'unsettled') return
-    reservations.delete(entry.reservation.id)
+    drop(entry)
     for (const placement of entry.placements) partitions.letGo(placement, nowEpochMs)
+  }
+
+  function drop(entry: Entry<Context>): void {
+    reservations.delete(entry.reservation.id)
+    byIdempotencyKey.delete(entry.idempotencyKey)
+    phases.remove(entry)
   }
 
   return {
@@ -171,7 +178,8 @@ export function createMemoryLedger<Context>(
 
     async reserve(request, nowEpochMs) {
       const now = clamp(nowEpochMs)
-      const known = byIdempotencyKey.get(request.idempotencyKey)
+      const { idempotencyKey } = request
+      const known = byIdempotencyKey.get(idempotencyKey) ?? ended.get(idempotencyKey)
       if (known !== undefined) return held(known, true, now)
       if (reservations.has(request.id)) throw new RangeError('the reservation id is in use')
       return holdAll(request, now)
@@ -191,13 +199,14 @@ export function createMemoryLedger<Context>(
     async expire(nowEpochMs) {
       const now = clamp(nowEpochMs)
       const unsettled: Ended<Context>[] = []
-      for (let swept = 0; swept < MAX_SWEPT; swept += 1) {
+      for (let swept = 0; swept < MAX_SWEPT_RESERVATIONS; swept += 1) {
         const entry = phases.takeDue(now)
         if (entry === undefined) break
         if (entry.phase === 'open') unsettled.push(runOut(entry, now))
         else forget(entry, now)
       }
-      partitions.sweep(now, MAX_SWEPT)
+      partitions.sweep(now, MAX_SWEPT_PARTITIONS)
+      ended.rotate(now)
       return unsettled
     },
 
@@ -209,12 +218,13 @@ export function createMemoryLedger<Context>(
       partitions.clear()
       reservations.clear()
       byIdempotencyKey.clear()
+      ended.clear()
     },
 
     size: () => ({
       partitions: partitions.count(),
       reservations: reservations.size,
-      idempotencyKeys: byIdempotencyKey.size,
+      idempotencyKeys: byIdempotencyKey.size + ended.count(),
     }),
   }
 }

@@ -86,10 +86,7 @@ export function place(state: WindowState, amount: number, nowEpochMs: number): P
   const cell = state.timeline.cellAt(nowEpochMs)
   const { cells } = state
   const last = cells.length - CELL_FIELDS
-  if (counted === 0) {
-    // Nothing to count: an empty cell would only take room.
-  } else if (last >= 0 && cells[last] === cell)
-    cells[last + 2] = (cells[last + 2] as number) + counted
+  if (last >= 0 && cells[last] === cell) cells[last + 2] = (cells[last + 2] as number) + counted
   else cells.push(cell, 0, counted)
   state.reserved += counted
   state.holders += 1

@@ -18,6 +18,21 @@ function requestOf(id: string, leaseMs = 10_000) {
   return { id, idempotencyKey: id, holds, context: '', leaseMs }
 }
 
+test('knows the key of an ended reservation for as long as it was told, over any number of expires', async () => {
+  const ledger = createMemoryLedger<string>({ rememberEndedMs: 1000 })
+  await ledger.expire(startMs)
+  await ledger.reserve(requestOf('a'), startMs + 1)
+  await ledger.end('a', { kind: 'released' }, startMs + 999)
+  for (let atMs = startMs + 999; atMs < startMs + 1999; atMs += 50) await ledger.expire(atMs)
+  expect(
+    await ledger.reserve({ ...requestOf('b'), idempotencyKey: 'a' }, startMs + 1999),
+  ).toMatchObject({ repeated: true, reservation: { id: 'a' } })
+  for (const atMs of [2000, 3000]) await ledger.expire(startMs + atMs)
+  expect(
+    await ledger.reserve({ ...requestOf('b'), idempotencyKey: 'a' }, startMs + 3000),
+  ).toMatchObject({ repeated: false, reservation: { id: 'b' } })
+})
+
 describe('the size of the memory ledger', () => {
   test('grows by what a reservation needs', async () => {
     const ledger = createMemoryLedger<string>()
@@ -44,6 +59,8 @@ describe('the size of the memory ledger', () => {
 
     // Three are ended: what was in flight is free, what was released is as if it had never been.
     await ledger.expire(startMs + 1000)
+    expect(ledger.size()).toEqual({ partitions: 7, reservations: 1, idempotencyKeys: 4 })
+    await ledger.expire(startMs + 2000)
     expect(ledger.size()).toEqual({ partitions: 7, reservations: 1, idempotencyKeys: 1 })
     await ledger.expire(startMs + 10_000)
     await ledger.expire(startMs + 20_000)
@@ -71,6 +88,7 @@ describe('the size of the memory ledger', () => {
     expect(ledger.size()).toMatchObject({ partitions: 3, reservations: 1 })
     await ledger.end('a', { kind: 'settled', inputTokens: 50, outputTokens: 0 }, lateMs)
     await ledger.expire(lateMs)
+    await ledger.expire(lateMs)
     expect(ledger.size()).toEqual({ ...nothing, partitions: 2 })
     expect(await ledger.balances([holdOf(quotaOf(), 0, 'a')], lateMs)).toMatchObject([{ debt: 49 }])
   })
@@ -81,6 +99,7 @@ describe('the size of the memory ledger', () => {
     await ledger.reserve({ ...requestOf('a'), holds: [holdOf(quotaOf(), 60)] }, startMs)
     await ledger.end('a', { kind: 'estimated', inputTokens: 60, outputTokens: 0 }, startMs)
     await ledger.reserve({ ...requestOf('b'), holds: [holdOf(long, 60)] }, startMs)
+    await ledger.expire(startMs + 649_998)
     await ledger.expire(startMs + 649_999)
     expect(ledger.size()).toEqual({ ...nothing, partitions: 1 })
     await ledger.expire(startMs + 650_000)
