@@ -52,7 +52,7 @@ describe.each(encodingNames)('counting with %s', (name) => {
     const separator = fc.constantFrom(' ', '\n', '  ', '', '. ', "'s ", ' / ')
     fc.assert(
       fc.property(words, separator, (list, between) => {
-        const text = list.join(between).toWellFormed()
+        const text = Buffer.from(list.join(between)).toString()
         fc.pre(splitPieces(name, text).every((piece) => piece.length <= 85))
         expect(counted(text)).toBe(reference.encode_ordinary(text).length)
       }),
@@ -85,14 +85,14 @@ describe.each(encodingNames)('counting with %s', (name) => {
     const anything = fc.oneof(
       fc.string({ unit: 'binary', maxLength: 300 }),
       fc
-        .tuple(fc.string({ unit: 'binary', minLength: 1, maxLength: 3 }), fc.nat(3000))
+        .tuple(fc.string({ unit: 'binary', minLength: 1, maxLength: 3 }), fc.nat(1500))
         .map(([text, times]) => text.repeat(times)),
     )
     fc.assert(
       fc.property(anything, (text) => {
         expect(counted(text)).toBeLessThanOrEqual(byteLength(text))
       }),
-      { numRuns: 200 },
+      { numRuns: 120 },
     )
   })
 
