@@ -1,0 +1,149 @@
+// `make bench`: what a decision costs, as ratios to a server in the same run that decodes and answers the same
+// messages and decides nothing. CPU time of the server process, so that the load beside it does not count.
+import { execFileSync, fork, spawnSync } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { checkRequest, connect, prompt } from './load.js'
+import type { Load } from './load.js'
+import type { Listening, Sample, ServerKind } from './messages.js'
+
+const KIB = 1024
+const quick = process.argv.includes('--quick')
+const ROUNDS = quick ? 3 : 9
+const CALLS = quick ? 200 : 1000
+const IN_FLIGHT = 16
+
+interface Bench {
+  readonly process: ChildProcess
+  readonly load: Load
+  readonly credentials: readonly string[]
+}
+
+function here(file: string): string {
+  return fileURLToPath(new URL(file, import.meta.url))
+}
+
+async function start(kind: ServerKind): Promise<Bench> {
+  const child = fork(here('./server.ts'), [kind], { execArgv: ['--import', 'tsx'] })
+  const [listening] = (await once(child, 'message')) as [Listening]
+  return { process: child, load: connect(listening.address), credentials: listening.credentials }
+}
+
+async function sample(bench: Bench): Promise<Sample> {
+  bench.process.send({ kind: 'sample' })
+  const [answer] = (await once(bench.process, 'message')) as [Sample]
+  return answer
+}
+
+let stream = 0
+function requests(bench: Bench, count: number, bytes: number): readonly Buffer[] {
+  return Array.from({ length: count }, () => {
+    stream += 1
+    const credential = bench.credentials[stream % bench.credentials.length] ?? ''
+    return checkRequest(stream, credential, prompt(bytes))
+  })
+}
+
+/** Microseconds of CPU per call. */
+async function measure(bench: Bench, bytes: number): Promise<{ micros: number; sample: Sample }> {
+  const batch = requests(bench, CALLS, bytes)
+  await sample(bench)
+  const { failed } = await bench.load.send(batch, IN_FLIGHT)
+  const after = await sample(bench)
+  if (failed > 0 || after.refused > 0) {
+    throw new Error(`${String(failed)} calls failed, ${String(after.refused)} were refused`)
+  }
+  return { micros: after.cpuMicros / CALLS, sample: after }
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN
+}
+
+function print(line = ''): void {
+  process.stdout.write(`${line}\n`)
+}
+
+async function compare(noop: Bench, tollgate: Bench, bytes: number): Promise<void> {
+  await measure(noop, bytes)
+  await measure(tollgate, bytes)
+  const ratios: number[] = []
+  const base: number[] = []
+  const full: number[] = []
+  const stages = new Map<string, number[]>()
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const a = await measure(noop, bytes)
+    const b = await measure(tollgate, bytes)
+    base.push(a.micros)
+    full.push(b.micros)
+    ratios.push(b.micros / a.micros)
+    for (const [stage, micros] of Object.entries(b.sample.stageMicros)) {
+      stages.set(stage, [...(stages.get(stage) ?? []), micros / CALLS])
+    }
+  }
+  const spread = `${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}`
+  print(`Check, prompt of ${String(bytes / KIB)} KiB, every prompt another:`)
+  print(
+    `  ${median(ratios).toFixed(2)} x the no-op (${spread} over ${String(ROUNDS)} pairs of ${String(CALLS)} calls); ${median(full).toFixed(0)} against ${median(base).toFixed(0)} us of CPU per call`,
+  )
+  const parts = [...stages].map(([stage, micros]) => [stage, median(micros)] as const)
+  const known = parts.reduce((sum, [, micros]) => sum + micros, 0)
+  const rest = median(full) - median(base) - known
+  const all = [['wire', median(base)] as const, ...parts, ['answer and record', rest] as const]
+  print(
+    `  where it goes: ${all.map(([name, micros]) => `${name} ${micros.toFixed(0)}`).join(', ')} us`,
+  )
+}
+
+/** The longest that the event loop was held while 8 MiB bodies came beside small ones. */
+async function loopDelay(bench: Bench): Promise<number> {
+  const large = requests(bench, quick ? 2 : 6, 8 * KIB * KIB - 2 * KIB)
+  const small = requests(bench, quick ? 100 : 1000, KIB)
+  await bench.load.send(small.slice(0, 50), 8)
+  await sample(bench)
+  const [first] = await Promise.all([
+    bench.load.send(large, 2),
+    bench.load.send(small.slice(50), 4),
+  ])
+  if (first.failed > 0) throw new Error(`${String(first.failed)} large calls failed`)
+  return (await sample(bench)).longestLoopDelayMs
+}
+
+const noop = await start('noop')
+const tollgate = await start('tollgate')
+try {
+  await compare(noop, tollgate, KIB)
+  await compare(noop, tollgate, 16 * KIB)
+  const [without, with_] = [await loopDelay(noop), await loopDelay(tollgate)]
+  print('Event loop while 8 MiB bodies come beside 1 KiB ones, longest delay:')
+  print(
+    `  ${with_.toFixed(1)} ms, the no-op that only receives them ${without.toFixed(1)} ms (${(with_ / without).toFixed(2)} x)`,
+  )
+} finally {
+  for (const bench of [noop, tollgate]) {
+    bench.load.close()
+    bench.process.disconnect()
+  }
+}
+
+const partitions = execFileSync(
+  process.execPath,
+  ['--expose-gc', '--import', 'tsx', here('./partitions.ts')],
+  { encoding: 'utf8' },
+)
+print('Memory ledger:')
+for (const { window, bytes } of JSON.parse(partitions) as { window: string; bytes: number }[]) {
+  print(`  ${String(bytes)} bytes per partition of a ${window} window`)
+}
+
+const data = process.env['TOLLGATE_DATA']
+if (data === undefined) {
+  print(
+    'Inspection: set TOLLGATE_DATA to a directory of labelled *.jsonl for recall and false alarms.',
+  )
+} else {
+  spawnSync(process.execPath, ['--import', 'tsx', here('./inspection-quality.ts'), data], {
+    stdio: 'inherit',
+  })
+}
