@@ -2,7 +2,7 @@ import tseslint from 'typescript-eslint'
 
 // Rules for safety, not taste: a gate that forgets an await is open.
 export default tseslint.config(
-  { ignores: ['dist', '.deps', 'node_modules', '**/*.js'] },
+  { ignores: ['dist', '.deps', 'node_modules', '**/*.js', '**/*.mjs'] },
   ...tseslint.configs.recommendedTypeChecked,
   {
     languageOptions: {
