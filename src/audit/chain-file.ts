@@ -32,6 +32,7 @@ export interface ChainFile {
   write(payloads: readonly string[], lostRecords: number): Promise<void>
   /** The next write ends with a checkpoint, if a line stands after the last one. */
   requestCheckpoint(): void
+  /** @throws DependencyError the disk did not take what was written */
   close(): Promise<void>
 }
 
@@ -155,8 +156,13 @@ export async function openChainFile(options: ChainFileOptions): Promise<ChainFil
       checkpointDue = true
     },
     async close() {
-      await file.sync()
-      await file.close()
+      try {
+        await file.sync()
+      } catch (error) {
+        throw asDependencyError(error)
+      } finally {
+        await file.close()
+      }
     },
   }
 

@@ -119,13 +119,14 @@ async function runLog(
     },
     async close() {
       cancelCheckpoint()
-      chain.requestCheckpoint()
-      commit.kick()
       await within(options.writeTimeoutMs, schedule, async () => {
-        await commit.end()
-        await chain.close()
+        try {
+          chain.requestCheckpoint()
+          await commit.end()
+        } finally {
+          await chain.close().finally(release)
+        }
       })
-      await release()
     },
   }
 

@@ -33,7 +33,10 @@ export interface GroupCommit {
   append(payload: string): Promise<void>
   /** Calls `write`, also with nothing to write. */
   kick(): void
-  /** Refuses further appends and waits for those that were taken. */
+  /**
+   * Refuses further appends, waits for those that were taken, and calls `write` a last time.
+   * @throws DependencyError the last write failed
+   */
   end(): Promise<void>
 }
 
@@ -169,6 +172,7 @@ export function createGroupCommit(options: GroupCommitOptions): GroupCommit {
     async end() {
       ended = true
       await running
+      await options.write([], lostRecords)
     },
   }
 }

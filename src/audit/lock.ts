@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto'
-import { link, lstat, rename, rm } from 'node:fs/promises'
+import { lstat, readdir, rm } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import type { Server } from 'node:net'
+import { basename, dirname } from 'node:path'
 import { absent } from './append-file.js'
 
 /** Held until `release`, or until the process ends in whatever way. */
@@ -11,6 +11,7 @@ export interface FileLock {
 
 /** The path of a Unix socket has 108 bytes with its NUL on Linux, 104 on macOS. */
 const MAX_SOCKET_PATH_BYTES = 103
+const MAX_FILE_PATH_BYTES = MAX_SOCKET_PATH_BYTES - '.lock.'.length - 6
 
 /**
  * Makes sure that one process alone writes a file: listens on a Unix socket beside it.
@@ -19,54 +20,60 @@ const MAX_SOCKET_PATH_BYTES = 103
  * SIGKILL the restarted process often has the very same id; that a socket has a listener is known by the kernel
  * and ends with the process.
  *
- * @param path of the file to lock; the socket is `<path>.lock`
+ * A dead socket must be removed before its name can be used again, and between a look at a name and its removal
+ * it can become another's. So no name is taken over: sockets are numbered, whoever finds dead ones listens on the
+ * next number, and only then looks whether it is alone. Of two that overlap the later one sees the earlier, since
+ * each listens before it looks; at worst both give way.
+ *
+ * @param path of the file to lock; the sockets are `<path>.lock.<number>`
  * @returns `held` when another process has it
  * @throws Error of `node:net` or `node:fs`: no such directory, no permission, no sockets on this file system
  */
 export async function lockFile(path: string): Promise<FileLock | 'held'> {
-  const socketPath = `${path}.lock`
-  if (Buffer.byteLength(socketPath) > MAX_SOCKET_PATH_BYTES) {
-    throw new Error(
-      `the path is longer than ${String(MAX_SOCKET_PATH_BYTES - '.lock'.length)} bytes`,
-    )
+  if (Buffer.byteLength(path) > MAX_FILE_PATH_BYTES) {
+    throw new Error(`the path is longer than ${String(MAX_FILE_PATH_BYTES)} bytes`)
   }
+  const before = await findSockets(path)
+  for (const number of before) {
+    if (await hasListener(socketPath(path, number))) return 'held'
+  }
+  const own = Math.max(0, ...before) + 1
   const server = createServer((socket) => socket.destroy())
-  if (!(await listen(server, socketPath))) {
-    const found = await identify(socketPath)
-    if (await hasListener(socketPath)) return 'held'
-    if (!(await removeDead(socketPath, found))) return 'held'
-    if (!(await listen(server, socketPath))) return 'held'
+  if (!(await listen(server, socketPath(path, own)))) return 'held'
+  const lock = { release: () => close(server) }
+  try {
+    const others = (await findSockets(path)).filter((number) => number !== own)
+    for (const number of others) {
+      if (await hasListener(socketPath(path, number))) {
+        await lock.release()
+        return 'held'
+      }
+      await rm(socketPath(path, number), { force: true })
+    }
+  } catch (error) {
+    await lock.release()
+    throw error
   }
   server.unref()
-  return {
-    // Closing a listening Unix socket removes its file.
-    release: () => new Promise((resolve) => server.close(() => resolve())),
-  }
+  return lock
 }
 
-/** Inode numbers are used again at once, so the time of creation belongs to it. */
-async function identify(path: string): Promise<string | undefined> {
-  const found = await lstat(path, { bigint: true }).catch(absent)
-  if (found === undefined) return undefined
-  if (!found.isSocket()) throw new Error(`${path} is in the way: it is no lock of this program`)
-  return `${String(found.ino)}:${String(found.mtimeNs)}`
+function socketPath(path: string, number: number): string {
+  return `${path}.lock.${String(number)}`
 }
 
-/**
- * Removes the socket that was found dead, and no other: of several processes that found it, one may hold the
- * lock by now. So it is moved aside first, looked at, and put back if it is another's.
- */
-async function removeDead(path: string, found: string | undefined): Promise<boolean> {
-  const aside = `${path}.${randomBytes(6).toString('hex')}`
-  // When it is gone somebody else removed it: whoever listens first has the lock.
-  if ((await rename(path, aside).then(() => aside, absent)) === undefined) return true
-  const mine = (await identify(aside)) === found
-  if (!mine) await link(aside, path)
-  await rm(aside)
-  return mine
+/** The numbers of the sockets that stand beside the file, of living and dead processes. */
+async function findSockets(path: string): Promise<readonly number[]> {
+  const prefix = `${basename(path)}.lock.`
+  const names = await readdir(dirname(path))
+  return names
+    .filter(
+      (name) => name.startsWith(prefix) && /^[1-9][0-9]{0,5}$/.test(name.slice(prefix.length)),
+    )
+    .map((name) => Number(name.slice(prefix.length)))
 }
 
-/** @returns false when something stands at the path already */
+/** @returns false when something stands at the path already: somebody was quicker */
 function listen(server: Server, path: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const onError = (error: NodeJS.ErrnoException): void => {
@@ -81,8 +88,24 @@ function listen(server: Server, path: string): Promise<boolean> {
   })
 }
 
-/** Only a refused or missing socket is dead; whatever else happens counts as held. */
-function hasListener(path: string): Promise<boolean> {
+/** Closing a listening Unix socket removes its file. */
+function close(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => {
+      resolve()
+    })
+  })
+}
+
+/**
+ * Only a refused or missing socket is dead; whatever else happens counts as alive.
+ *
+ * @throws Error what stands there is no socket: not ours to remove
+ */
+async function hasListener(path: string): Promise<boolean> {
+  const found = await lstat(path).catch(absent)
+  if (found === undefined) return false
+  if (!found.isSocket()) throw new Error(`${path} is in the way: it is no lock of this program`)
   return new Promise((resolve) => {
     const socket = connect({ path })
     socket.once('connect', () => {

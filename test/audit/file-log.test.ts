@@ -246,13 +246,35 @@ describe('a disk that is slow or full', () => {
     const bench = makeBench()
     const { disk, openFile } = faultyDisk()
     const log = await bench.open({ openFile })
-    disk.append = () => new Promise(() => undefined)
+    let letGo = (): void => undefined
+    const held = new Promise<void>((resolve) => (letGo = resolve))
+    disk.append = async (bytes, real) => {
+      await held
+      return real.append(bytes)
+    }
     const appended = outcomes([log.append(decision('a'))])
     await turn()
     const closed = outcomes([log.close()])
     bench.time.advance(200)
     expect(await closed).toEqual(['not closed within 200 ms'])
     expect(await appended).toEqual(['not written within 200 ms'])
+    // What it waited for still ends well, and lets the next one in.
+    letGo()
+    await until(() => bench.records().at(-1)?.['type'] === 'checkpoint')
+    expect(await bench.verify()).toMatchObject({ kind: 'intact', unprovedCount: 0 })
+  })
+
+  test('that does not take the last checkpoint: close says so, and lets the next one in', async () => {
+    const bench = makeBench()
+    const { disk, openFile } = faultyDisk()
+    const log = await bench.open({ openFile })
+    await log.append(decision('a'))
+    disk.append = () => Promise.reject(noSpace())
+    const full = 'the audit file could not be written (ENOSPC)'
+    expect(await outcomes([log.close()])).toEqual([full])
+    const next = await bench.open()
+    await next.close()
+    expect(await bench.verify()).toMatchObject({ kind: 'intact', adoptedCount: 2 })
   })
 })
 

@@ -86,7 +86,7 @@ describe('a restart', () => {
         const result = await verifyAudit(createReadStream(bench.file), { keys })
         expect(result).toMatchObject({ kind: 'intact', unprovedCount: 0, tornBytes: 0 })
       }),
-      { numRuns: 100, seed: 4 },
+      { numRuns: 60, seed: 4 },
     )
   })
 
@@ -171,7 +171,7 @@ describe('one file has one writer', () => {
     )
     await log.append(decision('a'))
     await log.close()
-    expect(existsSync(`${bench.file}.lock`)).toBe(false)
+    expect(existsSync(`${bench.file}.lock.1`)).toBe(false)
     const next = await bench.open()
     await next.close()
   })
@@ -181,24 +181,24 @@ describe('one file has one writer', () => {
     const child = spawn(process.execPath, [
       '-e',
       `require('node:net').createServer().listen({ path: process.argv[1] }, () => console.log('held'))`,
-      `${bench.file}.lock`,
+      `${bench.file}.lock.1`,
     ])
     await new Promise((resolve) => child.stdout.once('data', resolve))
     expect(await messageOf(bench.open())).toContain('that no other process writes')
     child.kill('SIGKILL')
     await new Promise((resolve) => child.once('exit', resolve))
-    expect(existsSync(`${bench.file}.lock`)).toBe(true)
+    expect(existsSync(`${bench.file}.lock.1`)).toBe(true)
     const log = await bench.open()
     await log.append(decision('a'))
     await log.close()
     expect(await bench.verify()).toMatchObject({ kind: 'intact' })
   })
 
-  test('of two that find the same dead lock at once one alone is let in', async () => {
+  test('of three that find the same dead lock at once one alone is let in', async () => {
     for (let round = 0; round < 20; round += 1) {
       const bench = makeBench()
-      await leaveDeadLock(`${bench.file}.lock`)
-      const results = await Promise.allSettled([bench.open(), bench.open()])
+      await leaveDeadLock(`${bench.file}.lock.1`)
+      const results = await Promise.allSettled([bench.open(), bench.open(), bench.open()])
       const opened = results.filter((result) => result.status === 'fulfilled')
       expect(opened.length).toBe(1)
       for (const result of opened) await result.value.close()
@@ -208,15 +208,15 @@ describe('one file has one writer', () => {
 
   test('a file that is no lock is not removed', async () => {
     const bench = makeBench()
-    writeFileSync(`${bench.file}.lock`, 'precious')
+    writeFileSync(`${bench.file}.lock.1`, 'precious')
     expect(await messageOf(bench.open())).toContain('is in the way: it is no lock of this program')
-    expect(readFileSync(`${bench.file}.lock`, 'utf8')).toBe('precious')
+    expect(readFileSync(`${bench.file}.lock.1`, 'utf8')).toBe('precious')
   })
 
   test('a path too long for a lock is refused, not cut', async () => {
     const file = join(scratch(), 'x'.repeat(100), 'audit.jsonl')
     expect(await messageOf(makeBench().open({ file }))).toContain(
-      'the path is longer than 98 bytes',
+      'the path is longer than 91 bytes',
     )
   })
 })
