@@ -64,10 +64,19 @@ export async function renderEnvoy(directory: string, places: EnvoyPlaces): Promi
   return configFile
 }
 
-/** Renders into `directory`, starts Envoy and waits until it listens. */
-export async function startEnvoy(directory: string, places: EnvoyPlaces): Promise<Envoy> {
+/**
+ * Renders into `directory`, starts Envoy and waits until it listens.
+ *
+ * @param change what a test has different in the rendered text
+ */
+export async function startEnvoy(
+  directory: string,
+  places: EnvoyPlaces,
+  change: (config: string) => string = (config) => config,
+): Promise<Envoy> {
   const command = findEnvoy()
   const configFile = await renderEnvoy(directory, places)
+  await writeFile(configFile, change(await readFile(configFile, 'utf8')))
   const child = await startChild({
     command,
     // Two workers, so that what only holds within one of them would show. No hot restart: several may run at once.

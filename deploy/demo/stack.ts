@@ -52,6 +52,8 @@ export interface StackOptions {
   /** A policy with the addresses of `policy.yaml`. */
   readonly policy: string
   readonly random: () => number
+  /** What a test has different in Envoy's rendered configuration. */
+  readonly changeEnvoy?: (config: string) => string
 }
 
 export interface Stack {
@@ -62,6 +64,8 @@ export interface Stack {
   readonly nodeB: GpuNode
   readonly tollgate: Tollgate
   readonly envoy: Envoy
+  /** Tollgate's gRPC address, a path. */
+  readonly tollgateSocket: string
   /** Stops everything, the caller's side first; then removes the directory unless `keepFiles`. */
   stop(options?: { readonly keepFiles?: boolean }): Promise<void>
 }
@@ -118,13 +122,14 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     const tollgate = await startTollgate(directory, places, options.policy)
     stops.push(() => tollgate.child.stop())
 
-    const envoy = await startEnvoy(directory, {
+    const envoyPlaces = {
       listenerPort: ports.envoy,
       adminPort: ports.envoyAdmin,
       tollgateSocket: socket,
       nodePorts: { 'gpu-a': nodeA.port, 'gpu-b': nodeB.port },
       certificateDirectory: directory,
-    })
+    }
+    const envoy = await startEnvoy(directory, envoyPlaces, options.changeEnvoy)
     // First of all to stop: Tollgate outlives it, so that the last reports arrive.
     stops.push(() => envoy.child.stop())
     return {
@@ -135,6 +140,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       nodeB,
       tollgate,
       envoy,
+      tollgateSocket: socket,
       stop,
     }
   } catch (error) {

@@ -16,6 +16,7 @@ type Mapping = Record<string, unknown>
 
 /** The demo's policy as an object, for a test to change. */
 export interface PolicyDocument extends Mapping {
+  limits: Mapping
   models: Mapping[]
   grants: Mapping[]
   quotas: Mapping[]
@@ -77,18 +78,20 @@ export interface TestStack extends Stack {
  */
 export async function startTestStack(
   change: (policy: PolicyDocument) => void = () => undefined,
+  changeEnvoy: (config: string) => string = (config) => config,
 ): Promise<TestStack> {
   const policy = parse(await readDemoPolicy()) as PolicyDocument
   // Nobody waits for a late report here.
   policy['drain'] = { delayMs: 100, deadlineMs: 5000 }
   // One encoding and one thread: most of a start is the loading of encodings.
-  policy['limits'] = { examinationWorkers: 1 }
+  policy.limits = { examinationWorkers: 1 }
   for (const model of policy.models) model['tokenizer'] = 'cl100k_base'
   change(policy)
   const stack = await startStack({
     ports: await freePorts(),
     policy: stringify(policy),
     random: Math.random,
+    changeEnvoy,
   })
   let failed = false
   afterEach(({ task }) => {

@@ -1,0 +1,104 @@
+import { copyFile, readFile, rename } from 'node:fs/promises'
+import { X509Certificate } from 'node:crypto'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { chat, eventually, lastServed, readUntil, readerOf, startTestStack } from './stack.js'
+
+const CALLS = 200
+
+const stack = await startTestStack((policy) => {
+  policy['drain'] = { delayMs: 100, deadlineMs: 60_000 }
+  for (const quota of policy.quotas) quota['limit'] = 10_000_000
+})
+const { nodeA } = stack
+
+test('a renewed client certificate is taken up without a restart', async () => {
+  const shownSerials = async (): Promise<string> => {
+    const response = await fetch(`${stack.envoy.adminUrl}/certs`)
+    return (await response.text()).toLowerCase()
+  }
+  const { stranger } = stack.certificates
+  const { serialNumber } = new X509Certificate(await readFile(stranger.certificateFile))
+  expect(await shownSerials()).not.toContain(serialNumber.toLowerCase())
+
+  // As Kubernetes and `mv` do it: the new file under another name, then a rename.
+  const own = stack.certificates.envoy
+  const replace = async (from: string, to: string): Promise<void> => {
+    await copyFile(from, `${to}.new`)
+    await rename(`${to}.new`, to)
+  }
+  const kept = join(stack.directory, 'kept')
+  await copyFile(own.keyFile, `${kept}.key`)
+  await copyFile(own.certificateFile, `${kept}.crt`)
+  await replace(stranger.keyFile, own.keyFile)
+  await replace(stranger.certificateFile, own.certificateFile)
+  await eventually(async () => {
+    expect(await shownSerials()).toContain(serialNumber.toLowerCase())
+  })
+
+  await replace(`${kept}.key`, own.keyFile)
+  await replace(`${kept}.crt`, own.certificateFile)
+  await eventually(async () => {
+    expect(await shownSerials()).not.toContain(serialNumber.toLowerCase())
+  })
+  expect((await stack.send({ caller: 'alice', body: chat() })).status).toBe(200)
+})
+
+test('a credential of a key that the provider has just begun to use is accepted', async () => {
+  await stack.identityProvider.rotateKey()
+  const credential = await stack.identityProvider.issue('alice')
+  const headers = { authorization: `Bearer ${credential}` }
+  expect((await stack.send({ headers, body: chat() })).status).toBe(200)
+  expect((await stack.send({ caller: 'alice', body: chat() })).status).toBe(200)
+})
+
+test('Envoy is drained in mid-stream: the stream ends well and its report comes', async () => {
+  nodeA.behave({ pauseAfterTokens: 1 })
+  const response = await stack.open({
+    caller: 'alice',
+    body: chat({ stream: true, max_tokens: 400 }),
+  })
+  const reader = readerOf(response)
+  await readUntil(reader, '"content"')
+  await fetch(`${stack.envoy.adminUrl}/drain_listeners?graceful&skip_exit`, { method: 'POST' })
+  nodeA.release()
+  await readUntil(reader, '[DONE]')
+  const { generation } = lastServed(nodeA)
+  expect(await stack.endOf(response)).toMatchObject({
+    outcome: 'settled',
+    inputTokens: generation.inputTokens,
+    outputTokens: generation.outputTokens,
+  })
+})
+
+// Last: there is no Tollgate after it.
+test(`Tollgate is told to end with ${String(CALLS)} calls under way: none is lost, each is settled`, async () => {
+  nodeA.behave({ hold: true })
+  const from = nodeA.served.length
+  const sent = Array.from({ length: CALLS }, () =>
+    stack.send({ caller: 'alice', body: chat({ max_tokens: 400 }) }),
+  )
+  await eventually(() => {
+    expect(nodeA.served).toHaveLength(from + CALLS)
+  })
+  stack.tollgate.child.signal('SIGTERM')
+  await eventually(async () => {
+    const { status } = await fetch(`${stack.tollgate.metricsUrl}/readyz`)
+    expect(status).toBe(503)
+  })
+  nodeA.release()
+
+  const answers = await Promise.all(sent)
+  expect(answers.filter(({ status }) => status !== 200)).toEqual([])
+  expect(await stack.tollgate.child.exited).toBe(0)
+  const ends = await Promise.all(answers.map((answer) => stack.endOf(answer)))
+  expect(ends.filter(({ outcome }) => outcome !== 'settled')).toEqual([])
+  const used = nodeA.served
+    .slice(from)
+    .reduce((sum, { generation }) => sum + generation.inputTokens + generation.outputTokens, 0)
+  const charged = ends.reduce(
+    (sum, end) => sum + (end.inputTokens ?? 0) + (end.outputTokens ?? 0),
+    0,
+  )
+  expect(charged).toBe(used)
+})
