@@ -177,7 +177,12 @@ export async function serve(policyFile: string): Promise<number> {
   await recorder.lifecycle('stop', snapshot.policy.generation)
   await Promise.all([probes.stop(), admin.stop(), prompts.close(), ledger.close()])
   identity.close()
-  await audit?.close()
+  try {
+    await audit?.close()
+  } catch (error) {
+    // A disk that hangs must not keep the process from ending; the next start finds what was written.
+    log.error({ error }, 'audit log not closed')
+  }
   log.info('stopped')
   return 0
 }
@@ -196,7 +201,9 @@ async function openAudit(settings: ServerSettings, log: Log): Promise<AuditLog |
     keyFile: settings.audit.keyFile,
     writeTimeoutMs: settings.audit.writeTimeoutMs,
     clock: systemClock,
-    onCheckpoint: (line) => process.stdout.write(`${line}\n`),
+    onCheckpoint: (line) => {
+      log.line(line)
+    },
   })
 }
 

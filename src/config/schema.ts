@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { signatureAlgorithms } from '../identity/issuer.js'
 import type { Issuer } from '../identity/issuer.js'
-import { encodingNames } from '../llm/tokens.js'
+import { encodingNames } from '../llm/encodings.js'
 import { DAY_MS, HOUR_MS, MIB_BYTES, MINUTE_MS, SECOND_MS } from '../units.js'
 import { parseDuration } from './duration.js'
 import {

@@ -1,4 +1,4 @@
-import type { EncodingName } from './tokens.js'
+import type { EncodingName } from './encodings.js'
 
 /** A model as the policy describes it. */
 export interface Model {

@@ -1,4 +1,4 @@
-import type { EncodingName } from './tokens.js'
+import type { EncodingName } from './encodings.js'
 
 /**
  * White space as Unicode has it. JavaScript's own `\s` holds U+FEFF and lacks U+0085, and two splitters that

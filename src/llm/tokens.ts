@@ -1,10 +1,7 @@
 import { Buffer } from 'node:buffer'
 import { get_encoding } from '@dqbd/tiktoken'
+import type { EncodingName } from './encodings.js'
 import { splitPieces, windowEnd, withoutHalfPair } from './pretokenize.js'
-
-/** The encodings that a model of the policy can name. */
-export const encodingNames = ['o200k_base', 'cl100k_base'] as const
-export type EncodingName = (typeof encodingNames)[number]
 
 /** What counting needs of a tokenizer. Text that spells a special token is text. */
 export interface Encoder {
@@ -25,6 +22,14 @@ export interface CountBound {
   readonly deadlineMs: number
 }
 
+/** A count under way. */
+export interface Counting {
+  /** Goes on until all is counted, or until the bound; true when all is counted. */
+  run(bound?: CountBound): boolean
+  /** The tokens so far, and the bytes of what is left: an upper bound, exact once `run` was true. */
+  atMost(): number
+}
+
 export interface TokenCounter {
   /** Loads what is not loaded yet: up to 0.3 s and about 30 MB for each, so at start and at reload only. */
   load(names: Iterable<EncodingName>): void
@@ -35,6 +40,12 @@ export interface TokenCounter {
    * @throws Error the encoding was not loaded
    */
   count(encoding: EncodingName, texts: readonly string[], bound?: CountBound): TokenCount
+  /**
+   * The same in pieces, for a thread that has other things to do between them.
+   *
+   * @throws Error the encoding was not loaded
+   */
+  start(encoding: EncodingName, texts: readonly string[]): Counting
   /** Gives the memory outside the JavaScript heap back; counting afterwards is an error. */
   free(): void
 }
@@ -88,29 +99,51 @@ export function createTokenCounter(
     },
 
     count(encoding, texts, bound) {
-      const tokenizer = loaded.get(encoding)
-      if (tokenizer === undefined) throw new Error(`the encoding ${encoding} is not loaded`)
-      let tokens = 0
-      let exact = true
-      for (const text of texts) {
-        let at = 0
-        while (exact && at < text.length) {
-          if (bound !== undefined && bound.nowMs() >= bound.deadlineMs) {
-            exact = false
-            break
-          }
-          const end = windowEnd(text, at, windowChars)
-          tokens += countWindow(tokenizer, encoding, text.slice(at, end))
-          at = end
-        }
-        if (at < text.length) tokens += Buffer.byteLength(at === 0 ? text : text.slice(at))
-      }
-      return { tokens, exact }
+      const counting = startCount(loaded, encoding, texts)
+      const exact = counting.run(bound)
+      return { tokens: counting.atMost(), exact }
     },
+
+    start: (encoding, texts) => startCount(loaded, encoding, texts),
 
     free() {
       for (const { encoder } of loaded.values()) encoder.free()
       loaded.clear()
+    },
+  }
+}
+
+function startCount(
+  loaded: ReadonlyMap<EncodingName, Loaded>,
+  encoding: EncodingName,
+  texts: readonly string[],
+): Counting {
+  const tokenizer = loaded.get(encoding)
+  if (tokenizer === undefined) throw new Error(`the encoding ${encoding} is not loaded`)
+  let tokens = 0
+  /** Index of the text under way, and where its next window begins. */
+  let current = 0
+  let at = 0
+
+  return {
+    run(bound) {
+      for (; current < texts.length; current += 1, at = 0) {
+        const text = texts[current] ?? ''
+        while (at < text.length) {
+          if (bound !== undefined && bound.nowMs() >= bound.deadlineMs) return false
+          const end = windowEnd(text, at, windowChars)
+          tokens += countWindow(tokenizer, encoding, text.slice(at, end))
+          at = end
+        }
+      }
+      return true
+    },
+    atMost() {
+      const rest = texts.slice(current)
+      return rest.reduce(
+        (sum, text, index) => sum + Buffer.byteLength(index === 0 ? text.slice(at) : text),
+        tokens,
+      )
     },
   }
 }

@@ -8,6 +8,9 @@ import { createInspectors, readPrompt } from './text.js'
 /** From here on each of the three kinds of work has a turn of the event loop to itself. */
 const YIELD_BYTES = 8 * KIB_BYTES
 
+/** Random bytes take 1 ms per KiB to count: after this long the event loop has its turn in between. */
+const SLICE_MS = 4
+
 /** Works on the body where it arrived: for small ones the way to a worker costs more than the work. */
 export function createInlineReader(
   options: Pick<PromptReaderOptions, 'encodings' | 'timeoutMs' | 'clock'>,
@@ -33,7 +36,13 @@ export function createInlineReader(
         },
         async countTokens(encoding) {
           await turn?.()
-          return text.countTokens(counter, encoding, bound())
+          const counting = text.startCount(counter, encoding)
+          const { nowMs, deadlineMs } = bound()
+          while (!counting.run({ nowMs, deadlineMs: Math.min(deadlineMs, nowMs() + SLICE_MS) })) {
+            if (nowMs() >= deadlineMs) break
+            await nextTurn()
+          }
+          return counting.atMost()
         },
         close() {
           // The text is garbage as soon as the decision lets go of it.

@@ -2,7 +2,7 @@ import type { Denial } from '../denial.js'
 import type { Finding } from '../inspection/finding.js'
 import type { InspectionRules } from '../inspection/rules.js'
 import type { AskSummary, DialectName } from '../llm/ask.js'
-import type { EncodingName } from '../llm/tokens.js'
+import type { EncodingName } from '../llm/encodings.js'
 
 /** What the pool tells a worker when it starts it. */
 export interface WorkerSetup {

@@ -4,7 +4,7 @@ import type { Finding } from '../inspection/finding.js'
 import type { InspectionRules } from '../inspection/rules.js'
 import type { AskSummary } from '../llm/ask.js'
 import type { Dialect } from '../llm/dialect.js'
-import type { EncodingName } from '../llm/tokens.js'
+import type { EncodingName } from '../llm/encodings.js'
 
 /** A request body that was read; the work on its text happens where the text is. */
 export interface OpenPrompt {

@@ -6,8 +6,9 @@ import type { Inspector } from '../inspection/inspect.js'
 import type { InspectionRules } from '../inspection/rules.js'
 import type { Ask, AskSummary } from '../llm/ask.js'
 import type { Dialect } from '../llm/dialect.js'
+import type { EncodingName } from '../llm/encodings.js'
 import { parseJson } from '../llm/json.js'
-import type { EncodingName, TokenCounter } from '../llm/tokens.js'
+import type { Counting, TokenCounter } from '../llm/tokens.js'
 
 /** A moment to stop at, on a monotonic clock. */
 export interface TimeBound {
@@ -20,7 +21,7 @@ export interface PromptText {
   readonly summary: AskSummary
   /** @throws DependencyError the bound was reached */
   inspect(inspector: Inspector, bound: TimeBound): readonly Finding[]
-  countTokens(counter: TokenCounter, encoding: EncodingName, bound: TimeBound): number
+  startCount(counter: TokenCounter, encoding: EncodingName): Counting
 }
 
 export function readPrompt(dialect: Dialect, path: string, body: Uint8Array): PromptText | Denial {
@@ -31,12 +32,11 @@ export function readPrompt(dialect: Dialect, path: string, body: Uint8Array): Pr
   return {
     summary: summarize(ask),
     inspect: (inspector, bound) => inspector.inspect(ask.segments, bound),
-    countTokens: (counter, encoding, bound) =>
-      counter.count(
+    startCount: (counter, encoding) =>
+      counter.start(
         encoding,
         ask.segments.map((segment) => segment.text),
-        bound,
-      ).tokens,
+      ),
   }
 }
 

@@ -47,11 +47,11 @@ function answer(request: Exclude<WorkerRequest, { kind: 'close' }>): WorkerAnswe
         findings: promptNamed(request.prompt).inspect(inspector, bound()),
       }
     }
-    case 'count':
-      return {
-        kind: 'counted',
-        tokens: promptNamed(request.prompt).countTokens(counter, request.encoding, bound()),
-      }
+    case 'count': {
+      const counting = promptNamed(request.prompt).startCount(counter, request.encoding)
+      counting.run(bound())
+      return { kind: 'counted', tokens: counting.atMost() }
+    }
   }
 }
 
