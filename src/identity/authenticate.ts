@@ -8,7 +8,7 @@ import { maxCredentialBytes, tooLarge } from './credential.js'
 import { createExpiringMap } from './expiring-map.js'
 import { fetchJson } from './fetch-json.js'
 import type { FetchJson } from './fetch-json.js'
-import { issuerFaults } from './issuer.js'
+import { issuersFault } from './issuer.js'
 import type { Issuer } from './issuer.js'
 import type { KeySetEvent } from './key-set.js'
 import { createKeySets } from './key-sets.js'
@@ -36,7 +36,7 @@ export interface Identity {
    * Makes the authenticator of a policy generation. Call it when that policy takes effect: key sets of issuers
    * that it does not name, or names with other settings, are no longer refreshed.
    *
-   * @throws Error `issuerFaults` finds one; the configuration is checked for it before
+   * @throws Error `issuersFault` finds one; the configuration is checked for it before
    */
   use(issuers: readonly Issuer[]): Authenticator
   /** Stops the refreshes and aborts what is under way. */
@@ -62,22 +62,12 @@ const forgedLimits = { lifeMs: 10 * SECOND_MS, maxEntries: 1000 }
 export function createIdentity(deps: IdentityDeps): Identity {
   const { clock, random, fetch = fetchJson, onEvent = () => {} } = deps
   const keySets = createKeySets({ clock, random, fetch, onEvent })
-  let freeExpired = (): void => {}
-  const stop = (deps.everySecond ?? everySecond)(() => {
-    freeExpired()
-    void keySets.maintain()
-  })
+  const stop = (deps.everySecond ?? everySecond)(() => void keySets.maintain())
   return {
     use(issuers) {
-      const [fault] = issuerFaults(issuers)
-      if (fault !== undefined) {
-        const key = `issuers[${String(fault.index)}].${fault.key}`
-        throw new Error(`${key}: expected ${fault.expected}`)
-      }
-      const trusted = keySets.use(issuers)
-      const { freeExpired: freeItsExpired, ...authenticator } = createAuthenticator(trusted, clock)
-      freeExpired = freeItsExpired
-      return authenticator
+      const fault = issuersFault(issuers)
+      if (fault !== undefined) throw new Error(`issuers: ${fault}`)
+      return createAuthenticator(keySets.use(issuers), clock)
     },
     close() {
       stop()
@@ -89,7 +79,7 @@ export function createIdentity(deps: IdentityDeps): Identity {
 function createAuthenticator(
   issuers: ReadonlyMap<string, TrustedIssuer>,
   clock: Clock,
-): Authenticator & { readonly freeExpired: () => void } {
+): Authenticator {
   // Keyed by hash: the credential itself is never kept, since what is in memory can end in a dump.
   const verified = createExpiringMap<Remembered<Identified>>({ ...verifiedLimits, clock })
   const forged = createExpiringMap<Remembered<Denial>>({ ...forgedLimits, clock })
@@ -139,10 +129,6 @@ function createAuthenticator(
       await Promise.all([...issuers.values()].map(({ keySet }) => keySet.maintain()))
     },
     ready: () => [...issuers.values()].every(({ keySet }) => keySet.version() !== undefined),
-    freeExpired() {
-      verified.sweep()
-      forged.sweep()
-    },
   }
 }
 

@@ -1,13 +1,14 @@
 import type { Clock } from '../clock.js'
 
-/** A map whose entries live for a fixed time, and of which the oldest makes room for a new one. */
+/**
+ * A map whose entries live for a fixed time, and of which the oldest makes room for a new one. The dead are freed
+ * when something is put in, each once.
+ */
 export interface ExpiringMap<Value> {
   get(key: string): Value | undefined
   set(key: string, value: Value): void
-  delete(key: string): void
-  /** Frees what has lived its time; costs only what it frees. */
-  sweep(): void
-  readonly size: () => number
+  /** Entries that are held, the dead among them. */
+  size(): number
 }
 
 export function createExpiringMap<Value>(options: {
@@ -16,31 +17,22 @@ export function createExpiringMap<Value>(options: {
   readonly clock: Clock
 }): ExpiringMap<Value> {
   const { maxEntries, lifeMs, clock } = options
-  // One life for all: the order of insertion is the order of expiry.
+  // One life for all: the order of insertion is the order of death.
   const entries = new Map<string, { readonly value: Value; readonly diesAtMs: number }>()
   return {
     get(key) {
       const entry = entries.get(key)
-      if (entry === undefined) return undefined
-      if (clock.monotonicMs() < entry.diesAtMs) return entry.value
-      entries.delete(key)
-      return undefined
+      return entry !== undefined && clock.monotonicMs() < entry.diesAtMs ? entry.value : undefined
     },
     set(key, value) {
-      entries.delete(key)
-      const oldest = entries.size >= maxEntries ? entries.keys().next() : undefined
-      if (oldest?.done === false) entries.delete(oldest.value)
-      entries.set(key, { value, diesAtMs: clock.monotonicMs() + lifeMs })
-    },
-    delete(key) {
-      entries.delete(key)
-    },
-    sweep() {
       const nowMs = clock.monotonicMs()
-      for (const [key, entry] of entries) {
-        if (nowMs < entry.diesAtMs) return
-        entries.delete(key)
+      // Out and in again, or a renewed entry would keep its old place in the order.
+      entries.delete(key)
+      for (const [oldest, { diesAtMs }] of entries) {
+        if (nowMs < diesAtMs && entries.size < maxEntries) break
+        entries.delete(oldest)
       }
+      entries.set(key, { value, diesAtMs: nowMs + lifeMs })
     },
     size: () => entries.size,
   }

@@ -82,8 +82,9 @@ export const fetchJson: FetchJson = async (request) => {
         if (bytes > request.maxBytes) fail(tooLong(request.maxBytes))
         else chunks.push(chunk)
       })
+      // Not emitted for an answer that breaks off.
       response.on('end', () => {
-        if (response.complete) resolve(Buffer.concat(chunks))
+        resolve(Buffer.concat(chunks))
       })
     })
     outgoing.end()

@@ -24,13 +24,8 @@ export interface Issuer {
   /** Where the tenant of a caller comes from. */
   readonly tenant:
     | { readonly kind: 'fixed'; readonly tenant: string }
-    | {
-        readonly kind: 'claim'
-        /** Name of a claim, or a path into one, as `resource.org`. */
-        readonly claim: string
-        /** The tenants that this issuer may name; left out: any. Beside another issuer it must be there. */
-        readonly allowed?: readonly string[]
-      }
+    /** Name of a claim, or a path into one, as `resource.org`; only for the sole issuer of a policy. */
+    | { readonly kind: 'claim'; readonly claim: string }
   /** Claim that lists the groups, named as above; undefined: no caller of this issuer is in a group. */
   readonly groupsClaim: string | undefined
   readonly clockToleranceMs: number
@@ -47,23 +42,19 @@ export interface Issuer {
 }
 
 /**
- * What is wrong with the issuers taken together; empty when nothing is.
+ * Why these issuers cannot be trusted together; undefined when they can.
  *
- * A tenant pays, so no issuer may name another's: when there are several, each says which tenants are its own.
- * Two that list the same one share it because the operator wrote so.
+ * A tenant pays, so each of several issuers has one fixed tenant of its own: by a claim it could name the tenant
+ * of another, and two that share a tenant could each make up the other's subjects.
  */
-export function issuerFaults(
-  issuers: readonly Issuer[],
-): readonly { readonly index: number; readonly key: string; readonly expected: string }[] {
-  return issuers.flatMap(({ issuer, tenant }, index) => {
-    const first = issuers.findIndex((other) => other.issuer === issuer)
-    const repeated =
-      first === index ? [] : [{ index, key: 'issuer', expected: 'an issuer that is listed once' }]
-    const open = tenant.kind === 'claim' && tenant.allowed === undefined && issuers.length > 1
-    const expected =
-      'the list of tenants that this issuer may name, since there is more than one issuer'
-    return open ? [...repeated, { index, key: 'tenant.allowed', expected }] : repeated
-  })
+export function issuersFault(issuers: readonly Issuer[]): string | undefined {
+  if (new Set(issuers.map(({ issuer }) => issuer)).size < issuers.length) {
+    return 'an issuer is listed twice'
+  }
+  if (issuers.length < 2) return undefined
+  const fixed = issuers.flatMap(({ tenant }) => (tenant.kind === 'fixed' ? [tenant.tenant] : []))
+  if (fixed.length < issuers.length) return 'one of several issuers takes its tenant from a claim'
+  return new Set(fixed).size < fixed.length ? 'two issuers share a tenant' : undefined
 }
 
 /**

@@ -387,7 +387,7 @@ describe('a policy reload', () => {
 
   test('is refused when two issuers could name one tenant', () => {
     expect(() => identity.use([exampleIssuer(), exampleIssuer({ issuer: otherUrl })])).toThrow(
-      'issuers[0].tenant.allowed: expected the list of tenants',
+      'issuers: one of several issuers takes its tenant from a claim',
     )
   })
 })

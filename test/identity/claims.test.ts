@@ -70,12 +70,6 @@ describe('the principal of good claims', () => {
     expect(answer).toMatchObject({ principal: { tenant: 'acme' } })
   })
 
-  test('has a tenant that its issuer may name', () => {
-    const tenant = { kind: 'claim', claim: 'org', allowed: ['acme', 'globex'] } as const
-    expect(read({ org: 'globex' }, { tenant })).toMatchObject({ principal: { tenant: 'globex' } })
-    expect(read({ org: 'initech' }, { tenant })).toMatchObject({ reason: 'claims_invalid' })
-  })
-
   test('takes tenant and groups from inside other claims', () => {
     const answer = read(
       { resource: { org: 'deep' }, realm_access: { roles: ['a', 'b'] } },

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { issuerFaults, providerUrlFault, signatureAlgorithms } from '../../src/identity/issuer.js'
+import { issuersFault, providerUrlFault, signatureAlgorithms } from '../../src/identity/issuer.js'
 import type { Issuer } from '../../src/identity/issuer.js'
 import { exampleIssuer } from './identity-fixture.js'
 
@@ -8,41 +8,37 @@ test('no algorithm is none or symmetric', () => {
 })
 
 describe('issuers taken together', () => {
-  const withTenant = (issuer: string, tenant: Issuer['tenant']) => exampleIssuer({ issuer, tenant })
-  const open = { kind: 'claim', claim: 'org' } as const
+  const claimed = (issuer: string) =>
+    exampleIssuer({ issuer, tenant: { kind: 'claim', claim: 'org' } })
+  const fixed = (issuer: string, tenant: string) =>
+    exampleIssuer({ issuer, tenant: { kind: 'fixed', tenant } })
 
-  test('one may name any tenant', () => {
-    expect(issuerFaults([withTenant('https://a', open)])).toEqual([])
+  test.each<[string, Issuer[]]>([
+    ['none', []],
+    ['one whose claim names the tenant', [claimed('https://a')]],
+    ['several with a tenant each', [fixed('https://a', 'acme'), fixed('https://b', 'globex')]],
+  ])('may be %s', (_, issuers) => {
+    expect(issuersFault(issuers)).toBeUndefined()
   })
 
-  test('several name only tenants that are listed, or one each', () => {
-    const issuers = [
-      withTenant('https://a', { ...open, allowed: ['acme'] }),
-      withTenant('https://b', { kind: 'fixed', tenant: 'globex' }),
-    ]
-    expect(issuerFaults(issuers)).toEqual([])
-  })
-
-  test('one of several that could name another one’s tenant is a fault', () => {
-    const issuers = [
-      withTenant('https://a', { kind: 'fixed', tenant: 'acme' }),
-      withTenant('https://b', open),
-    ]
-    expect(issuerFaults(issuers)).toEqual([
-      {
-        index: 1,
-        key: 'tenant.allowed',
-        expected:
-          'the list of tenants that this issuer may name, since there is more than one issuer',
-      },
-    ])
-  })
-
-  test('one that is listed twice is a fault', () => {
-    const issuer = withTenant('https://a', { kind: 'fixed', tenant: 'acme' })
-    expect(issuerFaults([issuer, issuer])).toEqual([
-      { index: 1, key: 'issuer', expected: 'an issuer that is listed once' },
-    ])
+  test.each<[string, Issuer[], string]>([
+    [
+      'two, of which one could name the tenant of the other',
+      [fixed('https://a', 'acme'), claimed('https://b')],
+      'one of several issuers takes its tenant from a claim',
+    ],
+    [
+      'two of one tenant, which could make up each other’s subjects',
+      [fixed('https://a', 'acme'), fixed('https://b', 'acme')],
+      'two issuers share a tenant',
+    ],
+    [
+      'one that is listed twice',
+      [fixed('https://a', 'acme'), fixed('https://a', 'globex')],
+      'an issuer is listed twice',
+    ],
+  ])('may not be %s', (_, issuers, fault) => {
+    expect(issuersFault(issuers)).toBe(fault)
   })
 })
 

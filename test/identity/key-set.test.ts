@@ -394,14 +394,23 @@ describe('an unknown key id', () => {
     expect(await unknown).toEqual({ kind: 'unknown' })
   })
 
-  test('asks nobody while the provider is being left alone after a failure', async () => {
+  test('asks nobody while the provider is being left alone after failures', async () => {
     await find('first')
+    clock.advance(cacheMs)
     provider.failure = 'timeout'
-    await find('random')
-    clock.advance(500)
-    await find('random')
-    expect(fetchCount()).toBe(2)
-    expect(kinds()).toEqual(['fetched', 'refetched_unknown_kid', 'failed'])
+    for (const backoffSeconds of [1, 2, 4, 8, 16]) {
+      await keySet.maintain()
+      clock.advance(backoffSeconds * SECOND_MS)
+    }
+    await keySet.maintain()
+    const before = fetchCount()
+    // The cool-down of unknown key ids is over, the pause of 32 s is not.
+    clock.advance(31 * SECOND_MS)
+    expect(await find('random')).toEqual({ kind: 'unknown' })
+    expect(fetchCount()).toBe(before)
+    clock.advance(SECOND_MS)
+    expect(await find('random')).toEqual({ kind: 'unknown' })
+    expect(fetchCount()).toBe(before + 1)
   })
 
   test('joins a fetch that is under way', async () => {
