@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { checkEnvoyFile } from '../../src/config/envoy-check.js'
 import type { EnvoyWire } from '../../src/config/envoy-wire.js'
-import { loadConfig } from '../../src/config/load.js'
+import { loadConfig, readConfig } from '../../src/config/load.js'
 import type { Config } from '../../src/config/load.js'
 import { internalHeaders } from '../../src/envoy/internal-headers.js'
 import { reportDomain, reportNames } from '../../src/envoy/report.js'
@@ -475,18 +476,11 @@ describe("Envoy's configuration", () => {
   })
 })
 
-test('the envoy.yaml of this repository agrees with a policy that has its pools and origins', () => {
-  const file = 'envoy.yaml'
-  const text = readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
-  const policy = loadConfig(
-    'policy.yaml',
-    [
-      'cors: { origins: ["https://chat.example.com"] }',
-      'paths: [{ path: /health, method: GET, pool: gpu-b }]',
-      smallest,
-    ].join('\n'),
-  )
-  const faults = checkEnvoyFile(file, text, policy, {
+test('the envoy.yaml of this repository agrees with the policy of the demo', () => {
+  const root = new URL('../../', import.meta.url)
+  const demo = readConfig(fileURLToPath(new URL('deploy/demo/policy.yaml', root)))
+  const text = readFileSync(new URL('envoy.yaml', root), 'utf8')
+  const faults = checkEnvoyFile('envoy.yaml', text, demo, {
     internalHeaders: Object.values(internalHeaders),
     poolHeader: internalHeaders.pool,
     reportDomain,
