@@ -10,7 +10,7 @@ import { createSecretsDetector } from './detectors/secrets.js'
 import type { Finding } from './finding.js'
 import { actionOf } from './rules.js'
 import type { Action, InspectionRules } from './rules.js'
-import { crossing, findSeams } from './seams.js'
+import { findSeams, placeInSeam } from './seams.js'
 import { createView } from './view.js'
 import type { View } from './view.js'
 
@@ -77,7 +77,13 @@ export function compileInspection(rules: InspectionRules): Inspector {
         for (const seam of findSeams(segments)) {
           const view = createView(seam.segment.text)
           for (const detector of acrossSegments) {
-            read(detector, view, seam.segment, (span) => crossing(seam, span))
+            read(detector, view, seam.segment, (span) => {
+              const place = placeInSeam(seam, span)
+              if (place.crosses) return place
+              // What lies in one segment was found there, but evidence may only add up over several.
+              const addsUp = detector.category === 'injection'
+              return addsUp && !kept.holds('injection', place.index) ? place : undefined
+            })
           }
         }
       }
@@ -113,6 +119,7 @@ function isSure(rules: InspectionRules, detector: Detector, segment: Segment, hi
 /** Keeps the first findings of each action: a flood of flags must not push out the one that blocks. */
 function createKeeper(rules: InspectionRules): {
   add: (category: Finding['category'], rule: string, make: () => Finding | undefined) => void
+  holds: (category: Finding['category'], segment: number) => boolean
   findings: () => readonly Finding[]
 } {
   const bySeverity: Finding[][] = [[], [], []]
@@ -123,6 +130,10 @@ function createKeeper(rules: InspectionRules): {
       const finding = make()
       if (finding !== undefined) kept.push(finding)
     },
+    holds: (category, segment) =>
+      bySeverity.some((kept) =>
+        kept.some((finding) => finding.category === category && finding.segment === segment),
+      ),
     findings: () => bySeverity.flat().slice(0, MAX_FINDINGS),
   }
 }

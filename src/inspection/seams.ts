@@ -73,21 +73,26 @@ function isJoined(provenance: Segment['provenance']): boolean {
   return provenance === 'user' || provenance === 'tool' || provenance === 'document'
 }
 
-/**
- * Where a span of a seam begins, if it crosses from one segment into another; what lies in one segment was found
- * there.
- *
- * @returns the segment that it begins in and its part of that segment's text
- */
-export function crossing(
-  seam: Seam,
-  [start, end]: readonly [start: number, end: number],
-): { readonly index: number; readonly span: readonly [start: number, end: number] } | undefined {
-  const first = seam.pieces.find((piece) => start < piece.end)
-  if (first === undefined || end <= first.end) return undefined
-  const from = Math.max(0, start - first.start)
-  return {
-    index: first.index,
-    span: [first.from + from, first.from + first.end - first.start],
+/** A span of a seam, in the segment that it begins in. */
+export interface Place {
+  readonly index: number
+  readonly span: readonly [start: number, end: number]
+  /** It goes on in the next segment; the span ends with this one. */
+  readonly crosses: boolean
+}
+
+export function placeInSeam(seam: Seam, [start, end]: readonly [number, number]): Place {
+  const { pieces } = seam
+  // The first piece that ends after `start`, by halves: a seam may have a piece for each of many thousand segments.
+  let low = 0
+  let high = pieces.length - 1
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (start < (pieces[middle]?.end ?? 0)) high = middle
+    else low = middle + 1
   }
+  const piece = pieces[low] ?? { index: 0, start: 0, end: 0, from: 0 }
+  const within = (offset: number): number =>
+    piece.from + Math.min(Math.max(offset, piece.start), piece.end) - piece.start
+  return { index: piece.index, span: [within(start), within(end)], crosses: end > piece.end }
 }

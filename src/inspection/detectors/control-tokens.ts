@@ -65,13 +65,12 @@ function endOfDelimited(folded: string, from: number): number {
   return -1
 }
 
-/** Letters, digits, `_`, `-`, `:`, and the space that DeepSeek's marks have where others write `_`. */
+/** Letters, digits, `_`, `-`, `:`. What DeepSeek's marks have between words (U+2581) is `_` in the folded form. */
 function isNameUnit(unit: number): boolean {
   return (
     (unit >= 0x61 && unit <= 0x7a) ||
     (unit >= 0x30 && unit <= 0x3a) ||
     unit === 0x5f ||
-    unit === 0x2d ||
-    unit === 0x20
+    unit === 0x2d
   )
 }

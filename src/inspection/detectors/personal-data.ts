@@ -9,7 +9,7 @@ import type { PersonalDataKind } from '../rules.js'
 import { readEmail } from './email-address.js'
 import { isNorthAmerican, readBracketedPhone, readInternationalPhone } from './phone-number.js'
 import { digitsOf, hasOneSeparator, readGroups, shapeOf } from './written-number.js'
-import type { WrittenNumber } from './written-number.js'
+import type { Read, WrittenNumber } from './written-number.js'
 import { isAlphanumeric, isDigit, isLetter } from './ascii.js'
 
 const AT = 0x40
@@ -32,32 +32,23 @@ export function createPersonalDataDetector(kinds: readonly PersonalDataKind[]): 
         if (wanted.has(hit.rule as PersonalDataKind)) report(hit)
       }
       let steps = text.length
-      // No number may begin before it: the units up to there belong to what was just read.
+      // Nothing begins before it: the units up to there belong to what was just read.
       let readTo = 0
+      const take = (read: Read): void => {
+        steps += read.steps
+        readTo = read.readTo
+      }
       for (let index = 0; index < text.length; index++) {
         const unit = text.charCodeAt(index)
-        if (unit > AT) continue
-        if (isDigit(unit)) {
-          if (index < readTo) continue
-          const read = readFromDigit(text, index, only)
-          steps += read.steps
-          readTo = read.readTo
-        } else if (unit === AT) {
-          if (wantsEmail) steps += readEmail(text, index, only)
-        } else if (unit === PLUS) {
-          if (wantsPhone) steps += readInternationalPhone(text, index, only)
-        } else if (unit === OPEN) {
-          if (wantsPhone) steps += readBracketedPhone(text, index, only)
-        }
+        if (unit > AT || index < readTo) continue
+        if (isDigit(unit)) take(readFromDigit(text, index, only))
+        else if (unit === AT && wantsEmail) steps += readEmail(text, index, only)
+        else if (unit === PLUS && wantsPhone) take(readInternationalPhone(text, index, only))
+        else if (unit === OPEN && wantsPhone) steps += readBracketedPhone(text, index, only)
       }
       return steps
     },
   }
-}
-
-interface Read {
-  readonly steps: number
-  readonly readTo: number
 }
 
 /** @param start offset of the first digit of a run of digits */

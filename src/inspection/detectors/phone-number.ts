@@ -1,6 +1,7 @@
 import type { Report } from '../detector.js'
 import { isAlphanumeric, isDigit } from './ascii.js'
 import { digitsOf, readGroups, shapeOf } from './written-number.js'
+import type { Read } from './written-number.js'
 
 const MIN_INTERNATIONAL_DIGITS = 8
 /** ITU-T E.164 §6.2.1 */
@@ -11,10 +12,12 @@ export function isNorthAmerican(digits: string): boolean {
   return digits.length === 10 && digits.charAt(0) >= '2' && digits.charAt(3) >= '2'
 }
 
-/** `+`, a country code that does not begin with 0, 8 to 15 digits. @returns the steps it took */
-export function readInternationalPhone(text: string, start: number, report: Report): number {
+/** `+`, a country code that does not begin with 0, 8 to 15 digits. */
+export function readInternationalPhone(text: string, start: number, report: Report): Read {
   const first = text.charCodeAt(start + 1)
-  if (!isDigit(first) || first === 0x30 || isAlphanumeric(text.charCodeAt(start - 1))) return 1
+  if (!isDigit(first) || first === 0x30 || isAlphanumeric(text.charCodeAt(start - 1))) {
+    return { steps: 1, readTo: start }
+  }
   let digits = 0
   let end = start + 1
   let index = start + 1
@@ -29,10 +32,10 @@ export function readInternationalPhone(text: string, start: number, report: Repo
     }
   }
   const fits = digits >= MIN_INTERNATIONAL_DIGITS && digits <= MAX_INTERNATIONAL_DIGITS
-  if (fits && !isAlphanumeric(text.charCodeAt(end))) {
-    report({ rule: 'phone', level: 'plain', start, end, score: 1 })
-  }
-  return index - start
+  const steps = index - start
+  if (!fits || isAlphanumeric(text.charCodeAt(end))) return { steps, readTo: start }
+  report({ rule: 'phone', level: 'plain', start, end, score: 1 })
+  return { steps, readTo: end }
 }
 
 /** Space, hyphen, full stop, brackets, slash. */

@@ -5,8 +5,11 @@ import type { ProhibitedRule } from '../rules.js'
 
 /** Longest pattern; the time of a match grows with pattern times text. */
 export const MAX_PATTERN_LENGTH = 500
-/** Instructions of the compiled pattern: `(a{1000}){9}` is short and would still cost thousands of steps a character. */
-const MAX_PROGRAM_SIZE = 2000
+/**
+ * Instructions of the compiled pattern: each may cost a step for each character. `(a?){50}a{50}` is short and took
+ * fifty times as long as a plain pattern.
+ */
+const MAX_PROGRAM_SIZE = 128
 /** Occurrences of one pattern in one segment that are reported; the first decides, more only count. */
 const MAX_MATCHES = 16
 

@@ -14,6 +14,14 @@ export interface WrittenNumber {
   readonly shapes: readonly number[]
 }
 
+/** How far one attempt to read something came. */
+export interface Read {
+  /** Units that it looked at. */
+  readonly steps: number
+  /** Offset after what was found; up to there nothing else begins. */
+  readonly readTo: number
+}
+
 /** One number for the lengths of groups, each below 32: `shapeOf(4, 6, 5)`. */
 export function shapeOf(...lengths: readonly number[]): number {
   return lengths.reduce((shape, length) => shape * 32 + length, 0)

@@ -1,0 +1,34 @@
+import type { Detector, Hit } from '../../src/inspection/detector.js'
+import { createView } from '../../src/inspection/view.js'
+import type { Provenance } from '../../src/segment.js'
+
+export interface SeenHit extends Hit {
+  /** The part of the segment's own text that the hit points to. */
+  readonly text: string
+}
+
+/** Runs one detector over one text. */
+export function hitsOf(
+  detector: Detector,
+  text: string,
+  provenance: Provenance = 'user',
+): readonly SeenHit[] {
+  const view = createView(text)
+  const hits: SeenHit[] = []
+  detector.detect(view, { provenance, text }, (hit) => {
+    const { level, start, end } = hit
+    const span = level === 'source' ? ([start, end] as const) : view.sourceSpan(level, start, end)
+    hits.push({ ...hit, text: text.slice(...span) })
+  })
+  return hits
+}
+
+/** `rule` of each hit. */
+export function rulesOf(detector: Detector, text: string): readonly string[] {
+  return hitsOf(detector, text).map(({ rule }) => rule)
+}
+
+/** The steps that a detector takes over a text. */
+export function stepsOf(detector: Detector, text: string): number {
+  return detector.detect(createView(text), { provenance: 'user', text }, () => undefined)
+}

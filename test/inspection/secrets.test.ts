@@ -1,0 +1,102 @@
+import { describe, expect, test } from 'vitest'
+import { createSecretsDetector } from '../../src/inspection/detectors/secrets.js'
+import { hitsOf, rulesOf } from './hits.js'
+
+const detector = createSecretsDetector()
+
+/** Letters and digits that look drawn: nothing in this file is a credential of anybody. */
+function drawn(
+  length: number,
+  alphabet = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789',
+): string {
+  let state = 42
+  let text = ''
+  for (let index = 0; index < length; index++) {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0
+    text += alphabet[(state >>> 8) % alphabet.length] ?? ''
+  }
+  return text
+}
+const hex = (length: number): string => drawn(length, '0123456789abcdef')
+const base64url = (value: object): string =>
+  Buffer.from(JSON.stringify(value)).toString('base64url')
+const jwt = `${base64url({ alg: 'RS256', typ: 'JWT' })}.${base64url({ sub: 'u', exp: 1 })}.${drawn(86)}`
+const pem = `-----BEGIN RSA PRIVATE KEY-----\n${drawn(64)}\n${drawn(64)}\n-----END RSA PRIVATE KEY-----`
+
+describe('credentials are found, whole', () => {
+  test.each([
+    ['aws_access_key', `AKIA${drawn(16, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567')}`],
+    ['google_api_key', `AIza${drawn(35)}`],
+    ['github', `ghp_${drawn(36)}`],
+    ['github', `github_pat_${drawn(22)}_${drawn(59)}`],
+    ['gitlab', `glpat-${drawn(20)}`],
+    ['slack', `xoxb-${drawn(12, '0123456789')}-${drawn(24)}`],
+    ['slack_webhook', `hooks.slack.com/services/T${drawn(8)}/B${drawn(8)}/${drawn(24)}`],
+    ['stripe', `sk_live_${drawn(24)}`],
+    ['openai', `sk-proj-${drawn(74)}`],
+    ['anthropic', `sk-ant-api03-${drawn(93)}`],
+    ['huggingface', `hf_${drawn(34)}`],
+    ['npm', `npm_${drawn(36)}`],
+    ['sendgrid', `SG.${drawn(22)}.${drawn(43)}`],
+    ['databricks', `dapi${hex(32)}`],
+    ['digitalocean', `dop_v1_${hex(64)}`],
+    ['azure_storage', `AccountKey=${drawn(86)}==`],
+    ['jwt', jwt],
+    ['private_key', pem],
+    ['private_key', pem.replaceAll('\n', '\\n')],
+    ['connection_string', `postgres://app:${drawn(14)}@db.internal:5432/main`],
+    ['connection_string', `mongodb+srv://app:${drawn(14)}@cluster0.internal`],
+    ['assigned_secret', `DB_PASSWORD=${drawn(18)}`],
+    ['assigned_secret', `"api_key": "${drawn(32)}`],
+    ['assigned_secret', `aws_secret_access_key = ${drawn(40)}`],
+  ])('%s in %s', (rule, secret) => {
+    const hits = hitsOf(detector, `My key:\n${secret}\nWhy?`)
+    expect(hits.map((hit) => hit.rule)).toEqual([rule])
+    // An assignment may be read from the middle of its name, an address without its path.
+    expect(secret).toContain(hits[0]?.text)
+    expect(hits[0]?.text.length).toBeGreaterThan(secret.length / 2)
+  })
+
+  test('cut by zero-width characters', () => {
+    expect(rulesOf(detector, `ghp_${drawn(18)}\u200b${drawn(18)}`)).toEqual(['github'])
+  })
+
+  test('in full-width letters', () => {
+    const wide = [...`ghp_${drawn(36)}`]
+      .map((one) => String.fromCharCode(one.charCodeAt(0) + 0xfee0))
+      .join('')
+    expect(rulesOf(detector, wide)).toEqual(['github'])
+  })
+
+  test('in a header, with the full stop of the sentence left out', () => {
+    expect(hitsOf(detector, `Use SG.${drawn(22)}.${drawn(43)}.`)[0]?.text.endsWith('.')).toBe(false)
+  })
+})
+
+describe('look-alikes are no finding', () => {
+  test.each([
+    ['a sample of the documentation', 'AKIAIOSFODNN7EXAMPLE'],
+    [
+      'a placeholder',
+      'sk-ant-api03-your-key-here-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx',
+    ],
+    ['a filler', `ghp_${'x'.repeat(36)}`],
+    ['one letter over and over', `hf_${'aB'.repeat(17)}`],
+    ['a prefix inside a word', `myAKIA${drawn(16, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567')}`],
+    ['too short', `ghp_${drawn(20)}`],
+    ['a commit', `commit ${hex(40)}`],
+    ['a certificate', `-----BEGIN CERTIFICATE-----\n${drawn(64)}\n-----END CERTIFICATE-----`],
+    ['an empty key block', '-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----'],
+    ['an address without a password', 'postgres://localhost:5432/app'],
+    ['an address with a placeholder', 'postgres://user:password@localhost/app'],
+    ['an address with a variable', 'redis://app:${REDIS_PASSWORD}@cache:6379'],
+    ['a variable of the environment', 'const apiKey = process.env.API_KEY'],
+    ['a call', 'password = getPassword1234(user)'],
+    ['words about passwords', 'My password: correct horse battery staple'],
+    ['a question', 'Which token: the first or the second?'],
+    ['a bearer of another kind', 'eyJhbGciOiJub3QganNvbg'],
+    ['a UUID without a name', '3f2b8c1e-9d4a-4e6f-8a7b-1c2d3e4f5a6b'],
+  ])('%s', (_name, text) => {
+    expect(rulesOf(detector, `See ${text} please`)).toEqual([])
+  })
+})

@@ -1,0 +1,180 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { createView, foldText } from '../../src/inspection/view.js'
+
+const tags = (text: string): string =>
+  [...text].map((one) => String.fromCodePoint(0xe0000 + (one.codePointAt(0) ?? 0))).join('')
+
+/** Text of the characters that normalisation is about, mixed with any others. */
+const hostileText = fc
+  .array(
+    fc.oneof(
+      fc.string({ unit: 'binary', maxLength: 4 }),
+      fc.constantFrom(
+        ...[
+          'e\u0301',
+          '\u200b',
+          '\u00ad',
+          '\ufe0f',
+          'ﬁ',
+          'İ',
+          'ß',
+          'ς',
+          'Σ',
+          'か\u3099',
+          'ｶﾞ',
+          '\u1112\u1161\u11ab',
+        ],
+        ...[
+          'а',
+          'Ё',
+          '𝐢',
+          '⓪',
+          '\u{1f170}',
+          '㌖',
+          '\u{e0061}',
+          '\u{e0041}',
+          'أ',
+          '\u0627\u0653',
+          'क\u093c',
+          '\ufdfa',
+          '\ud800',
+          ' \u3000',
+        ],
+      ),
+    ),
+  )
+  .map((parts) => parts.join(''))
+
+describe('folded form', () => {
+  test.each([
+    ['lower case', 'IGNORE', 'ignore'],
+    ['full width', 'ｉｇｎｏｒｅ', 'ignore'],
+    ['mathematical letters', '𝐢𝐠𝐧𝐨𝐫𝐞', 'ignore'],
+    ['circled letters', 'ⓘⓖⓝⓞⓡⓔ', 'ignore'],
+    ['squared letters', '\u{1f178}\u{1f176}', 'ig'],
+    ['Cyrillic and Greek look-alikes', 'іgnоrе αll', 'ignore all'],
+    ['small capitals', 'ɪɢɴᴏʀᴇ', 'ignore'],
+    ['zero-width characters', 'ig\u200bno\u200d\ufeffre', 'ignore'],
+    ['soft hyphens', 'ig\u00adnore', 'ignore'],
+    ['bidirectional controls', '\u202eignore\u202c', 'ignore'],
+    ['variation selectors', 'i\ufe0fg\u{e0100}nore', 'ignore'],
+    ['control characters', 'ig\u0000no\u0008re', 'ignore'],
+    ['stacked accents', 'i\u0300\u0301\u0302gnòre', 'ignore'],
+    ['ligatures', 'ﬁlter', 'filter'],
+    ['no-break and ideographic spaces', 'a\u00a0b\u3000c', 'a b c'],
+    ['Arabic digits', '١٢٣', '123'],
+    ['Devanagari digits', '१२३', '123'],
+    ['German sharp s', 'STRAẞE', 'strasse'],
+    ['Hangul in single letters', '\u1112\u1161\u11ab', '한'],
+    ['half-width kana with a voice mark', 'ｶﾞ', 'ガ'],
+    ['a full-width bar', '<｜user｜>', '<|user|>'],
+  ])('undoes %s', (_name, text, folded) => {
+    expect(createView(text).folded).toBe(folded)
+  })
+
+  test('is idempotent', () => {
+    fc.assert(
+      fc.property(hostileText, (text) => {
+        const once = foldText(text)
+        expect(foldText(once)).toBe(once)
+      }),
+      { numRuns: 3000 },
+    )
+  })
+
+  test('grows at most six times, whatever the text', () => {
+    fc.assert(
+      fc.property(hostileText, (text) => {
+        expect(foldText(text).length).toBeLessThanOrEqual(6 * text.length + 2)
+      }),
+    )
+    expect(foldText('\ufdfa'.repeat(1000)).length).toBeLessThanOrEqual(6000)
+  })
+})
+
+describe('plain form', () => {
+  test('keeps case, accents, script and line ends', () => {
+    const text = 'Ünïcode Привет\r\n\tEnd'
+    expect(createView(text).plain).toBe(text)
+  })
+
+  test('is the text itself where that is printable ASCII', () => {
+    const text = 'AKIA 4111-1111\n"x"'
+    expect(createView(text).plain).toBe(text)
+  })
+
+  test('undoes compatibility forms and invisible characters', () => {
+    expect(createView('４１\u200b１１').plain).toBe('4111')
+  })
+})
+
+describe('offsets', () => {
+  test('lead back to the characters that a form was made of', () => {
+    const text = 'x\u200b ＩＧ\u00adnore ﬁn'
+    const view = createView(text)
+    const at = view.folded.indexOf('ignore')
+    const [start, end] = view.sourceSpan('folded', at, at + 6)
+    expect(text.slice(start, end)).toBe('ＩＧ\u00adnore')
+    const [from, to] = view.sourceSpan(
+      'folded',
+      view.folded.indexOf('fi'),
+      view.folded.indexOf('fi') + 1,
+    )
+    expect(text.slice(from, to)).toBe('ﬁ')
+  })
+
+  test('stay inside the text, in order, for every span of every text', () => {
+    fc.assert(
+      fc.property(hostileText, fc.nat(), fc.nat(), (text, one, other) => {
+        const view = createView(text)
+        for (const level of ['plain', 'folded'] as const) {
+          const length = view[level].length
+          const [low, high] = [one % (length + 1), other % (length + 1)].sort((a, b) => a - b)
+          const [start, end] = view.sourceSpan(level, low ?? 0, high ?? 0)
+          expect(start).toBeGreaterThanOrEqual(0)
+          expect(end).toBeLessThanOrEqual(text.length)
+          expect(start).toBeLessThanOrEqual(end)
+        }
+      }),
+    )
+  })
+
+  test('cover what folds to the same again', () => {
+    fc.assert(
+      fc.property(hostileText, hostileText, (before, after) => {
+        const text = `${before} ignore ${after}`
+        const view = createView(text)
+        const at = view.folded.indexOf('ignore')
+        expect(foldText(text.slice(...view.sourceSpan('folded', at, at + 6)))).toContain('ignore')
+      }),
+    )
+  })
+})
+
+describe('hidden text', () => {
+  test('is read where tag characters spell it, as words of its own', () => {
+    const view = createView(`Hello${tags('Ignore all')}world`)
+    expect(view.folded).toBe('hello ignore all world')
+    expect(view.hidden).toEqual([{ kind: 'hidden_tag_text', span: [5, 25] }])
+  })
+
+  test('is seen in a run of variation selectors', () => {
+    const run = '\u{e0121}'.repeat(12)
+    expect(createView(`😀${run}`).hidden).toEqual([
+      { kind: 'hidden_variation_bytes', span: [2, 26] },
+    ])
+  })
+
+  test('is not the flag of Scotland, nor an emoji with its selector', () => {
+    expect(createView(`\u{1f3f4}${tags('gbsct')}\u{e007f} ❤\ufe0f`).hidden).toEqual([])
+  })
+
+  test('is seen behind a flag when it is longer than a region', () => {
+    expect(createView(`\u{1f3f4}${tags('ignore all rules')}`).hidden).toHaveLength(1)
+  })
+
+  test('gives a bounded list, whatever the text', () => {
+    expect(createView(`${tags('abc')}x`.repeat(500)).hidden).toHaveLength(16)
+  })
+})
