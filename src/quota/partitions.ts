@@ -34,9 +34,8 @@ export function createPartitions(): Partitions {
   /** Partitions by when they will be clear. One that is held again stays until then, and is skipped. */
   const idle = createDeadlineQueue<WindowState>()
 
-  function look(hold: Hold, nowEpochMs: number): WindowState | undefined {
-    const state = states.get(hold.partitionKey)
-    if (state === undefined) return undefined
+  /** The state up to date, as the hold's own quota sees it: itself, or what it would be under that window. */
+  function seenBy(hold: Hold, state: WindowState, nowEpochMs: number): WindowState {
     advance(state, nowEpochMs)
     const timeline = timelineOf(hold.quota.window)
     return timeline === state.timeline ? state : underWindow(state, timeline, nowEpochMs)
@@ -47,12 +46,15 @@ export function createPartitions(): Partitions {
   }
 
   return {
-    look,
+    look(hold, nowEpochMs) {
+      const state = states.get(hold.partitionKey)
+      return state && seenBy(hold, state, nowEpochMs)
+    },
 
     follow(hold, nowEpochMs) {
       const before = states.get(hold.partitionKey)
-      const state = look(hold, nowEpochMs)
-      if (before === undefined || state === undefined) return undefined
+      if (before === undefined) return undefined
+      const state = seenBy(hold, before, nowEpochMs)
       if (state !== before) {
         move(before, state, nowEpochMs)
         idle.remove(before)

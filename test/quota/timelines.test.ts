@@ -93,12 +93,23 @@ describe('the debt of a sliding window', () => {
             debt = debt && timeline.debtAt(debt, limit, nowMs)
             const fallen = (BigInt(limit) * BigInt(nowMs)) / BigInt(lengthMs)
             const left = BigInt(owed) - fallen
-            expect(BigInt(debt?.amount ?? 0)).toBe(left > 0n ? left : 0n)
+            expect(debt && BigInt(debt.amount)).toBe(left > 0n ? left : undefined)
           }
         },
       ),
       { numRuns: 2000 },
     )
+  })
+
+  test('falls exactly by the largest limit, a millisecond at a time', () => {
+    const most = Number.MAX_SAFE_INTEGER
+    const timeline = createTimelines()(sliding(1_000_003))
+    let debt: ReturnType<typeof timeline.debtAt> = { amount: most, carry: 0, sinceEpochMs: 0 }
+    for (let nowMs = 1; nowMs <= 1000; nowMs += 1) {
+      debt = debt && timeline.debtAt(debt, most, nowMs)
+      const fallen = (BigInt(most) * BigInt(nowMs)) / 1_000_003n
+      expect(debt && BigInt(debt.amount)).toBe(BigInt(most) - fallen)
+    }
   })
 
   test('reaches a target at the very millisecond that is told', () => {
