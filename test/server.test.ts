@@ -1,0 +1,538 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Client, credentials, status } from '@grpc/grpc-js'
+import type { ChannelCredentials, ServiceError } from '@grpc/grpc-js'
+import { service as healthService } from 'grpc-health-check'
+import { afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { createCertificates, envoyIdentity } from '../deploy/demo/certificates.js'
+import type { DemoCertificates, KeyPairFiles } from '../deploy/demo/certificates.js'
+import type { Admission } from '../src/admission.js'
+import type { Decision } from '../src/authorize.js'
+import { systemClock } from '../src/clock.js'
+import { formatAddress } from '../src/config/address.js'
+import type { ListenAddress } from '../src/config/address.js'
+import { authorizationService, rateLimitService } from '../src/envoy/protos.js'
+import type { CheckResponse, RateLimitResponse } from '../src/envoy/wire.js'
+import { DependencyError } from '../src/errors.js'
+import type { Principal } from '../src/identity/principal.js'
+import { listen } from '../src/listen.js'
+import type { GrpcTls, Listener } from '../src/listen.js'
+import { createGenerationRates } from '../src/llm/generation-rate.js'
+import type { EndedReservation } from '../src/meter.js'
+import { createInlineReader } from '../src/prompt/inline.js'
+import type { PromptReader } from '../src/prompt/prompt.js'
+import { createMemoryLedger } from '../src/quota/memory-ledger.js'
+import { createServices } from '../src/server.js'
+import type { ServiceParts } from '../src/server.js'
+import type { Recorder } from '../src/telemetry/record.js'
+import { examplePolicy } from './example-policy.js'
+
+const alice: Principal = {
+  issuer: 'https://idp.example',
+  subject: 'alice',
+  tenant: 'acme',
+  groups: ['research'],
+  scopes: [],
+  client: 'app',
+  expiresAtEpochMs: 0,
+}
+
+let prompts: PromptReader
+let directory: string
+let certificates: DemoCertificates
+beforeAll(async () => {
+  prompts = createInlineReader({
+    encodings: ['cl100k_base'],
+    timeoutMs: 60_000,
+    clock: systemClock,
+  })
+  directory = mkdtempSync(join(tmpdir(), 'tollgate-server-'))
+  certificates = await createCertificates(directory, ['server'])
+  return () => {
+    rmSync(directory, { recursive: true })
+  }
+})
+
+const open: { listener: Listener; client: Client }[] = []
+afterEach(async () => {
+  for (const { listener, client } of open.splice(0)) {
+    client.close()
+    await listener.stop(0)
+  }
+})
+
+/** Resolved from outside, so that a test decides the order of events. */
+function gate(): { readonly opened: Promise<void>; open(): void } {
+  let release = (): void => undefined
+  const opened = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  return { opened, open: release }
+}
+
+interface Rig {
+  readonly client: Client
+  readonly listener: Listener
+  readonly decisions: Decision[]
+  readonly ended: EndedReservation[]
+  readonly failures: unknown[]
+  readonly openReservations: () => number
+}
+
+interface RigOptions {
+  readonly parts?: Partial<ServiceParts>
+  readonly recorder?: Partial<Recorder>
+  readonly address?: ListenAddress
+  readonly tls?: GrpcTls
+  readonly channel?: ChannelCredentials
+  readonly maxBodyBytes?: number
+}
+
+let sockets = 0
+
+async function rig(options: RigOptions = {}): Promise<Rig> {
+  const ledger = createMemoryLedger<Admission>()
+  const decisions: Decision[] = []
+  const ended: EndedReservation[] = []
+  const failures: unknown[] = []
+  let ids = 0
+  const services = createServices({
+    snapshot: () => ({
+      policy: examplePolicy(),
+      authenticator: {
+        authenticate: async () => alice,
+        ready: () => true,
+        prefetch: async () => undefined,
+      },
+    }),
+    prompts,
+    ledger,
+    rates: createGenerationRates(),
+    clock: systemClock,
+    randomId: () => `id-${String((ids += 1))}`,
+    allowedSans: options.tls?.allowedSans,
+    recorder: {
+      decision: async (decision) => {
+        decisions.push(decision)
+      },
+      ended: async (reservation) => {
+        ended.push(reservation)
+      },
+      report: () => undefined,
+      lifecycle: async () => undefined,
+      failure: (_operation, error) => {
+        failures.push(error)
+      },
+      ...options.recorder,
+    },
+    ...options.parts,
+  })
+  const path = join(directory, `${String((sockets += 1))}.sock`)
+  const listener = await listen({
+    address: options.address ?? { kind: 'unix', path },
+    tls: options.tls,
+    maxBodyBytes: options.maxBodyBytes ?? 100_000,
+    maxConcurrentStreams: 100,
+    addServices: (server) => {
+      services.addTo(server)
+    },
+  })
+  const target = formatAddress(listener.address)
+  const client = new Client(target, options.channel ?? credentials.createInsecure(), {
+    'grpc.ssl_target_name_override': 'server',
+    'grpc.max_send_message_length': -1,
+  })
+  open.push({ listener, client })
+  return {
+    client,
+    listener,
+    decisions,
+    ended,
+    failures,
+    openReservations: () => ledger.size().reservations,
+  }
+}
+
+const chat = {
+  model: 'llama-70b',
+  max_tokens: 100,
+  messages: [{ role: 'user', content: 'Good morning.' }],
+}
+
+function checkRequest(body: Buffer = Buffer.from(JSON.stringify(chat))) {
+  const header = (key: string, value: string) => ({ key, rawValue: Buffer.from(value) })
+  return {
+    attributes: {
+      request: {
+        time: { seconds: 1, nanos: 1 },
+        http: {
+          id: '17',
+          method: 'POST',
+          path: '/v1/chat/completions',
+          rawBody: body,
+          headerMap: {
+            headers: [
+              header('authorization', 'Bearer good'),
+              header('content-type', 'application/json'),
+              header('content-length', String(body.length)),
+            ],
+          },
+        },
+      },
+    },
+  }
+}
+
+interface Call<Response> {
+  readonly done: Promise<{ error: ServiceError | null; response: Response | undefined }>
+  cancel(): void
+}
+
+function call<Request, Response>(
+  client: Client,
+  method: {
+    path: string
+    requestSerialize: (value: Request) => Buffer
+    responseDeserialize: (bytes: Buffer) => Response
+  },
+  request: Request,
+  deadlineMs?: number,
+): Call<Response> {
+  let cancel = (): void => undefined
+  const done = new Promise<{ error: ServiceError | null; response: Response | undefined }>(
+    (resolve) => {
+      const options = deadlineMs === undefined ? {} : { deadline: Date.now() + deadlineMs }
+      const running = client.makeUnaryRequest(
+        method.path,
+        method.requestSerialize,
+        method.responseDeserialize,
+        request,
+        options,
+        (error, response) => {
+          resolve({ error, response })
+        },
+      )
+      cancel = () => {
+        running.cancel()
+      }
+    },
+  )
+  return {
+    done,
+    cancel: () => {
+      cancel()
+    },
+  }
+}
+
+function check(client: Client, deadlineMs?: number): Call<CheckResponse> {
+  return call(client, authorizationService.Check, checkRequest(), deadlineMs)
+}
+
+function report(client: Client, reservation: string, domain = 'tollgate'): Call<RateLimitResponse> {
+  const descriptor = (name: string, value: number) => ({
+    entries: [
+      { key: 'reservation', value: reservation },
+      { key: 'report', value: name },
+    ],
+    hitsAddend: { value },
+  })
+  return call(client, rateLimitService.ShouldRateLimit, {
+    domain,
+    descriptors: [descriptor('input', 12), descriptor('output', 5), descriptor('end', 200)],
+  })
+}
+
+function health(client: Client, service: string): Promise<string> {
+  const method = healthService['Check'] as unknown as {
+    path: string
+    requestSerialize: (value: { service: string }) => Buffer
+    responseDeserialize: (bytes: Buffer) => { status: string }
+  }
+  return call(client, method, { service }).done.then(({ error, response }) =>
+    error === null ? (response?.status ?? '') : (status[error.code] ?? ''),
+  )
+}
+
+/** Resolves when the call of a decision is over. */
+function aborted({ request: { signal } }: Decision): Promise<void> {
+  return new Promise((resolve) => {
+    signal.addEventListener('abort', () => {
+      resolve()
+    })
+  })
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5))
+}
+
+describe('Check', () => {
+  test('answers an allow, and its report ends the reservation', async () => {
+    const it = await rig()
+    const { response } = await check(it.client).done
+    expect(response).toMatchObject({ okResponse: {} })
+    expect(it.openReservations()).toBe(1)
+    const verdict = it.decisions[0]?.verdict
+    if (verdict?.kind !== 'allow' || verdict.reservation === undefined) throw new Error('no allow')
+    // The decoder leaves enums as numbers: OK is 1.
+    expect((await report(it.client, verdict.reservation.id).done).response).toMatchObject({
+      overallCode: 1,
+    })
+    expect(it.ended.map(({ ended }) => ended.outcome)).toEqual(['settled'])
+    expect(it.openReservations()).toBe(0)
+  })
+
+  test('answers a refusal with an explicit status, and never as a failure', async () => {
+    const it = await rig()
+    const { error, response } = await call(
+      it.client,
+      authorizationService.Check,
+      checkRequest(Buffer.from('{')),
+    ).done
+    expect(error).toBeNull()
+    expect(response).toMatchObject({
+      status: { code: 3 },
+      deniedResponse: { status: { code: 400 } },
+    })
+  })
+
+  test('decides an empty message, and does not let it pass', async () => {
+    const it = await rig()
+    const { response } = await call(it.client, authorizationService.Check, {}).done
+    expect(response).toHaveProperty('deniedResponse')
+  })
+
+  test.each([
+    ['a dependency', new DependencyError('identity_provider', 'no keys'), status.UNAVAILABLE],
+    ['the program', new TypeError('secret-of-the-prompt'), status.INTERNAL],
+  ])(
+    'is a gRPC error when %s fails, which says nothing of the request',
+    async (_name, thrown, code) => {
+      const it = await rig({
+        parts: {
+          snapshot: () => ({
+            policy: examplePolicy(),
+            authenticator: {
+              authenticate: () => Promise.reject(thrown),
+              ready: () => true,
+              prefetch: async () => undefined,
+            },
+          }),
+        },
+      })
+      const { error, response } = await check(it.client).done
+      expect(response).toBeUndefined()
+      expect(error?.code).toBe(code)
+      expect(error?.details).not.toContain('secret-of-the-prompt')
+      expect(it.failures).toEqual([thrown])
+    },
+  )
+
+  test('gives back what it held when the record of an allow cannot be written', async () => {
+    const it = await rig({
+      recorder: { decision: () => Promise.reject(new DependencyError('audit', 'disk full')) },
+    })
+    const { error } = await check(it.client).done
+    expect(error?.code).toBe(status.UNAVAILABLE)
+    expect(it.ended.map(({ ended }) => ended.outcome)).toEqual(['released'])
+    expect(it.openReservations()).toBe(0)
+  })
+
+  test('gives back what it held when Envoy gave the call up', async () => {
+    const entered = gate()
+    const it = await rig({
+      recorder: {
+        decision: (decision) => {
+          entered.open()
+          return aborted(decision)
+        },
+      },
+    })
+    const running = check(it.client)
+    await entered.opened
+    expect(it.openReservations()).toBe(1)
+    running.cancel()
+    expect((await running.done).error?.code).toBe(status.CANCELLED)
+    await until(() => it.ended.length > 0)
+    expect(it.ended.map(({ ended }) => ended.outcome)).toEqual(['released'])
+    expect(it.openReservations()).toBe(0)
+  })
+
+  test('gives back what it held when the deadline passes before the answer', async () => {
+    const it = await rig({ recorder: { decision: aborted } })
+    const { error } = await check(it.client, 500).done
+    expect([status.CANCELLED, status.DEADLINE_EXCEEDED]).toContain(error?.code)
+    await until(() => it.ended.length > 0)
+    expect(it.ended.map(({ ended }) => ended.outcome)).toEqual(['released'])
+    expect(it.openReservations()).toBe(0)
+  })
+
+  test('keeps the reservation of an answer that was delivered', async () => {
+    const it = await rig()
+    await check(it.client, 5000).done
+    it.client.close()
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    expect(it.ended).toEqual([])
+    expect(it.openReservations()).toBe(1)
+  })
+
+  test('refuses a message larger than the body cap and what goes with it, and lives on', async () => {
+    const it = await rig({ maxBodyBytes: 1000 })
+    const large = await call(
+      it.client,
+      authorizationService.Check,
+      checkRequest(Buffer.alloc(1000 + 256 * 1024, ' ')),
+    ).done
+    expect(large.error?.code).toBe(status.RESOURCE_EXHAUSTED)
+    expect((await check(it.client).done).error).toBeNull()
+  })
+})
+
+describe('the report', () => {
+  test('in another domain is refused as a call, and ends nothing', async () => {
+    const it = await rig()
+    await check(it.client).done
+    const { error } = await report(it.client, 'id-2', 'other').done
+    expect(error?.code).toBe(status.INVALID_ARGUMENT)
+    expect(it.openReservations()).toBe(1)
+  })
+
+  test('of an unknown reservation is taken, and ends nothing', async () => {
+    const it = await rig()
+    await check(it.client).done
+    expect((await report(it.client, 'unknown').done).error).toBeNull()
+    expect(it.ended).toEqual([])
+    expect(it.openReservations()).toBe(1)
+  })
+})
+
+describe('health', () => {
+  const names = [
+    '',
+    'envoy.service.auth.v3.Authorization',
+    'envoy.service.ratelimit.v3.RateLimitService',
+  ]
+
+  test('follows readiness, for the empty name and for each service', async () => {
+    const it = await rig()
+    expect(await Promise.all(names.map((name) => health(it.client, name)))).toEqual(
+      names.map(() => 'NOT_SERVING'),
+    )
+    it.listener.setServing(true)
+    expect(await Promise.all(names.map((name) => health(it.client, name)))).toEqual(
+      names.map(() => 'SERVING'),
+    )
+    it.listener.setServing(false)
+    expect(await health(it.client, '')).toBe('NOT_SERVING')
+    expect(await health(it.client, 'other')).toBe('NOT_FOUND')
+  })
+})
+
+describe('a TCP address', () => {
+  const loopback: ListenAddress = { kind: 'tcp', host: '127.0.0.1', port: 0 }
+
+  function tls(): GrpcTls {
+    const server = certificates.nodes.get('server')
+    if (server === undefined) throw new Error('no certificate')
+    return {
+      certFile: server.certificateFile,
+      keyFile: server.keyFile,
+      clientCaFile: certificates.authorityFile,
+      allowedSans: [envoyIdentity],
+    }
+  }
+
+  /** A channel that shows `pair`, and takes the server's certificate by its chain alone: it has a URI, no host name. */
+  function channel(pair: KeyPairFiles | undefined): ChannelCredentials {
+    return credentials.createSsl(
+      readFileSync(certificates.authorityFile),
+      pair === undefined ? null : readFileSync(pair.keyFile),
+      pair === undefined ? null : readFileSync(pair.certificateFile),
+      { checkServerIdentity: () => undefined },
+    )
+  }
+
+  test.each(['0.0.0.0', '10.0.0.1', '::', 'tollgate.example'])(
+    'beyond loopback (%s) without mutual TLS is refused before it listens',
+    async (host) => {
+      await expect(rig({ address: { kind: 'tcp', host, port: 0 } })).rejects.toThrow('mutual TLS')
+    },
+  )
+
+  test('beyond loopback with TLS but nobody on its list is refused before it listens', async () => {
+    const nobody = { ...tls(), allowedSans: [] }
+    const address: ListenAddress = { kind: 'tcp', host: '0.0.0.0', port: 0 }
+    await expect(rig({ address, tls: nobody })).rejects.toThrow('mutual TLS')
+  })
+
+  test('serves a peer whose certificate is on the list', async () => {
+    const it = await rig({ address: loopback, tls: tls(), channel: channel(certificates.envoy) })
+    expect((await check(it.client).done).response).toMatchObject({ okResponse: {} })
+  })
+
+  test('refuses a peer with another certificate of the same authority, for Check and report', async () => {
+    const it = await rig({ address: loopback, tls: tls(), channel: channel(certificates.stranger) })
+    expect((await check(it.client).done).error?.code).toBe(status.PERMISSION_DENIED)
+    expect((await report(it.client, 'id-2').done).error?.code).toBe(status.PERMISSION_DENIED)
+    expect(it.decisions).toEqual([])
+  })
+
+  test('refuses a peer without a certificate', async () => {
+    const it = await rig({ address: loopback, tls: tls(), channel: channel(undefined) })
+    expect((await check(it.client, 3000).done).error).not.toBeNull()
+    expect(it.decisions).toEqual([])
+  })
+})
+
+describe('a Unix socket', () => {
+  test('that a killed process left behind is taken over', async () => {
+    const path = join(directory, 'stale.sock')
+    // What remains after SIGKILL: a socket file on which nobody listens.
+    const { spawnSync } = await import('node:child_process')
+    spawnSync(process.execPath, [
+      '-e',
+      `require('node:net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`,
+    ])
+    const it = await rig({ address: { kind: 'unix', path } })
+    expect((await check(it.client).done).error).toBeNull()
+  })
+
+  test('on which another process answers is not taken from it', async () => {
+    const path = join(directory, 'live.sock')
+    const other = createServer().listen(path)
+    await expect(rig({ address: { kind: 'unix', path } })).rejects.toThrow(
+      'another process listens',
+    )
+    other.close()
+  })
+
+  test('never replaces a file that is no socket', async () => {
+    const path = join(directory, 'precious')
+    writeFileSync(path, 'data')
+    await expect(rig({ address: { kind: 'unix', path } })).rejects.toThrow('not a socket')
+    expect(readFileSync(path, 'utf8')).toBe('data')
+  })
+})
+
+describe('the end', () => {
+  test('lets calls under way finish', async () => {
+    const [entered, released] = [gate(), gate()]
+    const it = await rig({
+      recorder: {
+        decision: async () => {
+          entered.open()
+          await released.opened
+        },
+      },
+    })
+    const running = check(it.client)
+    await entered.opened
+    const stopped = it.listener.stop(10_000)
+    released.open()
+    expect((await running.done).error).toBeNull()
+    await stopped
+  })
+})
