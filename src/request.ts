@@ -16,6 +16,8 @@ export interface IncomingRequest {
   readonly body: Uint8Array | undefined
   /** Identity of the downstream mTLS peer as Envoy verified it; empty without one. */
   readonly peer: string
+  /** What the route says of itself in Envoy's file (`context_extensions`): the operator's labels, never the client's. */
+  readonly context: Readonly<Record<string, string>>
   /** Fires when Envoy gave the call up or its deadline passed. */
   readonly signal: AbortSignal
 }

@@ -121,6 +121,7 @@ function post(body: unknown, changes: Partial<IncomingRequest> = {}): IncomingRe
     ]),
     body: body === undefined ? undefined : Buffer.from(JSON.stringify(body)),
     peer: '',
+      context: {},
     signal: new AbortController().signal,
     ...changes,
   }

@@ -24,6 +24,10 @@ export interface DecisionRecord {
   readonly client: string | null
   /** Null when it is none of Tollgate's own: any text of a stranger could stand in it. */
   readonly path: string | null
+  /** Identity of the downstream mTLS peer, as Envoy verified it. */
+  readonly peer: string | null
+  /** The labels of the route, from `context_extensions` in Envoy's file. */
+  readonly context: Readonly<Record<string, string>>
   readonly model: string | null
   readonly decision: 'allow' | 'deny'
   readonly reason: string | null

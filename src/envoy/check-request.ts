@@ -22,12 +22,13 @@ export interface ReadCheck {
  * @param signal fires when Envoy gave the call up or its deadline passed
  */
 export function toIncomingRequest(check: CheckRequest, signal: AbortSignal): ReadCheck {
-  const { source, request } = check.attributes ?? {}
+  const { source, request, contextExtensions } = check.attributes ?? {}
   const http = request?.http ?? {}
   const about: Envelope = {
     streamId: http.id ?? '',
     startedAt: readTime(request?.time),
     peer: source?.principal ?? '',
+    context: contextExtensions ?? {},
     signal,
   }
 
@@ -55,6 +56,7 @@ export function toIncomingRequest(check: CheckRequest, signal: AbortSignal): Rea
       headers,
       body,
       peer: about.peer,
+      context: about.context,
       signal,
     },
     fault: undefined,
@@ -62,7 +64,7 @@ export function toIncomingRequest(check: CheckRequest, signal: AbortSignal): Rea
 }
 
 /** What Envoy itself says of a request, the client's words apart. */
-type Envelope = Pick<IncomingRequest, 'streamId' | 'startedAt' | 'peer' | 'signal'>
+type Envelope = Pick<IncomingRequest, 'streamId' | 'startedAt' | 'peer' | 'context' | 'signal'>
 
 /** What a record needs of a request that was refused unread. */
 function refuse(about: Envelope, http: HttpRequest, fault: Denial): ReadCheck {

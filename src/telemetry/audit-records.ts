@@ -37,6 +37,8 @@ export function decisionRecord(decision: Decision): DecisionRecord {
     subject: principal?.subject ?? null,
     client: principal?.client ?? null,
     path: knownPath(decision),
+    peer: decision.request.peer === '' ? null : decision.request.peer,
+    context: decision.request.context,
     model: decision.model ?? null,
     decision: denial === undefined ? 'allow' : 'deny',
     reason: denial?.reason ?? null,

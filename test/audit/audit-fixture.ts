@@ -104,6 +104,8 @@ export function decision(auditId: string): DecisionRecord {
     subject: 'alice',
     client: null,
     path: '/v1/chat/completions',
+    peer: null,
+    context: {},
     model: 'llama',
     decision: 'allow',
     reason: null,

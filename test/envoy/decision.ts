@@ -56,6 +56,7 @@ export function decision(changes: Partial<Decision> = {}): Decision {
       headers: new Map(),
       body: undefined,
       peer: '',
+      context: {},
       signal: new AbortController().signal,
     },
     dialect: dialectNamed('openai'),

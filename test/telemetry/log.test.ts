@@ -203,6 +203,7 @@ describe('50 secrets', () => {
           headers: new Map([['authorization', [`Bearer ${secret}`]]]),
           body: Buffer.from(secret),
           peer: secret,
+          context: { label: secret },
         },
       }
       await recorder.decision(allowed(changes), 1)

@@ -110,6 +110,8 @@ describe('an allowed request', () => {
         subject: 'alice',
         client: 'app',
         path: '/v1/chat/completions',
+        peer: 'spiffe://example.org/app',
+        context: { route: 'llm' },
         model: 'llama-70b',
         decision: 'allow',
         reason: null,
