@@ -462,6 +462,15 @@ export function describeLedger(
         await hold([holdOf(quota, 10)], dayMs + 38_400)
       })
 
+      test('says the moment at which an admission leaves, if the debt has fallen far enough by then', async () => {
+        // The debt falls by 1 a millisecond. It would fit beside the admission a millisecond after that has left.
+        const quick = quotaOf({ name: 'quick', limit: 64_000 })
+        await hold([holdOf(quick, 30_000)], dayMs)
+        await ledger.end('r1', settled(30_000, 24_000 + 65_001), dayMs)
+        const short = expectShort(await reserve([holdOf(quick, 10_000)], dayMs))
+        expect(short.retryAfterMs).toBe(65_000)
+      })
+
       test('loses no part of a unit of debt however often it is looked at', async () => {
         const slow = quotaOf({
           name: 'slow',
@@ -589,11 +598,10 @@ export function describeLedger(
 
       test('loses nothing of its figures beyond 2^53', async () => {
         const huge = Number.MAX_SAFE_INTEGER
-        for (let times = 0; times < 3; times += 1) await hold([holdOf(shadow, huge)], dayMs)
         await hold([holdOf(shadow, 3)], dayMs)
-        for (const id of ['r1', 'r2', 'r3']) await ledger.end(id, { kind: 'released' }, dayMs)
-        expect(await balance(holdOf(shadow, 0), dayMs)).toMatchObject({ spent: 0, debt: 0 })
-        expect((await balance(holdOf(shadow, 0), dayMs)).reserved).toBeLessThanOrEqual(3)
+        for (let times = 0; times < 3; times += 1) await hold([holdOf(shadow, huge)], dayMs)
+        for (const id of ['r2', 'r3', 'r4']) await ledger.end(id, { kind: 'released' }, dayMs)
+        expect(await balance(holdOf(shadow, 0), dayMs)).toMatchObject({ spent: 0, reserved: 3 })
       })
     })
 
@@ -699,6 +707,30 @@ export function describeLedger(
         expect(await balance(holdOf(month, 0), dayMs)).toMatchObject({ debt: 70, remaining: 30 })
         expectShort(await reserve([holdOf(month, 31)], dayMs))
         await hold([holdOf(month, 30)], dayMs)
+      })
+    })
+
+    describe('a partition that is held', () => {
+      const owing = settled(0, 80)
+      const lateMs = dayMs + 1_000_000
+
+      test('owes what a report says after all its windows passed', async () => {
+        const quota = quotaOf()
+        await hold([holdOf(quota, 1)], dayMs)
+        await ledger.end('r1', { kind: 'released' }, dayMs)
+        await hold([holdOf(quota, 60)], dayMs)
+        await ledger.expire(lateMs)
+        await ledger.end('r2', owing, lateMs)
+        expect(await balance(holdOf(quota, 0), lateMs)).toMatchObject({ debt: 20 })
+      })
+
+      test('does so also when its window changed meanwhile', async () => {
+        const long = quotaOf({ window: { kind: 'sliding', lengthMs: 128_000 } })
+        await hold([holdOf(quotaOf(), 60)], dayMs)
+        expectShort(await reserve([holdOf(long, 60)], dayMs))
+        await ledger.expire(lateMs)
+        await ledger.end('r1', owing, lateMs)
+        expect(await balance(holdOf(long, 0), lateMs)).toMatchObject({ debt: 20 })
       })
     })
 

@@ -101,6 +101,13 @@ describe('the debt of a sliding window', () => {
     )
   })
 
+  test('is gone when exactly all of it has fallen', () => {
+    const timeline = createTimelines()(sliding(1000))
+    const debt = { amount: 10, carry: 0, sinceEpochMs: 0 }
+    expect(timeline.debtAt(debt, 10, 999)).toMatchObject({ amount: 1 })
+    expect(timeline.debtAt(debt, 10, 1000)).toBeUndefined()
+  })
+
   test('falls exactly by the largest limit, a millisecond at a time', () => {
     const most = Number.MAX_SAFE_INTEGER
     const timeline = createTimelines()(sliding(1_000_003))
