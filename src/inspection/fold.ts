@@ -117,9 +117,7 @@ function toFolded(plain: string): string {
   for (let round = 0; round < 4; round++) {
     const bare = form.toLowerCase().normalize('NFD').replace(ACCENTS, '').normalize('NFKC')
     let next = ''
-    for (const character of bare === '' && form.length === 1 && !ACCENTS_ONLY.test(form)
-      ? form
-      : bare) {
+    for (const character of bare) {
       next += character === 'ß' ? 'ss' : (lookAlike.get(character) ?? character)
     }
     if (next === form) break
@@ -127,7 +125,6 @@ function toFolded(plain: string): string {
   }
   return form.length > MAX_EXPANSION_UNITS ? plain : form
 }
-const ACCENTS_ONLY = new RegExp(`^${ACCENTS.source}+$`, 'u')
 
 function buildTables(): { plain: FoldTable; folded: FoldTable; isWord: Uint8Array } {
   const plain = { units: new Uint16Array(0x10000), expansions: new Map<number, string>() }
