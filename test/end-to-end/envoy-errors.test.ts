@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { chat, lastServed, startTestStack } from './stack.js'
+import { chat, lastServed, patient, setDurations, startTestStack } from './stack.js'
 
 const BODY_CAP_BYTES = 8_388_608
 
@@ -12,10 +12,10 @@ const stack = await startTestStack(
     for (const quota of policy.quotas) if (quota['unit'] === 'tokens') quota['limit'] = 1e9
   },
   (config) =>
-    config
-      .replaceAll('"request_timeout": "60s"', '"request_timeout": "2s"')
-      .replaceAll('"idle_timeout": "600s"', '"idle_timeout": "2s"')
-      .replaceAll('"timeout": "5s"', '"timeout": "30s"'),
+    setDurations(patient(config), [
+      ['"request_timeout": "60s"', '"request_timeout": "2s"'],
+      ['"idle_timeout": "600s"', '"idle_timeout": "2s"'],
+    ]),
 )
 
 const anyText = expect.any(String) as string

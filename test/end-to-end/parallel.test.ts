@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { chat, eventually, startTestStack } from './stack.js'
+import { chat, eventually, patient, startTestStack } from './stack.js'
 import type { Answer } from './stack.js'
 
 const DAY_LIMIT_TOKENS = 8500
@@ -16,7 +16,7 @@ const stack = await startTestStack((policy) => {
     },
     { name: 'user-parallel', unit: 'in_flight', limit: 1000, by: ['tenant', 'subject'] },
   ]
-})
+}, patient)
 const { nodeA } = stack
 const request = { caller: 'alice', body: chat({ max_tokens: 950 }) }
 
@@ -29,11 +29,13 @@ function statusesOf(answers: readonly Answer[]): Readonly<Record<number, number>
 test('64 parallel requests against a quota that fits 8: exactly 8 pass, and refunds make room for exactly as many as fit', async () => {
   nodeA.behave({ hold: true })
   const refused: Answer[] = []
-  const sent = Array.from({ length: 64 }, async () => {
-    const answer = await stack.send(request)
-    if (answer.status !== 200) refused.push(answer)
-    return answer
-  })
+  const sent = Promise.all(
+    Array.from({ length: 64 }, async () => {
+      const answer = await stack.send(request)
+      if (answer.status !== 200) refused.push(answer)
+      return answer
+    }),
+  )
   // No answer is given before all 64 are decided: 8 wait at the node, 56 were told no.
   await eventually(() => {
     expect(nodeA.served.length + refused.length).toBe(64)
@@ -46,7 +48,7 @@ test('64 parallel requests against a quota that fits 8: exactly 8 pass, and refu
   expect(full.reserved).toBeLessThanOrEqual(DAY_LIMIT_TOKENS)
 
   nodeA.release()
-  expect(statusesOf(await Promise.all(sent))).toEqual({ 200: 8, 429: 56 })
+  expect(statusesOf(await sent)).toEqual({ 200: 8, 429: 56 })
   const used = nodeA.served.reduce(
     (sum, { generation }) => sum + generation.inputTokens + generation.outputTokens,
     0,
