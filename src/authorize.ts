@@ -216,8 +216,9 @@ async function authorizePlainPath(
   }
   const path = candidates.find((candidate) => candidate.method === request.method)
   if (path === undefined) {
-    const methods = candidates.map((candidate) => candidate.method).join(', ')
-    return draft.close(deny('method_not_allowed', `Use ${methods} on this path.`))
+    const allowedMethods = candidates.map((candidate) => candidate.method)
+    const message = `Use ${allowedMethods.join(' or ')} on this path.`
+    return draft.close(deny('method_not_allowed', message, { allowedMethods }))
   }
   if (hasBody(request)) {
     return draft.close(

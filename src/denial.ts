@@ -69,6 +69,8 @@ export interface Denial {
   readonly param?: string
   /** When the same request may succeed; only with `quota_exhausted`. */
   readonly retryAfterMs?: number
+  /** What the path takes instead; only with `method_not_allowed`, which must say it (RFC 9110 §15.5.6). */
+  readonly allowedMethods?: readonly string[]
   /** Name of the quota that was short. */
   readonly quota?: string
 }

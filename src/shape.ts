@@ -8,7 +8,9 @@ import type { IncomingRequest } from './request.js'
  * `json.loads` takes UTF-16 and UTF-32), so everything outside one strict form is refused, not "not inspected".
  */
 export function checkShape(request: IncomingRequest, maxBodyBytes: number): Denial | undefined {
-  if (request.method !== 'POST') return deny('method_not_allowed', 'Use POST on this path.')
+  if (request.method !== 'POST') {
+    return deny('method_not_allowed', 'Use POST on this path.', { allowedMethods: ['POST'] })
+  }
 
   if (request.body !== undefined && request.body.length > maxBodyBytes) {
     return deny('body_too_large', `Send at most ${String(maxBodyBytes)} bytes.`)

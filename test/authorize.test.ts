@@ -121,7 +121,7 @@ function post(body: unknown, changes: Partial<IncomingRequest> = {}): IncomingRe
     ]),
     body: body === undefined ? undefined : Buffer.from(JSON.stringify(body)),
     peer: '',
-      context: {},
+    context: {},
     signal: new AbortController().signal,
     ...changes,
   }
@@ -396,6 +396,16 @@ describe('a path without a model', () => {
   ])('refuses %s', async (_name, changes, reason) => {
     const decision = await authorize({ ...get('/health'), ...changes }, bench().parts)
     expect(reasonOf(decision)).toBe(reason)
+  })
+})
+
+describe('a method that a path does not take', () => {
+  test.each([
+    ['/health', 'GET'],
+    ['/v1/chat/completions', 'POST'],
+  ])('is refused with those that it takes: %s', async (path, method) => {
+    const { verdict } = await authorize(post(undefined, { method: 'PUT', path }), bench().parts)
+    expect(verdict).toMatchObject({ reason: 'method_not_allowed', allowedMethods: [method] })
   })
 })
 

@@ -44,7 +44,7 @@ export function deniedResponse(decision: Decision, denial: Denial): DeniedHttpRe
       setHeader('x-tollgate-audit-id', encodeValue(decision.auditId)),
       ...challenge(denial, status),
       ...retryHeaders(denial),
-      ...allowedMethods(decision, status),
+      ...allowedMethods(denial),
     ],
     body: errorBody(decision.dialect ?? dialectNamed('openai'), denial, status),
   }
@@ -91,7 +91,7 @@ function retryHeaders(denial: Denial): readonly HeaderValueOption[] {
     : [retryAfter]
 }
 
-/** RFC 9110 §15.5.6: a 405 names what is allowed. Paths of a dialect take POST alone. */
-function allowedMethods(decision: Decision, status: DenialStatus): readonly HeaderValueOption[] {
-  return status === 405 && decision.dialect !== undefined ? [setHeader('allow', 'POST')] : []
+/** RFC 9110 §15.5.6: a 405 names what is allowed. */
+function allowedMethods({ allowedMethods: methods }: Denial): readonly HeaderValueOption[] {
+  return methods === undefined ? [] : [setHeader('allow', methods.join(', '))]
 }

@@ -176,8 +176,9 @@ describe('whether to come back', () => {
 })
 
 describe('a 405', () => {
-  it('names the one method that a path of a dialect takes', () => {
-    expect(headersOf(deny('method_not_allowed', 'Use POST.'))['allow']).toBe('POST')
+  it('names the methods that the path takes', () => {
+    const denial = deny('method_not_allowed', 'Use GET.', { allowedMethods: ['GET', 'HEAD'] })
+    expect(headersOf(denial)['allow']).toBe('GET, HEAD')
   })
 })
 
