@@ -262,6 +262,18 @@ const cases: Readonly<Record<string, Case>> = {
       'routes[1] is a mapping; expected to stand before every route that is not for a pool, so before routes[0]',
     ],
   },
+  'a pool for some callers only': {
+    edits: [
+      [
+        'string_match: { exact: gpu-a } }]',
+        'string_match: { exact: gpu-a } }, { name: x-canary }]',
+      ],
+    ],
+    faults: [
+      noRouteForA,
+      'routes[1] is a mapping; expected to stand before every route that is not for a pool, so before routes[0]',
+    ],
+  },
   'a pool after the fallback': {
     edits: [
       [poolA, ''],
