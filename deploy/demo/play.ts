@@ -60,11 +60,11 @@ async function playOne(
     print(`   200, ${String(passed)} times -> ${String(spentTokens)} tokens`)
   }
   if (answer.status !== 200) {
-    print(
-      `   ${String(answer.status)} ${codeOf(answer.text) ?? ''} -> 0 tokens; ${messageOf(answer.text)}`,
-    )
+    const error = errorOf(answer.text)
+    print(`   ${String(answer.status)} ${error.code ?? ''} -> 0 tokens: ${error.message}`)
   }
-  const codeFits = code === undefined || codeOf(answer.text) === code
+  const codeFits =
+    code === undefined || (answer.status !== 200 && errorOf(answer.text).code === code)
   return answer.status === status && codeFits && (request.atMost === undefined || passed > 0)
 }
 
@@ -100,10 +100,11 @@ async function costOf(
   return { tokens, told }
 }
 
-function codeOf(text: string): string | undefined {
-  return /"code":"([a-z_]+)"/.exec(text)?.[1]
+interface ErrorBody {
+  readonly error: { readonly code?: string; readonly message: string }
 }
 
-function messageOf(text: string): string {
-  return /"message":"((?:[^"\\]|\\.)*)"/.exec(text)?.[1] ?? text
+/** The error of a refusal; both dialects keep it in the same place. */
+function errorOf(text: string): ErrorBody['error'] {
+  return (JSON.parse(text) as ErrorBody).error
 }

@@ -13,9 +13,12 @@ import { readDemoPolicy } from './tollgate.js'
  */
 async function main(): Promise<number> {
   const { values } = parseArgs({ options: { once: { type: 'boolean', default: false } } })
-  const interrupted = new Promise<void>((resolve) => {
-    process.once('SIGINT', resolve)
-    process.once('SIGTERM', resolve)
+  const interrupted = new Promise<undefined>((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.on(signal, () => {
+        resolve(undefined)
+      })
+    }
   })
   const stack = await startStack({
     ports: demoPorts,
@@ -27,9 +30,12 @@ async function main(): Promise<number> {
     if (values.once) {
       asTold = await Promise.race([play(stack, print), interrupted.then(() => false)])
     } else {
+      // Slow enough to be seen streaming.
+      for (const node of [stack.nodeA, stack.nodeB]) node.behave({ tokenDelayMs: 10 })
       describe(stack)
-      await Promise.race([interrupted, aPartEnds(stack)])
-      asTold = stack.tollgate.child.running() && stack.envoy.child.running()
+      const ended = await Promise.race([interrupted, aPartEnds(stack)])
+      asTold = ended === undefined
+      if (ended !== undefined) print(ended)
     }
   } finally {
     // A failure is told with its logs; they stay.
@@ -65,13 +71,12 @@ function describe({ envoy, identityProvider, tollgate, directory, nodeA, nodeB }
   print('Ctrl-C stops everything.')
 }
 
-/** Resolves when Envoy or Tollgate ends by itself. */
-async function aPartEnds({ envoy, tollgate }: Stack): Promise<void> {
-  const part = await Promise.race([
+/** Resolves when Envoy or Tollgate ends by itself, with which. */
+function aPartEnds({ envoy, tollgate }: Stack): Promise<string> {
+  return Promise.race([
     envoy.child.exited.then((code) => `Envoy ended (${String(code)})`),
     tollgate.child.exited.then((code) => `Tollgate ended (${String(code)})`),
   ])
-  print(part)
 }
 
 function print(line: string): void {
