@@ -89,6 +89,26 @@ describe('a partition key', () => {
     expect(keyOf({}, quotaOf({ by: ['subject'] }))).toMatch(/^\{\}[\w-]{22}$/)
   })
 
+  test('tells parts from others that join to the same text', () => {
+    const of = quotaOf({ by: ['tenant', 'subject'] })
+    for (const [one, two] of [
+      [
+        { tenant: 'a', subject: 'bc' },
+        { tenant: 'ab', subject: 'c' },
+      ],
+      [
+        { tenant: 'a', subject: ':sb' },
+        { tenant: 'a:s', subject: 'b' },
+      ],
+      [
+        { tenant: 'a', subject: 's1:b' },
+        { tenant: 'as1:b', subject: '' },
+      ],
+    ] as const) {
+      expect(keyOf(one, of)).not.toBe(keyOf(two, of))
+    }
+  })
+
   test('is injective over 150,000 hostile callers', () => {
     // Parts made of what a spelling could be confused by: lengths, tags, separators, lone surrogates.
     const atoms = [
@@ -100,14 +120,14 @@ describe('a partition key', () => {
       '1:a',
       't',
       's1:a',
+      ':s',
+      ':c',
       'c-',
       '-',
-      '\0',
       '\ud800',
       '\ud801',
-      '\ufffd',
-      'é',
-      'é',
+      'e\u0301',
+      '\u00e9',
     ]
     const part = (seed: number): string =>
       (atoms[seed % 16] ?? '') + (atoms[Math.floor(seed / 16) % 16] ?? '')

@@ -23,7 +23,7 @@ const tries = fc.array(
     /** What the reservation is settled to at once; undefined: it stays open. */
     actual: fc.option(fc.nat({ max: 60 }), { nil: undefined }),
   }),
-  { minLength: 5, maxLength: 100 },
+  { minLength: 5, maxLength: 100, size: 'max' },
 )
 
 function sumWithin(admissions: readonly Admission[], fromMs: number, toMs: number): number {
@@ -65,6 +65,6 @@ test('never admits more than the limit in any span of the length, and refuses at
         expect(sumWithin(admissions, atMs, atMs + lengthMs)).toBeLessThanOrEqual(limit)
       }
     }),
-    { numRuns: 500 },
+    { numRuns: 200 },
   )
 })

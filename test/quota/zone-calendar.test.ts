@@ -232,6 +232,18 @@ describe('a calendar window', () => {
     )
   })
 
+  test.each([
+    ['Australia/Sydney', '2026-04-05T00:00Z', '2026-04-04T13:00Z', '2026-04-05T14:00Z'],
+    // In 2010 Casey went back three hours at two in the morning: the 5th came twice, the window once.
+    ['Antarctica/Casey', '2010-03-04T14:00Z', '2010-03-03T13:00Z', '2010-03-04T16:00Z'],
+    ['Antarctica/Casey', '2010-03-04T15:30Z', '2010-03-03T13:00Z', '2010-03-04T16:00Z'],
+  ])(
+    'finds the day in %s around %s although the clock goes back',
+    (timeZone, moment, start, end) => {
+      expect(windowAround('day', timeZone, moment)).toEqual([start, end])
+    },
+  )
+
   test('needs a time zone that is known', () => {
     expect(() => createZoneCalendar('day', 'Europe/Atlantis')).toThrow(RangeError)
   })
