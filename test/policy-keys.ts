@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { entries, sections } from '../src/config/schema.js'
+import { entries } from '../src/config/schema-entries.js'
+import { sections } from '../src/config/schema.js'
 
 /** What a key of the policy is when the file does not say it. `none`: it may be left out and then is nothing. */
 export type Fallback =
