@@ -15,7 +15,8 @@ import { poolClustersOf } from './envoy-pools.js'
 import { checkRoutes } from './envoy-routes.js'
 import type { EnvoyCheck, EnvoyWire } from './envoy-wire.js'
 import type { Config } from './load.js'
-import { boundFaults, readYaml, wholeFileFault } from './yaml-document.js'
+import { boundFaults, wholeFileFault } from './faults.js'
+import { readYaml } from './yaml-document.js'
 
 /**
  * Compares Envoy's configuration with the policy: what either says alone and what leaves a way around Tollgate.

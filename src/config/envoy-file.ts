@@ -1,4 +1,5 @@
-import type { KeyPath, YamlDocument } from './yaml-document.js'
+import type { KeyPath } from './faults.js'
+import type { YamlDocument } from './yaml-document.js'
 
 /**
  * A place in Envoy's configuration: the value, and the way to it for a fault. Envoy reads protobuf's JSON form,

@@ -2,8 +2,9 @@ import type { ConfigFault } from '../errors.js'
 import { matchesPattern } from '../policy.js'
 import type { FileContent } from './read-sections.js'
 import { checkModelPatterns } from './rules.js'
-import type { GrantEntry, ModelEntry, QuotaEntry } from './schema.js'
-import type { KeyPath, YamlDocument } from './yaml-document.js'
+import type { GrantEntry, ModelEntry, QuotaEntry } from './schema-entries.js'
+import type { KeyPath } from './faults.js'
+import type { YamlDocument } from './yaml-document.js'
 
 /**
  * Rules of the grants. The one that matters most: a grant that no token quota binds would be an unmetered

@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads'
 import { ConfigError } from '../errors.js'
 import type { ConfigFault } from '../errors.js'
 import type { Config } from './load.js'
-import { wholeFileFault } from './yaml-document.js'
+import { wholeFileFault } from './faults.js'
 
 /** What the worker is given. */
 export interface LoadRequest {

@@ -10,7 +10,8 @@ import { checkRules } from './rules.js'
 import type { Sections } from './schema.js'
 import { settingsFrom } from './settings.js'
 import type { ServerSettings } from './settings.js'
-import { boundFaults, maxFileBytes, readYaml, wholeFileFault } from './yaml-document.js'
+import { boundFaults, wholeFileFault } from './faults.js'
+import { maxFileBytes, readYaml } from './yaml-document.js'
 
 /** One policy file, read whole. Plain data: it crosses from a worker thread. */
 export interface Config {

@@ -5,7 +5,8 @@ import type { Grant, Policy } from '../policy.js'
 import type { Quota, Window } from '../quota/quota.js'
 import type { FileContent } from './read-sections.js'
 import { leaseMarginMs } from './schema.js'
-import type { GrantEntry, IssuerEntry, ModelEntry, QuotaEntry, Sections } from './schema.js'
+import type { GrantEntry, IssuerEntry, ModelEntry, QuotaEntry } from './schema-entries.js'
+import type { Sections } from './schema.js'
 import { resolveFile } from './settings.js'
 
 /** The policy of a file in which no fault was found. */

@@ -1,9 +1,12 @@
 import type { z } from 'zod'
 import type { ConfigFault } from '../errors.js'
-import { entries, maxEntries, sectionNames, sections } from './schema.js'
-import type { Entry, Sections } from './schema.js'
+import { entries, maxEntries } from './schema-entries.js'
+import { sectionNames, sections } from './schema.js'
+import type { Entry } from './schema-entries.js'
+import type { Sections } from './schema.js'
 import { oneOf } from './values.js'
-import type { KeyPath, YamlDocument } from './yaml-document.js'
+import type { KeyPath } from './faults.js'
+import type { YamlDocument } from './yaml-document.js'
 
 /** The entries of one list that are well formed, each with its place in the file. */
 export interface Entries<T> {

@@ -6,7 +6,8 @@ import { formatAddress, isLocal } from './address.js'
 import { isTimeZone } from './duration.js'
 import type { Entries, FileContent } from './read-sections.js'
 import { leaseMarginMs } from './schema.js'
-import type { KeyPath, YamlDocument } from './yaml-document.js'
+import type { KeyPath } from './faults.js'
+import type { YamlDocument } from './yaml-document.js'
 
 type Report = (fault: ConfigFault) => void
 

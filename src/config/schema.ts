@@ -1,25 +1,15 @@
-import { z } from 'zod'
-import { signatureAlgorithms } from '../identity/issuer.js'
-import type { Issuer } from '../identity/issuer.js'
-import { encodingNames } from '../llm/encodings.js'
+import type { z } from 'zod'
 import { DAY_MS, HOUR_MS, MIB_BYTES, MINUTE_MS, SECOND_MS } from '../units.js'
-import { parseDuration } from './duration.js'
+import { entries } from './schema-entries.js'
 import {
   address,
-  claimPath,
-  claimValue,
-  fieldName,
   filePath,
   flag,
-  issuerUrl,
   list,
   mapping,
-  modelName,
-  modelPattern,
   name,
   origin,
   ratio,
-  requestPath,
   scalar,
   someOf,
   text,
@@ -28,7 +18,7 @@ import {
 } from './values.js'
 
 /**
- * The policy file, section by section: this is its reference. Keys that end in `Ms`, `Bytes` or `Tokens` are
+ * The policy file, section by section: with `schema-entries.ts` this is its reference. Keys that end in `Ms`, `Bytes` or `Tokens` are
  * whole numbers of that unit. An unknown key is a fault, everywhere. Rules that involve more than one key
  * are in `rules.ts` and `grants.ts`.
  */
@@ -60,124 +50,6 @@ const ledger = mapping({
     value === 'memory' ? value : undefined,
   ),
 }).prefault({ kind: 'memory' })
-
-/** An identity provider whose credentials are accepted. */
-const issuer = mapping({
-  /** Compared with `iss` byte for byte; discovery starts from it. */
-  issuer: issuerUrl(),
-  /** A credential must name one of them in `aud`. */
-  audiences: someOf(claimValue('an audience'), 20),
-  algorithms: someOf(word(signatureAlgorithms), signatureAlgorithms.length),
-  /** Who pays: exactly one of the two. */
-  tenant: mapping({
-    claim: claimPath().optional(),
-    fixed: claimValue('a tenant').optional(),
-  }).transform(({ claim, fixed }, context): Issuer['tenant'] => {
-    if (claim !== undefined && fixed === undefined) return { kind: 'claim', claim }
-    if (claim === undefined && fixed !== undefined) return { kind: 'fixed', tenant: fixed }
-    context.addIssue({ code: 'custom', message: 'exactly one of claim and fixed' })
-    return z.NEVER
-  }),
-  /** Where the caller's groups stand; without it no caller of this issuer is in a group. */
-  groups: mapping({ claim: claimPath() }).optional(),
-  clockToleranceMs: wholeNumber(0, 2 * MINUTE_MS, 'milliseconds').default(30 * SECOND_MS),
-  /** `exp` may lie at most this far ahead. */
-  maxLifetimeMs: wholeNumber(MINUTE_MS, 31 * DAY_MS, 'milliseconds').default(DAY_MS),
-  /** How long a fetched key set is used without asking again. */
-  jwksCacheMs: wholeNumber(10 * SECOND_MS, DAY_MS, 'milliseconds').default(10 * MINUTE_MS),
-  /** How much longer it is used while the provider cannot be reached. */
-  jwksStaleMs: wholeNumber(0, 7 * DAY_MS, 'milliseconds').default(HOUR_MS),
-  /** PEM bundle to trust for the provider's TLS, beside the system's. */
-  caFile: filePath('a PEM bundle of certificate authorities').optional(),
-  /** Allows an `http:` issuer on a loopback address (development). */
-  insecureHttp: flag().default(false),
-})
-
-const maxTokens = 2 ** 31 - 1
-
-const model = mapping({
-  name: modelName(),
-  /** Other names that callers may use for it. */
-  aliases: list(modelName(), 100).default([]),
-  /** The encoding that counts its input. */
-  tokenizer: word(encodingNames),
-  contextTokens: wholeNumber(1, maxTokens, 'tokens'),
-  /** The output cap of a caller who names none and whose grant names none. */
-  defaultOutputTokens: wholeNumber(1, maxTokens, 'tokens').default(1024),
-  /** A request without an output cap: put one in, refuse it, or reserve the rest of the context. */
-  uncapped: word(['cap', 'require', 'reserve']).default('cap'),
-  /** A stream without usage: ask for it, refuse the request, or estimate. */
-  streamUsage: word(['inject', 'require', 'estimate']).default('inject'),
-  /** The engine stops generating when its client leaves, also without streaming. */
-  stopsOnDisconnect: flag().default(false),
-  /** Request fields beyond the dialect's list that are let through, or `*`. */
-  extraFields: list(fieldName(), 200).default([]),
-  /** Which GPU pool serves it. */
-  pool: name(),
-})
-
-/** A path that names no model: exact path and method, no body, no reservation. */
-const plainPath = mapping({
-  path: requestPath(),
-  method: word(['GET', 'HEAD', 'POST', 'PUT', 'DELETE']),
-  pool: name(),
-  /** Needs neither a credential nor a grant. */
-  public: flag().default(false),
-})
-
-/** Who may call what. A grant covers a caller who is in every list that it has. */
-const grant = mapping({
-  /** For records and messages; `grants[2]` if not given. */
-  name: name().optional(),
-  tenants: list(claimValue('a tenant'), 10_000).default([]),
-  groups: list(claimValue('a group'), 10_000).default([]),
-  clients: list(claimValue('a client'), 10_000).default([]),
-  /** True, and none of the three lists: every caller with a valid credential. */
-  anyone: flag().default(false),
-  models: list(modelPattern(), 1000).default([]),
-  /** Entries of `paths`. */
-  paths: list(requestPath(), 1000).default([]),
-  /** Largest output of a request, for all choices together; else the model's `defaultOutputTokens`. */
-  maxOutputTokens: wholeNumber(1, maxTokens, 'tokens').optional(),
-  /** Guarded request fields that it admits, or `*`. */
-  fields: list(fieldName(), 200).default([]),
-  /** Says that no token quota needs to bind it. */
-  unlimited: flag().default(false),
-})
-
-const calendarPeriods = ['minute', 'hour', 'day', 'month'] as const
-
-const quotaWindow = scalar(
-  'a duration from 1s to 31d, as 30s, 1m, 24h or 7d (sliding), or one of minute, hour, day, month (calendar)',
-  (value) => {
-    if (typeof value !== 'string') return undefined
-    const period = calendarPeriods.find((candidate) => candidate === value)
-    if (period !== undefined) return { kind: 'calendar' as const, period }
-    const lengthMs = parseDuration(value)
-    return lengthMs !== undefined && lengthMs <= 31 * DAY_MS
-      ? { kind: 'sliding' as const, lengthMs }
-      : undefined
-  },
-)
-
-/** Capacity: at most `limit` units per window for each partition. */
-const quota = mapping({
-  name: name(),
-  unit: word(['tokens', 'requests', 'in_flight']),
-  limit: wholeNumber(1, Number.MAX_SAFE_INTEGER, 'units'),
-  /** Over what time it counts; not with `in_flight`, which ends with the request. */
-  window: quotaWindow.optional(),
-  /** IANA time zone of a calendar window; UTC if not given. */
-  timezone: text('an IANA time zone, as Europe/Berlin', (value) => value.length <= 64).optional(),
-  /** Whose it is; an empty list is one partition for all callers together. */
-  by: list(word(['tenant', 'subject', 'client', 'model', 'group']), 5),
-  /** With `group` in `by`: the caller counts in the first of these that it is in, else in one shared rest. */
-  groups: list(claimValue('a group'), 10_000).default([]),
-  /** Models it binds; all of them if not given. */
-  models: list(modelPattern(), 1000).default([]),
-  /** Reserved, settled and shown, but never refuses. */
-  shadow: flag().default(false),
-})
 
 const action = () => word(['block', 'flag', 'shadow', 'off'])
 
@@ -285,25 +157,7 @@ export const sections = {
   keepCredential: flag().default(false),
 }
 
-/** Sections that are lists: each entry is read by itself, so that one wrong entry hides no fault of another. */
-export const entries = {
-  issuers: issuer,
-  models: model,
-  paths: plainPath,
-  grants: grant,
-  quotas: quota,
-}
-
-/** Most entries of each list: every request looks through grants and quotas one by one. */
-export const maxEntries = 1000
-
 /** Every key of the file, in the order in which they are documented. */
 export const sectionNames = [...Object.keys(sections), ...Object.keys(entries)]
 
 export type Sections = { readonly [Key in keyof typeof sections]: z.output<(typeof sections)[Key]> }
-export type Entry<Key extends keyof typeof entries> = z.output<(typeof entries)[Key]>
-export type IssuerEntry = Entry<'issuers'>
-export type ModelEntry = Entry<'models'>
-export type PathEntry = Entry<'paths'>
-export type GrantEntry = Entry<'grants'>
-export type QuotaEntry = Entry<'quotas'>

@@ -4,7 +4,7 @@ import { ConfigError } from '../errors.js'
 import { generationOf, loadConfig, readText } from './load.js'
 import type { Config } from './load.js'
 import { changedSettings } from './settings.js'
-import { wholeFileFault } from './yaml-document.js'
+import { wholeFileFault } from './faults.js'
 
 /** Timers as an argument, so that a test decides when time passes. */
 export interface Timers {

@@ -3,16 +3,11 @@ import type { Alias, ErrorCode, Node, Pair, YAMLMap } from 'yaml'
 import { ConfigError } from '../errors.js'
 import type { ConfigFault } from '../errors.js'
 import { MIB_BYTES } from '../units.js'
+import { boundFaults, formatPath, shorten, wholeFileFault } from './faults.js'
+import type { KeyPath } from './faults.js'
 
 /** A file larger than this is refused unread: a policy has kilobytes, and reading 1 MiB of hostile YAML takes seconds. */
 export const maxFileBytes = MIB_BYTES
-
-/** More faults than a person mends in one sitting; what follows them is counted, not listed. */
-const maxFaults = 200
-const maxValueCharacters = 80
-
-/** Where in a document: keys of mappings and indices of lists, from the top. */
-export type KeyPath = readonly (string | number)[]
 
 /** A YAML file as plain data, and the means to say where in the file something is. */
 export interface YamlDocument {
@@ -120,29 +115,6 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
   }
 }
 
-/** A fault of the file as a whole. */
-export function wholeFileFault(file: string, expected: string): ConfigFault {
-  return { file, line: 0, key: 'file', value: '', expected }
-}
-
-/** Sorted by line, each once, and at most `maxFaults` of them with the number of the rest. */
-export function boundFaults(file: string, faults: readonly ConfigFault[]): readonly ConfigFault[] {
-  const seen = new Set<string>()
-  const kept = faults.filter((fault) => {
-    const identity = `${String(fault.line)} ${fault.key} ${fault.expected}`
-    if (seen.has(identity)) return false
-    seen.add(identity)
-    return true
-  })
-  kept.sort((left, right) => left.line - right.line)
-  if (kept.length <= maxFaults) return kept
-  const rest = kept.length - maxFaults
-  return [
-    ...kept.slice(0, maxFaults),
-    wholeFileFault(file, `fewer faults: ${String(rest)} more are not listed`),
-  ]
-}
-
 function keyProblems(
   file: string,
   map: YAMLMap,
@@ -245,21 +217,4 @@ function valueAsWritten(text: string, node: Node): string {
   if (written.includes('-----BEGIN')) return '(not shown)'
   // The password of a URL, as in https://user:password@host.
   return shorten(written.replace(/\/\/[^/@\s]*@/, '//***@'))
-}
-
-/** One printable line of at most 80 characters. */
-function shorten(text: string): string {
-  const line = text.replace(/[\s\p{Cc}]+/gu, ' ').trim()
-  return line.length > maxValueCharacters ? `${line.slice(0, maxValueCharacters - 3)}...` : line
-}
-
-function formatPath(path: KeyPath): string {
-  if (path.length === 0) return 'file'
-  let text = ''
-  for (const part of path) {
-    if (typeof part === 'number') text += `[${String(part)}]`
-    else if (/^[\w-]{1,64}$/.test(part)) text += text === '' ? part : `.${part}`
-    else text += `[${JSON.stringify(shorten(part))}]`
-  }
-  return text
 }
