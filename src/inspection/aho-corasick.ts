@@ -1,4 +1,5 @@
 import { buildTrie, linkFailures, placeNodes } from './double-array.js'
+import type { TrieNode } from './double-array.js'
 
 /**
  * What an automaton reads: every UTF-16 unit stands for a symbol, and units of one symbol are the same to it.
@@ -16,7 +17,7 @@ export interface Automaton {
    * Calls `onMatch` for every occurrence, in order of their ends, with the number of the pattern and the offset
    * after its last unit; an occurrence that ends in a boundary ends before it.
    *
-   * @returns the steps it took, at most two for each unit
+   * @returns the steps it took, at most three for each unit
    */
   scan(text: string, onMatch: (pattern: number, end: number) => void): number
 }
@@ -41,6 +42,7 @@ export function compileAutomaton(
   const boundary = alphabet.boundary === undefined ? 0 : (classes.get(alphabet.boundary) ?? 0)
 
   const step = (state: number, symbolClass: number): number => {
+    if (symbolClass === 0) return 0
     for (;;) {
       const next = (base[state] ?? 0) + symbolClass
       if (check[next] === state) return next
@@ -49,16 +51,19 @@ export function compileAutomaton(
     }
   }
   const afterBoundary = boundary === 0 ? 0 : step(0, boundary)
-
-  // Most of a text is at the root: its row is written out, so that a step there is one look-up.
-  const fromRoot = Int32Array.from({ length: classes.size + 1 }, (_, symbolClass) =>
-    symbolClass === 0 ? 0 : step(0, symbolClass),
-  )
+  const rows = writeRows(order, {
+    cells: check.length,
+    classes: classes.size + 1,
+    fail,
+    output,
+    step,
+  })
 
   const scan = (text: string, onMatch: (pattern: number, end: number) => void): number => {
+    const { table, width, cells } = rows
     let state = afterBoundary
     let runLength = 1
-    let steps = 0
+    let slowSteps = 0
     const report = (from: number, end: number): void => {
       for (let at = output[from] ?? 0; at !== 0; at = output[fail[at] ?? 0] ?? 0) {
         onMatch(patternAt[at] ?? 0, end)
@@ -67,38 +72,81 @@ export function compileAutomaton(
     const length = text.length
     for (let index = 0; index < length; index++) {
       const symbolClass = classOf[text.charCodeAt(index)] ?? 0
-      if (symbolClass === 0) {
-        state = 0
+      if (symbolClass !== boundary || boundary === 0) {
         runLength = 0
-        continue
-      }
-      if (symbolClass === boundary) {
+      } else {
         runLength++
         if (runLength > 1) {
           if (runLength === MAX_BOUNDARY_RUN) state = afterBoundary
           continue
         }
+      }
+      if (symbolClass < width && state < cells) {
+        state = table[state * width + symbolClass] ?? 0
+        if (state >= 0) continue
+        state = ~state
       } else {
-        runLength = 0
+        // As `step`, written out to count.
+        while (state !== 0) {
+          slowSteps++
+          if (check[(base[state] ?? 0) + symbolClass] === state) break
+          state = fail[state] ?? 0
+        }
+        state = state === 0 ? step(0, symbolClass) : (base[state] ?? 0) + symbolClass
+        if (output[state] === 0) continue
       }
-      // As `step`, written out: the call would cost a third of the scan.
-      while (state !== 0) {
-        steps++
-        const next = (base[state] ?? 0) + symbolClass
-        if (check[next] === state) break
-        state = fail[state] ?? 0
-      }
-      state = state === 0 ? (fromRoot[symbolClass] ?? 0) : (base[state] ?? 0) + symbolClass
-      if (output[state] !== 0) report(state, symbolClass === boundary ? index : index + 1)
+      report(state, symbolClass === boundary ? index : index + 1)
     }
     // The end of a text is a boundary too.
     if (boundary !== 0 && runLength === 0) {
       state = step(state, boundary)
       if (output[state] !== 0) report(state, length)
     }
-    return length + steps
+    return length + slowSteps
   }
   return { scan }
+}
+
+/** Next states written out, so that a step is one look-up: for the first cells and the first classes. */
+interface Rows {
+  /** `table[cell * width + class]`; the complement of the next cell where a pattern ends there. */
+  readonly table: Int32Array
+  readonly width: number
+  readonly cells: number
+}
+
+/** ASCII letters, digits and signs of any list fit; what is not in the rows costs a few look-ups more. */
+const MAX_ROW_CLASSES = 64
+/** 4 MiB at most. Nodes are placed from the root down, so the states where texts are nearly always lie below it. */
+const MAX_ROW_CELLS = 16_384
+
+function writeRows(
+  order: readonly TrieNode[],
+  automaton: {
+    readonly cells: number
+    readonly classes: number
+    readonly fail: Int32Array
+    readonly output: Int32Array
+    readonly step: (state: number, symbolClass: number) => number
+  },
+): Rows {
+  const { fail, output, step } = automaton
+  const width = Math.min(automaton.classes, MAX_ROW_CLASSES)
+  const cells = Math.min(automaton.cells, MAX_ROW_CELLS)
+  const table = new Int32Array(cells * width)
+  const entry = (next: number): number => (output[next] === 0 ? next : ~next)
+  // In order of depth: a state does what its failure state does, but for its own children.
+  for (const { cell, children } of order) {
+    if (cell >= cells) continue
+    const row = cell * width
+    const failed = fail[cell] ?? 0
+    if (failed < cells) table.copyWithin(row, failed * width, (failed + 1) * width)
+    else for (let one = 1; one < width; one++) table[row + one] = entry(step(cell, one))
+    for (const [label, child] of children) {
+      if (label < width) table[row + label] = entry(child.cell)
+    }
+  }
+  return { table, width, cells }
 }
 
 /** Symbols that no pattern holds become class 0, which leads back to the root from everywhere. */
@@ -106,12 +154,9 @@ function compressAlphabet(
   patterns: readonly (readonly number[])[],
   alphabet: Alphabet,
 ): { classOf: Uint16Array; classes: Map<number, number> } {
-  const classes = new Map<number, number>()
-  for (const pattern of patterns) {
-    for (const symbol of pattern) {
-      if (!classes.has(symbol)) classes.set(symbol, classes.size + 1)
-    }
-  }
+  // ASCII first: the lowest classes have the quickest steps.
+  const symbols = [...new Set(patterns.flat())].sort((a, b) => a - b)
+  const classes = new Map(symbols.map((symbol, index) => [symbol, index + 1] as const))
   const classOf = new Uint16Array(0x10000)
   for (let unit = 0; unit < 0x10000; unit++) {
     classOf[unit] = classes.get(alphabet.symbolOf[unit] ?? 0) ?? 0
