@@ -32,6 +32,8 @@ export function kubernetesValidator(release: string): Validate {
     allErrors: true,
     schemaId: 'auto',
     unknownFormats: 'ignore',
+    // It would say so of every format.
+    logger: false,
     meta: false,
     validateSchema: false,
   })

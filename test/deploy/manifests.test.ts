@@ -9,7 +9,7 @@ import { containersOf, workloadsOf } from './workload.js'
 import type { PodSpec, Workload } from './workload.js'
 
 const rendered = renderKustomization('.')
-const { objects, configMaps } = rendered
+const { objects, configMaps: generated } = rendered
 const workloads = workloadsOf(rendered)
 const names = workloads.map(({ namespace, name }) => `${namespace}/${name}`)
 
@@ -52,7 +52,7 @@ describe.each(['1.29', '1.37'])('by the strict schemas of Kubernetes %s', (relea
 test('no two objects have the same name', () => {
   const all = [
     ...objects.map(({ kind, metadata }) => `${kind} ${metadata.namespace ?? ''}/${metadata.name}`),
-    ...configMaps.map(({ namespace, name }) => `ConfigMap ${namespace}/${name}`),
+    ...generated.map(({ namespace, name }) => `ConfigMap ${namespace}/${name}`),
   ]
   expect(all).toEqual([...new Set(all)])
 })
@@ -127,26 +127,40 @@ describe('selectors', () => {
 describe('references', () => {
   // Secrets and models are nobody's to commit: the page says how to make them.
   const operatorsOwn = [
+    'ConfigMap gateway/engine-authority',
+    'ConfigMap gpu/gateway-authority',
+    'PersistentVolumeClaim gpu/models',
     'Secret gateway/envoy-client-certificate',
     'Secret gateway/tollgate-audit-key',
     'Secret gpu/gpu-a-certificate',
     'Secret gpu/gpu-b-certificate',
-    'PersistentVolumeClaim gpu/models',
   ]
 
   const referencesOf = ({ namespace, pod }: Workload): readonly string[] => [
     `ServiceAccount ${namespace}/${pod.serviceAccountName ?? 'default'}`,
-    ...(pod.volumes ?? []).flatMap(({ configMap, secret, persistentVolumeClaim }) => [
-      ...(configMap === undefined ? [] : [`ConfigMap ${namespace}/${configMap.name}`]),
-      ...(secret === undefined ? [] : [`Secret ${namespace}/${secret.secretName}`]),
-      ...(persistentVolumeClaim === undefined
-        ? []
-        : [`PersistentVolumeClaim ${namespace}/${persistentVolumeClaim.claimName}`]),
-    ]),
+    ...(pod.volumes ?? []).flatMap(({ configMap, secret, projected, persistentVolumeClaim }) => {
+      const configMaps = [
+        configMap,
+        ...(projected?.sources ?? []).map((source) => source.configMap),
+      ]
+      const secrets = [
+        secret?.secretName,
+        ...(projected?.sources ?? []).map((source) => source.secret?.name),
+      ]
+      return [
+        ...configMaps.flatMap((source) =>
+          source === undefined ? [] : [`ConfigMap ${namespace}/${source.name}`],
+        ),
+        ...secrets.flatMap((name) => (name === undefined ? [] : [`Secret ${namespace}/${name}`])),
+        ...(persistentVolumeClaim === undefined
+          ? []
+          : [`PersistentVolumeClaim ${namespace}/${persistentVolumeClaim.claimName}`]),
+      ]
+    }),
   ]
   const present = [
     ...objects.map(({ kind, metadata }) => `${kind} ${metadata.namespace ?? ''}/${metadata.name}`),
-    ...configMaps.map(({ namespace, name }) => `ConfigMap ${namespace}/${name}`),
+    ...generated.map(({ namespace, name }) => `ConfigMap ${namespace}/${name}`),
   ]
 
   test('whatever a pod refers to is made here, or is the operator’s', () => {
@@ -167,7 +181,7 @@ describe('references', () => {
   test('every ConfigMap that is made is used', () => {
     const used = new Set(workloads.flatMap(referencesOf))
     expect(
-      configMaps
+      generated
         .map(({ namespace, name }) => `ConfigMap ${namespace}/${name}`)
         .filter((name) => !used.has(name)),
     ).toEqual([])
@@ -250,9 +264,10 @@ describe('pod security', () => {
   })
 
   test('secrets are files that nobody but their group can read', () => {
-    const secrets = workloads
+    const modes = workloads
       .flatMap(({ pod }) => pod.volumes ?? [])
-      .flatMap(({ secret }) => secret ?? [])
-    expect(secrets.map(({ defaultMode }) => defaultMode)).toEqual(secrets.map(() => 0o440))
+      .flatMap(({ secret, projected }) => secret ?? projected ?? [])
+      .map(({ defaultMode }) => defaultMode)
+    expect(modes).toEqual([0o440, 0o440, 0o440, 0o440])
   })
 })

@@ -58,6 +58,13 @@ export interface Volume {
   readonly name: string
   readonly configMap?: { readonly name: string }
   readonly secret?: { readonly secretName: string; readonly defaultMode?: number }
+  readonly projected?: {
+    readonly defaultMode?: number
+    readonly sources: readonly {
+      readonly secret?: { readonly name: string }
+      readonly configMap?: { readonly name: string }
+    }[]
+  }
   readonly emptyDir?: { readonly medium?: string; readonly sizeLimit?: string }
   readonly persistentVolumeClaim?: { readonly claimName: string }
   readonly [kind: string]: unknown
