@@ -147,7 +147,9 @@ async function* generate(parts: AnswerParts): AsyncGenerator<string> {
   const { ask, behaviour, generation, random } = parts
   const capTokens =
     numberOf(ask['max_tokens']) ?? numberOf(ask['max_completion_tokens']) ?? UNCAPPED_TOKENS
-  const lengthTokens = between(1, Math.min(capTokens, LONGEST_ANSWER_TOKENS), random)
+  // Long enough that what it is told to do in the middle happens.
+  const leastTokens = 1 + Math.max(behaviour.pauseAfterTokens ?? 0, behaviour.resetAfterTokens ?? 0)
+  const lengthTokens = between(leastTokens, Math.min(capTokens, LONGEST_ANSWER_TOKENS), random)
   for (let index = 0; index < lengthTokens; index++) {
     if (behaviour.pauseAfterTokens === index) await parts.gate
     if (behaviour.resetAfterTokens === index) {
