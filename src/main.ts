@@ -6,14 +6,16 @@ import type { AuditLog } from './audit/record.js'
 import type { PolicySnapshot } from './authorize.js'
 import { systemClock } from './clock.js'
 import { formatAddress } from './config/address.js'
-import { loadConfig, readConfig } from './config/load.js'
+import { loadConfigInWorker } from './config/load-in-worker.js'
+import { readConfig } from './config/load.js'
 import type { Config } from './config/load.js'
 import type { ServerSettings } from './config/settings.js'
 import { watchConfig } from './config/watch.js'
-import { ConfigError, formatFault } from './errors.js'
+import { formatFault } from './errors.js'
 import { createIdentity } from './identity/authenticate.js'
 import type { Identity } from './identity/authenticate.js'
 import { listen } from './listen.js'
+import { encodingNames } from './llm/encodings.js'
 import { createGenerationRates } from './llm/generation-rate.js'
 import { expireLeases } from './meter.js'
 import { createPromptReader } from './prompt/reader.js'
@@ -27,6 +29,9 @@ import { KIB_BYTES, SECOND_MS } from './units.js'
 
 /** Bodies up to this size are worked on where they arrive. */
 const INLINE_BYTES = 16 * KIB_BYTES
+
+/** Policies are read in a thread of their own: a large one would hold the event loop up. */
+const loadWorkerFile = new URL('./config/load-worker.js', import.meta.url)
 
 /** How often leases are looked at and readiness is told to the health service. */
 const TICK_MS = SECOND_MS
@@ -77,7 +82,8 @@ export async function serve(policyFile: string): Promise<number> {
     inlineBytes: INLINE_BYTES,
     timeoutMs: settings.limits.examinationTimeoutMs,
     maxOpenBytes: settings.limits.maxExaminationBytes,
-    encodings: [...new Set(snapshot.policy.models.map((model) => model.encoding))],
+    // All of them: a reload may name a model with another one, and loading takes too long to do while serving.
+    encodings: encodingNames,
     clock: systemClock,
   })
 
@@ -125,7 +131,7 @@ export async function serve(policyFile: string): Promise<number> {
 
   const watcher = watchConfig(policyFile, {
     running: config,
-    load: loadConfig,
+    load: (file, text) => loadConfigInWorker(file, text, { workerFile: loadWorkerFile }),
     onConfig: (next, needRestart) => {
       snapshot = snapshotOf(next, identity)
       void snapshot.authenticator.prefetch()
@@ -136,16 +142,13 @@ export async function serve(policyFile: string): Promise<number> {
     },
     onFault: (error) => {
       metrics.countPolicyLoad('refused')
-      const faults =
-        error instanceof ConfigError
-          ? error.faults.map(formatFault)
-          : ['the policy could not be read or applied']
-      for (const fault of faults) log.error({ fault }, 'policy refused, the last good one stays')
+      for (const fault of error.faults)
+        log.error({ fault: formatFault(fault) }, 'policy refused, the last good one stays')
       void recorder.lifecycle('policy_refused', snapshot.policy.generation)
     },
   })
   process.on('SIGHUP', () => {
-    void watcher.reload()
+    watcher.reload()
   })
 
   await recorder.lifecycle('start', snapshot.policy.generation)
