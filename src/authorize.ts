@@ -257,7 +257,7 @@ export async function abandon(
   if (decision.verdict.kind !== 'allow' || decision.verdict.reservation === undefined)
     return undefined
   const { id } = decision.verdict.reservation
-  return parts.ledger.end(id, { kind: 'released' }, parts.clock.nowEpochMs())
+  return parts.ledger.abandon(id, parts.clock.nowEpochMs())
 }
 
 async function identify(

@@ -43,7 +43,7 @@ export interface Reservation<Context> {
 export interface ReserveRequest<Context> {
   /** The id to use if this is the first time `idempotencyKey` is seen. */
   readonly id: string
-  /** Envoy's stream id and start time. A repeated reserve answers with the first reservation. */
+  /** Envoy's stream id and start time. A repeated reserve answers with the first reservation, unless it was released. */
   readonly idempotencyKey: string
   readonly holds: readonly Hold[]
   readonly context: Context
@@ -110,6 +110,11 @@ export interface Ledger<Context> {
   /** The reservation, while it is open or its late report would still settle it. */
   find(id: string, nowEpochMs: number): Promise<Reservation<Context> | undefined>
   end(id: string, end: End, nowEpochMs: number): Promise<Ended<Context> | undefined>
+  /**
+   * The answer that carried the reservation never reached the caller: releases it, unless `reserve` was repeated
+   * since, for then another answer carries it too and its report, or its lease, ends it.
+   */
+  abandon(id: string, nowEpochMs: number): Promise<Ended<Context> | undefined>
   /** Ends the reservations whose lease ran out, and frees what can no longer matter. Called about once a second. */
   expire(nowEpochMs: number): Promise<readonly Ended<Context>[]>
   /** Where the given partitions stand; for `/usage`. `amount` of the holds is ignored. */

@@ -43,6 +43,8 @@ interface Entry<Context> extends Queued {
   readonly placements: readonly Placement[]
   readonly shadowShort: readonly Quota[]
   /** `unsettled`: the lease ran out, and a report may still come. */
+  /** More than one answer carries the reservation. */
+  repeated: boolean
   phase: 'open' | 'unsettled'
 }
 
@@ -113,6 +115,7 @@ export function createMemoryLedger<Context>(
       leaseMs,
       placements: holds.map((hold) => partitions.reserve(hold, nowEpochMs)),
       shadowShort,
+      repeated: false,
       phase: 'open',
       queuePosition: -1,
     }
@@ -139,7 +142,8 @@ export function createMemoryLedger<Context>(
       return { actual, debt }
     })
     drop(entry)
-    ended.add(entry.idempotencyKey, entry)
+    // What was released holds nothing any more: a repeated call that found it would pass uncharged.
+    if (end.kind !== 'released') ended.add(entry.idempotencyKey, entry)
     return { reservation, outcome: end.kind, late, charges }
   }
 
@@ -180,7 +184,10 @@ export function createMemoryLedger<Context>(
       const now = clamp(nowEpochMs)
       const { idempotencyKey } = request
       const known = byIdempotencyKey.get(idempotencyKey) ?? ended.get(idempotencyKey)
-      if (known !== undefined) return held(known, true, now)
+      if (known !== undefined) {
+        known.repeated = true
+        return held(known, true, now)
+      }
       if (reservations.has(request.id)) throw new RangeError('the reservation id is in use')
       return holdAll(request, now)
     },
@@ -194,6 +201,13 @@ export function createMemoryLedger<Context>(
       const now = clamp(nowEpochMs)
       const entry = reservations.get(id)
       return entry && settle(entry, end, now)
+    },
+
+    async abandon(id, nowEpochMs) {
+      const now = clamp(nowEpochMs)
+      const entry = reservations.get(id)
+      if (entry === undefined || entry.repeated) return undefined
+      return settle(entry, { kind: 'released' }, now)
     },
 
     async expire(nowEpochMs) {

@@ -171,6 +171,23 @@ export function describeLedger(
         expect(await ledger.end('second', settled(10, 20), dayMs + 3)).toBeUndefined()
       })
 
+      test('holds anew when the first was released, for nothing else would charge it', async () => {
+        await ledger.reserve(request('first', 60), dayMs)
+        await ledger.end('first', { kind: 'released' }, dayMs + 1)
+        const again = expectHeld(await ledger.reserve(request('second', 60), dayMs + 2))
+        expect(again).toMatchObject({ repeated: false, reservation: { id: 'second' } })
+        expect(again).toMatchObject({ balances: [{ spent: 0, reserved: 60 }] })
+      })
+
+      test('keeps its reservation when one of two answers is abandoned', async () => {
+        await ledger.reserve(request('first', 60), dayMs)
+        await ledger.reserve(request('second', 60), dayMs + 1)
+        expect(await ledger.abandon('first', dayMs + 2)).toBeUndefined()
+        expect(await ledger.balances([holdOf(quotaOf(), 0)], dayMs + 2)).toMatchObject([
+          { reserved: 60 },
+        ])
+      })
+
       test('is still known after the lease ran out', async () => {
         await ledger.reserve({ ...request('first', 60), leaseMs: 5 }, dayMs)
         await ledger.expire(dayMs + 5)
@@ -183,6 +200,27 @@ export function describeLedger(
         await expect(
           ledger.reserve({ ...request('first', 1), idempotencyKey: 'stream 2' }, dayMs),
         ).rejects.toThrow('the reservation id is in use')
+      })
+    })
+
+    describe('an abandoned reservation', () => {
+      test('is released, once', async () => {
+        await hold([holdOf(quotaOf(), 60)], dayMs)
+        expect(await ledger.abandon('r1', dayMs + 1)).toMatchObject({
+          outcome: 'released',
+          charges: [{ actual: 0, debt: 0 }],
+        })
+        expect(await balance(holdOf(quotaOf(), 0), dayMs + 1)).toMatchObject({ reserved: 0 })
+        expect(await ledger.abandon('r1', dayMs + 2)).toBeUndefined()
+        expect(await ledger.end('r1', settled(10, 15), dayMs + 3)).toBeUndefined()
+      })
+
+      test('that ended already, or is unknown, changes nothing', async () => {
+        await hold([holdOf(quotaOf(), 60)], dayMs)
+        await ledger.end('r1', settled(10, 15), dayMs + 1)
+        expect(await ledger.abandon('r1', dayMs + 2)).toBeUndefined()
+        expect(await ledger.abandon('other', dayMs + 2)).toBeUndefined()
+        expect(await balance(holdOf(quotaOf(), 0), dayMs + 2)).toMatchObject({ spent: 25 })
       })
     })
 
