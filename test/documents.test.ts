@@ -24,6 +24,10 @@ test('README is at most 150 lines', () => {
   expect(read('README.md').trimEnd().split('\n').length).toBeLessThanOrEqual(150)
 })
 
+test('every document begins with its title', () => {
+  expect(documents.filter((file) => !read(file).startsWith('# '))).toEqual([])
+})
+
 describe('the table of decisions', () => {
   const statuses = Object.entries(denialStatus).sort()
 
