@@ -42,9 +42,9 @@ interface Entry<Context> extends Queued {
   /** One per hold, in the same order. */
   readonly placements: readonly Placement[]
   readonly shadowShort: readonly Quota[]
-  /** `unsettled`: the lease ran out, and a report may still come. */
   /** More than one answer carries the reservation. */
   repeated: boolean
+  /** `unsettled`: the lease ran out, and a report may still come. */
   phase: 'open' | 'unsettled'
 }
 

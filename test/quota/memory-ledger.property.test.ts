@@ -275,6 +275,6 @@ test('agrees with the exact model in every answer, whatever happens in whatever 
         }
       },
     ),
-    { numRuns: 200 },
+    { numRuns: 120 },
   )
 })
