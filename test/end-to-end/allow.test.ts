@@ -23,6 +23,10 @@ describe('an allowed request', () => {
       'x-tollgate-audit-id': answer.headers.get('x-tollgate-audit-id'),
       'x-gateway-inference-fairness-id': 'acme',
     })
+    // The reservation in particular is told to nobody.
+    expect(
+      Object.keys(served.headers).filter((name) => name.startsWith('x-tollgate-')),
+    ).toHaveLength(6)
     for (const name of ['authorization', 'x-api-key', 'accept-encoding', 'x-tollgate-cap']) {
       expect(served.headers).not.toHaveProperty(name)
     }
