@@ -16,6 +16,7 @@ import { createIdentity } from '../src/identity/authenticate.js'
 import type { Issuer } from '../src/identity/issuer.js'
 import { listen } from '../src/listen.js'
 import { createGenerationRates } from '../src/llm/generation-rate.js'
+import { INLINE_BYTES } from '../src/prompt/prompt.js'
 import { createPromptReader } from '../src/prompt/reader.js'
 import { createMemoryLedger } from '../src/quota/memory-ledger.js'
 import { createServices } from '../src/server.js'
@@ -29,8 +30,6 @@ import type { Listening, Sample, ServerKind } from './messages.js'
 const ISSUER = 'https://idp.bench.example'
 const CREDENTIALS = 50
 const BODY_BYTES = 8 * 1024 * 1024
-/** As in `main.ts`. */
-const INLINE_BYTES = 16 * 1024
 
 const kind = process.argv[2] as ServerKind
 const directory = mkdtempSync(join(tmpdir(), 'tollgate-bench-'))

@@ -18,6 +18,7 @@ import { listen } from './listen.js'
 import { encodingNames } from './llm/encodings.js'
 import { createGenerationRates } from './llm/generation-rate.js'
 import { expireLeases } from './meter.js'
+import { INLINE_BYTES } from './prompt/prompt.js'
 import { createPromptReader } from './prompt/reader.js'
 import { createMemoryLedger } from './quota/memory-ledger.js'
 import { createServices } from './server.js'
@@ -25,10 +26,7 @@ import { createLog } from './telemetry/log.js'
 import type { Log } from './telemetry/log.js'
 import { createMetrics } from './telemetry/metrics.js'
 import { createRecorder } from './telemetry/record.js'
-import { KIB_BYTES, SECOND_MS } from './units.js'
-
-/** Bodies up to this size are worked on where they arrive. */
-const INLINE_BYTES = 16 * KIB_BYTES
+import { SECOND_MS } from './units.js'
 
 /** Policies are read in a thread of their own: a large one would hold the event loop up. */
 const loadWorkerFile = new URL('./config/load-worker.js', import.meta.url)
