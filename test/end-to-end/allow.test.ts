@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { chat, eventually, lastServed, readUntil, readerOf, startTestStack } from './stack.js'
+import { readerOf, readUntil } from './reading.js'
+import { chat, eventually, lastServed, startTestStack } from './stack.js'
 
 const stack = await startTestStack()
 const { nodeA, nodeB } = stack

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { chat, lastServed, readUntil, readerOf, startTestStack } from './stack.js'
+import { readerOf, readUntil } from './reading.js'
+import { chat, lastServed, startTestStack } from './stack.js'
 
 const stack = await startTestStack()
 const { nodeA } = stack

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { chat, lastServed, patient, setDurations, startTestStack } from './stack.js'
+import { patient, setDurations } from './durations.js'
+import { chat, lastServed, startTestStack } from './stack.js'
 
 const BODY_CAP_BYTES = 8_388_608
 

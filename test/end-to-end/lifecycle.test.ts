@@ -2,7 +2,8 @@ import { copyFile, readFile, rename } from 'node:fs/promises'
 import { X509Certificate } from 'node:crypto'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { chat, eventually, patient, startTestStack } from './stack.js'
+import { patient } from './durations.js'
+import { chat, eventually, startTestStack } from './stack.js'
 
 const CALLS = 200
 

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { chat, eventually, patient, startTestStack } from './stack.js'
+import { patient } from './durations.js'
+import { chat, eventually, startTestStack } from './stack.js'
 import type { Answer } from './stack.js'
 
 const DAY_LIMIT_TOKENS = 8500

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Behaviour } from '../../deploy/demo/gpu-node.js'
-import { chat, eventually, lastServed, readUntil, readerOf, startTestStack } from './stack.js'
+import { readerOf, readUntil } from './reading.js'
+import { chat, eventually, lastServed, startTestStack } from './stack.js'
 import type { SendOptions } from './stack.js'
 
 const stack = await startTestStack((policy) => {

@@ -1,5 +1,3 @@
-import { randomInt } from 'node:crypto'
-import { createServer } from 'node:net'
 import { afterAll, afterEach, expect } from 'vitest'
 import { parse, stringify } from 'yaml'
 import { waitForEnd } from '../../deploy/demo/audit-trail.js'
@@ -8,6 +6,7 @@ import type { GpuNode, ServedRequest } from '../../deploy/demo/gpu-node.js'
 import { demoCallers, startStack } from '../../deploy/demo/stack.js'
 import type { Stack } from '../../deploy/demo/stack.js'
 import { readDemoPolicy } from '../../deploy/demo/tollgate.js'
+import { freePorts } from './free-ports.js'
 
 /** How long a test waits for what must come; a bound for failures, never a measurement. */
 const PATIENCE_MS = 20_000
@@ -202,32 +201,6 @@ export async function eventually<Result>(attempt: () => Result | Promise<Result>
   }
 }
 
-/**
- * Sets durations of Envoy's rendered configuration.
- *
- * @throws Error the configuration no longer holds one of them
- */
-export function setDurations(
-  config: string,
-  changes: readonly (readonly [string, string])[],
-): string {
-  return changes.reduce((text, [shipped, own]) => {
-    if (!text.includes(shipped)) throw new Error(`Envoy's configuration no longer holds ${shipped}`)
-    return text.replaceAll(shipped, own)
-  }, config)
-}
-
-/**
- * For bursts: 200 handshakes and Checks at once may take a busy machine longer than Envoy waits as shipped, and what
- * is tested is what comes of them, not how fast.
- */
-export function patient(config: string): string {
-  return setDurations(config, [
-    ['"connect_timeout": "5s"', '"connect_timeout": "60s"'],
-    ['"timeout": "5s"', '"timeout": "60s"'],
-  ])
-}
-
 /** A chat in the OpenAI dialect; `model` as the demo's policy names them. */
 export function chat(changes: Mapping = {}): Mapping {
   return {
@@ -243,57 +216,4 @@ export function lastServed(node: GpuNode): ServedRequest {
   const served = node.served.at(-1)
   if (served === undefined) throw new Error(`the ${node.pool} node served nothing`)
   return served
-}
-
-/** Reads a stream until its text contains `part`; the rest stays unread. */
-export async function readUntil(
-  reader: ReadableStreamDefaultReader<Uint8Array>,
-  part: string,
-): Promise<string> {
-  const decoder = new TextDecoder()
-  let text = ''
-  while (!text.includes(part)) {
-    const { done, value } = await reader.read()
-    if (done) throw new Error(`the stream ended without ${part}`)
-    text += decoder.decode(value, { stream: true })
-  }
-  return text
-}
-
-export function readerOf(response: Response): ReadableStreamDefaultReader<Uint8Array> {
-  if (response.body === null) throw new Error('the answer has no body')
-  return response.body.getReader() as ReadableStreamDefaultReader<Uint8Array>
-}
-
-/** Below the range from which the system takes ports of its own, so that none is taken between search and use. */
-async function freePorts() {
-  const ports: number[] = []
-  while (ports.length < 4) {
-    const port = randomInt(18_000, 30_000)
-    if (!ports.includes(port) && (await isFree(port))) ports.push(port)
-  }
-  const [envoy = 0, envoyAdmin = 0, tollgateMetrics = 0, tollgateAdmin = 0] = ports
-  return {
-    envoy,
-    envoyAdmin,
-    tollgateMetrics,
-    tollgateAdmin,
-    identityProvider: 0,
-    nodeA: 0,
-    nodeB: 0,
-  }
-}
-
-async function isFree(port: number): Promise<boolean> {
-  const server = createServer()
-  return new Promise((resolve) => {
-    server.once('error', () => {
-      resolve(false)
-    })
-    server.listen(port, '127.0.0.1', () => {
-      server.close(() => {
-        resolve(true)
-      })
-    })
-  })
 }

@@ -1,0 +1,36 @@
+import { randomInt } from 'node:crypto'
+import { createServer } from 'node:net'
+import type { StackPorts } from '../../deploy/demo/stack.js'
+
+/** Below the range from which the system takes ports of its own, so that none is taken between search and use. */
+export async function freePorts(): Promise<StackPorts> {
+  const ports: number[] = []
+  while (ports.length < 4) {
+    const port = randomInt(18_000, 30_000)
+    if (!ports.includes(port) && (await isFree(port))) ports.push(port)
+  }
+  const [envoy = 0, envoyAdmin = 0, tollgateMetrics = 0, tollgateAdmin = 0] = ports
+  return {
+    envoy,
+    envoyAdmin,
+    tollgateMetrics,
+    tollgateAdmin,
+    identityProvider: 0,
+    nodeA: 0,
+    nodeB: 0,
+  }
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer()
+  return new Promise((resolve) => {
+    server.once('error', () => {
+      resolve(false)
+    })
+    server.listen(port, '127.0.0.1', () => {
+      server.close(() => {
+        resolve(true)
+      })
+    })
+  })
+}
