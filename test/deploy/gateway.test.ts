@@ -122,13 +122,6 @@ describe('order', () => {
     )
   })
 
-  test('Envoy accepts to the end of the grace period, and sends clients elsewhere from the start', () => {
-    expect(Number(argument(envoy, '--drain-time-s'))).toBeGreaterThan(
-      pod.terminationGracePeriodSeconds ?? 0,
-    )
-    expect(argument(envoy, '--drain-strategy')).toBe('immediate')
-  })
-
   test('what hangs is not given half an hour', () => {
     for (const { livenessProbe } of [tollgate, envoy]) {
       expect(livenessProbe?.terminationGracePeriodSeconds).toBeLessThanOrEqual(30)

@@ -22,7 +22,7 @@ gone() {
   exit 0
 }
 
-# skip_exit: Envoy stays until it gets its SIGTERM, however long the last stream takes.
+# skip_exit: Envoy goes on accepting until its SIGTERM. Without it callers would be refused once its drain time is over.
 ask POST '/drain_listeners?graceful&skip_exit' >/dev/null || gone
 sleep "$settle_seconds"
 
