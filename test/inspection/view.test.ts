@@ -1,5 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { foldedTable, plainTable } from '../../src/inspection/fold.js'
+import { transcode } from '../../src/inspection/transcode.js'
 import { createView, foldText } from '../../src/inspection/view.js'
 
 const tags = (text: string): string =>
@@ -150,6 +152,19 @@ describe('offsets', () => {
       }),
     )
   })
+})
+
+test('a form has the same text with and without its offsets, one for each unit and one more', () => {
+  fc.assert(
+    fc.property(hostileText, (text) => {
+      for (const table of [plainTable, foldedTable]) {
+        const mapped = transcode(text, table, { map: true })
+        expect(mapped.form).toBe(transcode(text, table).form)
+        expect(mapped.map).toHaveLength(mapped.form.length + 1)
+        expect([...mapped.map]).toEqual([...mapped.map].sort((one, other) => one - other))
+      }
+    }),
+  )
 })
 
 describe('hidden text', () => {
