@@ -1,62 +1,24 @@
 import type { Admission } from './admission.js'
 import type { Clock } from './clock.js'
+import { openDraft } from './decision.js'
+import type { Allow, Decision, Draft } from './decision.js'
 import { deny, isDenial } from './denial.js'
 import type { Denial } from './denial.js'
 import { AbandonedError } from './errors.js'
+import { outputFor, templateTokens } from './estimate.js'
 import type { Authenticator } from './identity/authenticate.js'
 import { readCredential } from './identity/credential.js'
 import type { Principal } from './identity/principal.js'
-import type { Finding } from './inspection/finding.js'
 import { actionOf } from './inspection/rules.js'
-import type { Action } from './inspection/rules.js'
 import type { Dialect } from './llm/dialect.js'
 import { dialectForPath } from './llm/dialects.js'
 import { admitAsk, admitPath, findPlainPath, holdsFor, judge } from './policy.js'
-import type { Admitted, PlainPath, Policy } from './policy.js'
+import type { PlainPath, Policy } from './policy.js'
 import type { OpenPrompt, PromptReader } from './prompt/prompt.js'
-import type { Balance, Ended, Ledger } from './quota/ledger.js'
+import type { Ended, Ledger } from './quota/ledger.js'
 import type { IncomingRequest } from './request.js'
 import { checkShape } from './shape.js'
 import { shortageDenial } from './shortage.js'
-
-export interface JudgedFinding extends Finding {
-  readonly action: Action
-}
-
-export interface Allow {
-  readonly kind: 'allow'
-  readonly pool: string
-  readonly keepCredential: boolean
-  /** Absent on paths that name no model. */
-  readonly reservation?: { readonly id: string; readonly admission: Admission }
-  /** Put this output cap into the body, in the dialect's own field. */
-  readonly injectCap?: { readonly field: string; readonly tokens: number }
-  readonly injectStreamUsage: boolean
-  /** Where the caller's quotas stand after this request. */
-  readonly balances: readonly Balance[]
-}
-
-export type Verdict = Allow | Denial
-
-/** The parts of a decision whose time is measured. */
-export type Stage = 'credential' | 'read' | 'inspect' | 'count' | 'reserve'
-
-/** Everything that one Check led to; the answer, the log line, the metrics and the audit record are made of it. */
-export interface Decision {
-  readonly auditId: string
-  readonly atEpochMs: number
-  readonly request: IncomingRequest
-  readonly dialect: Dialect | undefined
-  readonly principal: Principal | undefined
-  /** The policy's name of the model, once it is known that the caller may use it. */
-  readonly model: string | undefined
-  readonly findings: readonly JudgedFinding[]
-  /** Shadow quotas that would have refused. */
-  readonly shadowQuotas: readonly string[]
-  readonly policyGeneration: string
-  readonly stagesMs: Readonly<Partial<Record<Stage, number>>>
-  readonly verdict: Verdict
-}
 
 /** One generation of the policy with what was built from it: a decision takes it once and keeps it. */
 export interface PolicySnapshot {
@@ -277,88 +239,10 @@ function hasBody(request: IncomingRequest): boolean {
 }
 
 /**
- * What the engine's chat template adds to the text: role markers around each message, a preamble. Generous, since
- * what was not used is refunded and what was short would be debt.
- */
-function templateTokens(segmentCount: number): number {
-  return 32 + 8 * segmentCount
-}
-
-interface Output {
-  /** Reserved for all choices together. */
-  readonly totalTokens: number
-  /** The cap to put into the body, for one choice. */
-  readonly injectTokens: number | undefined
-}
-
-function outputFor(admitted: Admitted, choices: number, inputTokens: number): Output {
-  // What the engine can generate at all: a cap beyond it would only make the engine refuse the request.
-  const roomTokens = Math.max(1, admitted.model.contextTokens - inputTokens)
-  const { outputTokens, injectCapTokens } = admitted
-  if (injectCapTokens !== undefined) {
-    const injectTokens = Math.min(injectCapTokens, roomTokens)
-    return { totalTokens: injectTokens * choices, injectTokens }
-  }
-  return { totalTokens: (outputTokens ?? roomTokens) * choices, injectTokens: undefined }
-}
-
-/**
  * A repeated Check of one stream must find its first reservation. Without Envoy's own id there is nothing that
  * tells one request from another, so each is its own: charged twice is safe, sharing one reservation is not.
  */
 function idempotencyKey(request: IncomingRequest, parts: AuthorizeParts): string {
   if (request.streamId === '' || request.startedAt === '') return `unique:${parts.randomId()}`
   return `stream:${request.streamId}@${request.startedAt}`
-}
-
-/** A decision in the making: gathers what is known until one verdict closes it. */
-interface Draft {
-  readonly auditId: string
-  readonly request: IncomingRequest
-  dialect: Dialect | undefined
-  principal: Principal | undefined
-  model: string | undefined
-  findings: readonly JudgedFinding[]
-  shadowQuotas: readonly string[]
-  /** The time since the last lap, or since the start, belongs to this stage. */
-  lap(stage: Stage): void
-  close(verdict: Verdict): Decision
-}
-
-function openDraft(request: IncomingRequest, policy: Policy, parts: AuthorizeParts): Draft {
-  const auditId = parts.randomId()
-  const atEpochMs = parts.clock.nowEpochMs()
-  const stagesMs: Partial<Record<Stage, number>> = {}
-  let lapMs = parts.clock.monotonicMs()
-  const draft: Draft = {
-    auditId,
-    request,
-    dialect: undefined,
-    principal: undefined,
-    model: undefined,
-    findings: [],
-    shadowQuotas: [],
-    lap(stage) {
-      const nowMs = parts.clock.monotonicMs()
-      stagesMs[stage] = nowMs - lapMs
-      lapMs = nowMs
-    },
-    close(verdict) {
-      const { dialect, principal, model, findings, shadowQuotas } = draft
-      return {
-        auditId,
-        atEpochMs,
-        request,
-        dialect,
-        principal,
-        model,
-        findings,
-        shadowQuotas,
-        policyGeneration: policy.generation,
-        stagesMs,
-        verdict,
-      }
-    },
-  }
-  return draft
 }

@@ -1,4 +1,4 @@
-import type { Allow, Decision } from '../authorize.js'
+import type { Allow, Decision } from '../decision.js'
 import { deniedResponse, denialCode } from './denied-response.js'
 import { dynamicMetadata } from './dynamic-metadata.js'
 import { encodeValue, setHeader } from './header-option.js'

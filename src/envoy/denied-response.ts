@@ -1,4 +1,4 @@
-import type { Decision } from '../authorize.js'
+import type { Decision } from '../decision.js'
 import { denialStatus } from '../denial.js'
 import type { Denial } from '../denial.js'
 import { dialectNamed } from '../llm/dialects.js'

@@ -1,4 +1,4 @@
-import type { Decision } from '../authorize.js'
+import type { Decision } from '../decision.js'
 import { reservedTokens } from '../admission.js'
 import type { Struct, StructValue } from './wire.js'
 

@@ -1,6 +1,6 @@
 import { reservedTokens } from '../admission.js'
 import type { AuditFinding, DecisionRecord, EndRecord, LifecycleRecord } from '../audit/record.js'
-import type { Decision, JudgedFinding } from '../authorize.js'
+import type { Decision, JudgedFinding } from '../decision.js'
 import type { Reason } from '../denial.js'
 import { isDenial } from '../denial.js'
 import type { EndedReservation } from '../meter.js'

@@ -1,5 +1,5 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
-import type { Stage } from '../authorize.js'
+import type { Stage } from '../decision.js'
 import { denialStatus } from '../denial.js'
 import type { Reason } from '../denial.js'
 import type { Dependency } from '../errors.js'

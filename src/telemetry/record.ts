@@ -1,5 +1,5 @@
 import type { AuditLog, AuditRecord, LifecycleRecord } from '../audit/record.js'
-import type { Decision } from '../authorize.js'
+import type { Decision } from '../decision.js'
 import type { Clock } from '../clock.js'
 import { isDenial } from '../denial.js'
 import { AbandonedError, DependencyError, InvalidCallError } from '../errors.js'

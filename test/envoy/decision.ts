@@ -1,4 +1,4 @@
-import type { Allow, Decision } from '../../src/authorize.js'
+import type { Allow, Decision } from '../../src/decision.js'
 import type { Principal } from '../../src/identity/principal.js'
 import { dialectNamed } from '../../src/llm/dialects.js'
 import type { Balance } from '../../src/quota/ledger.js'

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it, test } from 'vitest'
-import type { Decision } from '../../src/authorize.js'
+import type { Decision } from '../../src/decision.js'
 import { denialStatus, deny } from '../../src/denial.js'
 import type { Denial, Reason } from '../../src/denial.js'
 import { toCheckResponse } from '../../src/envoy/check-response.js'

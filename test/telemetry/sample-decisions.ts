@@ -1,5 +1,5 @@
 import type { Admission } from '../../src/admission.js'
-import type { Decision } from '../../src/authorize.js'
+import type { Decision } from '../../src/decision.js'
 import { deny } from '../../src/denial.js'
 import type { Reason } from '../../src/denial.js'
 import { dialectNamed } from '../../src/llm/dialects.js'

@@ -1,0 +1,27 @@
+import type { Admitted } from './policy.js'
+
+/**
+ * What the engine's chat template adds to the text: role markers around each message, a preamble. Generous, since
+ * what was not used is refunded and what was short would be debt.
+ */
+export function templateTokens(segmentCount: number): number {
+  return 32 + 8 * segmentCount
+}
+
+export interface Output {
+  /** Reserved for all choices together. */
+  readonly totalTokens: number
+  /** The cap to put into the body, for one choice. */
+  readonly injectTokens: number | undefined
+}
+
+export function outputFor(admitted: Admitted, choices: number, inputTokens: number): Output {
+  // What the engine can generate at all: a cap beyond it would only make the engine refuse the request.
+  const roomTokens = Math.max(1, admitted.model.contextTokens - inputTokens)
+  const { outputTokens, injectCapTokens } = admitted
+  if (injectCapTokens !== undefined) {
+    const injectTokens = Math.min(injectCapTokens, roomTokens)
+    return { totalTokens: injectTokens * choices, injectTokens }
+  }
+  return { totalTokens: (outputTokens ?? roomTokens) * choices, injectTokens: undefined }
+}
