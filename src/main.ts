@@ -60,18 +60,6 @@ export async function serve(policyFile: string): Promise<number> {
     clock: systemClock,
   })
 
-  const identity = createIdentity({
-    clock: systemClock,
-    random: Math.random,
-    onEvent: (event) => {
-      metrics.countKeySetEvent(event.kind)
-      log.info({ issuer: event.issuer, event: event.kind }, 'key set')
-    },
-  })
-  let snapshot = snapshotOf(config, identity)
-  metrics.setPolicy(snapshot.policy.generation)
-  void snapshot.authenticator.prefetch()
-
   const ledger = createMemoryLedger<Admission>()
   const rates = createGenerationRates()
   const prompts = createPromptReader({
@@ -86,6 +74,19 @@ export async function serve(policyFile: string): Promise<number> {
   })
 
   await prompts.ready()
+
+  // Not before: loading the encodings holds the event loop, and a key fetch beside it would run out of its time.
+  const identity = createIdentity({
+    clock: systemClock,
+    random: Math.random,
+    onEvent: (event) => {
+      metrics.countKeySetEvent(event.kind)
+      log.info({ issuer: event.issuer, event: event.kind }, 'key set')
+    },
+  })
+  let snapshot = snapshotOf(config, identity)
+  metrics.setPolicy(snapshot.policy.generation)
+  void snapshot.authenticator.prefetch()
 
   const services = createServices({
     snapshot: () => snapshot,

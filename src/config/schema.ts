@@ -104,7 +104,7 @@ const audit = mapping({
   required: flag().default(true),
   /** Ed25519 private key, PEM (PKCS #8), that signs the checkpoints. */
   keyFile: filePath('an Ed25519 private key in PEM'),
-  writeTimeoutMs: wholeNumber(10, MINUTE_MS, 'milliseconds').default(500),
+  writeTimeoutMs: wholeNumber(10, MINUTE_MS, 'milliseconds').default(2 * SECOND_MS),
 }).optional()
 
 /** Bounds of the work. Needs a restart. */

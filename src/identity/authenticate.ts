@@ -27,7 +27,10 @@ export interface Authenticator {
   authenticate(credential: string): Promise<Principal | Denial>
   /** Fetches the keys that are missing or due, within 2 s. Never rejects; `ready` says how it went. */
   prefetch(): Promise<void>
-  /** Every issuer has usable keys. */
+  /**
+   * At least one issuer has usable keys. Callers of another get a failure meanwhile; that must not take the process
+   * away from those whose keys are here, nor may a reload that names a provider which is down.
+   */
   ready(): boolean
 }
 
@@ -128,7 +131,9 @@ function createAuthenticator(
     async prefetch() {
       await Promise.all([...issuers.values()].map(({ keySet }) => keySet.maintain()))
     },
-    ready: () => [...issuers.values()].every(({ keySet }) => keySet.version() !== undefined),
+    ready: () =>
+      issuers.size === 0 ||
+      [...issuers.values()].some(({ keySet }) => keySet.version() !== undefined),
   }
 }
 

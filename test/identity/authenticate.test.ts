@@ -335,11 +335,23 @@ describe('an unknown issuer', () => {
 })
 
 describe('readiness', () => {
-  test('comes with the keys of every issuer', async () => {
+  test('comes with keys', async () => {
     const authenticator = identity.use(twoIssuers)
     expect(authenticator.ready()).toBe(false)
     await authenticator.prefetch()
     expect(authenticator.ready()).toBe(true)
+  })
+
+  test('stays when a reload names another issuer whose provider is down', async () => {
+    await identity.use(twoIssuers.slice(0, 1)).prefetch()
+    provider.failure = 'timeout'
+    const both = identity.use(twoIssuers)
+    await both.prefetch()
+    expect(both.ready()).toBe(true)
+  })
+
+  test('is there where no issuer is named: paths can be public', () => {
+    expect(identity.use([]).ready()).toBe(true)
   })
 
   test('comes by the timer alone, when the provider was away at the start', async () => {
