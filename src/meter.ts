@@ -71,7 +71,7 @@ export async function expireLeases(parts: MeterParts): Promise<readonly EndedRes
 }
 
 /**
- * How a reservation ends (DESIGN: "The report"). That nothing was generated has to be proved: a client that leaves
+ * How a reservation ends (docs/design.md). That nothing was generated has to be proved: a client that leaves
  * a non-streaming request shows status 0 and no bytes while the engine works on.
  */
 export function endOf(report: Report, admission: Admission, rates: GenerationRates): End {

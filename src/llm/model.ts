@@ -8,9 +8,9 @@ export interface Model {
   readonly contextTokens: number
   /** What is reserved and put in when neither the caller nor its grant names a cap. */
   readonly defaultOutputTokens: number
-  /** What to do with a request that names no output cap (DESIGN §1). */
+  /** What to do with a request that names no output cap (docs/design.md). */
   readonly uncapped: 'cap' | 'require' | 'reserve'
-  /** How usage gets into a stream (DESIGN §1). */
+  /** How usage gets into a stream (docs/design.md). */
   readonly streamUsage: 'inject' | 'require' | 'estimate'
   /** The engine stops generating when its client leaves, also without streaming. */
   readonly stopsOnDisconnect: boolean

@@ -1,5 +1,5 @@
 /**
- * What actual usage exceeded its reservations by (DESIGN invariant 3): counted once, in no window, and
+ * What actual usage exceeded its reservations by (invariant 3): counted once, in no window, and
  * falling by the limit per window length.
  */
 export interface Debt {

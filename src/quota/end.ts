@@ -1,5 +1,5 @@
 /**
- * How a reservation ends (DESIGN: "The report"). `unsettled` is not among them: the ledger itself says
+ * How a reservation ends (docs/design.md). `unsettled` is not among them: the ledger itself says
  * so when a lease runs out. Tokens are whole, 0 to 2^53 - 1.
  */
 export type End =

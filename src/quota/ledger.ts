@@ -89,7 +89,7 @@ export interface Ended<Context> {
 /**
  * Where spending is kept. Every adapter passes `test/quota/ledger.contract.ts`.
  *
- * The contract (DESIGN invariants 3, 4, 5, 8, 9):
+ * The contract (invariants 3, 4, 5, 8, 9 of docs/design.md):
  * - `reserve` is all-or-nothing over its holds and idempotent by `idempotencyKey`. At every admission, for each
  *   hold of a non-shadow quota: spent + reserved + debt + amount <= limit.
  * - A reservation counts in the windows that contain its admission, with at most its reserved amount; the
