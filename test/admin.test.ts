@@ -1,0 +1,168 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, describe, expect, test } from 'vitest'
+import type { Admission } from '../src/admission.js'
+import { listenForAdmin, listenForProbes } from '../src/admin.js'
+import type { HttpListener } from '../src/admin.js'
+import { partitionKey } from '../src/quota/keys.js'
+import { createMemoryLedger } from '../src/quota/memory-ledger.js'
+import type { Quota } from '../src/quota/quota.js'
+import { createMetrics } from '../src/telemetry/metrics.js'
+import { examplePolicy } from './example-policy.js'
+
+const nowEpochMs = Date.UTC(2026, 0, 1)
+const clock = { nowEpochMs: () => nowEpochMs, monotonicMs: () => 0 }
+const anyPort = { kind: 'tcp', host: '127.0.0.1', port: 0 } as const
+
+const listeners: HttpListener[] = []
+afterEach(async () => {
+  await Promise.all(listeners.splice(0).map((listener) => listener.stop()))
+})
+
+interface Answer {
+  readonly status: number
+  readonly body: string
+}
+
+async function get(listener: HttpListener, path: string, method = 'GET'): Promise<Answer> {
+  const answer = await fetch(`http://${listener.address}${path}`, { method })
+  return { status: answer.status, body: await answer.text() }
+}
+
+describe('the listener for probes', () => {
+  async function probes(ready: () => boolean): Promise<HttpListener> {
+    const listener = await listenForProbes(anyPort, { metrics: createMetrics(), ready })
+    listeners.push(listener)
+    return listener
+  }
+
+  test('tells liveness and readiness apart', async () => {
+    let ready = false
+    const listener = await probes(() => ready)
+    expect((await get(listener, '/healthz')).status).toBe(200)
+    expect((await get(listener, '/readyz')).status).toBe(503)
+    ready = true
+    expect((await get(listener, '/readyz')).status).toBe(200)
+  })
+
+  test('shows the metrics', async () => {
+    const { status, body } = await get(await probes(() => true), '/metrics')
+    expect(status).toBe(200)
+    expect(body).toContain('# TYPE tollgate_decisions_total counter')
+  })
+
+  test.each(['/usage?tenant=acme', '/', '/metrics/', '/__proto__'])(
+    'has nothing else, least of all what names a caller: %s',
+    async (path) => {
+      expect((await get(await probes(() => true), path)).status).toBe(404)
+    },
+  )
+
+  test('only answers', async () => {
+    expect((await get(await probes(() => true), '/healthz', 'POST')).status).toBe(405)
+  })
+})
+
+describe('/usage', () => {
+  const perUser: Quota = {
+    name: 'user-minute',
+    unit: 'tokens',
+    limit: 1000,
+    window: { kind: 'sliding', lengthMs: 60_000 },
+    by: ['tenant', 'subject'],
+    groups: [],
+    models: [],
+    shadow: false,
+  }
+  const perModel: Quota = { ...perUser, name: 'model-minute', by: ['model'] }
+
+  async function admin(address: Parameters<typeof listenForAdmin>[0] = anyPort) {
+    const ledger = createMemoryLedger<Admission>()
+    const caller = { tenant: 'acme', subject: 'alice', client: undefined, groups: [], model: 'm' }
+    const hold = { quota: perUser, partitionKey: partitionKey(perUser, caller), amount: 300 }
+    const context: Admission = {
+      auditId: 'a',
+      tenant: 'acme',
+      subject: 'alice',
+      client: null,
+      model: 'm',
+      dialect: 'openai',
+      stream: false,
+      stopsOnDisconnect: false,
+      inputTokens: 100,
+      outputTokens: 200,
+    }
+    await ledger.reserve(
+      { id: 'r', idempotencyKey: 'k', holds: [hold], context, leaseMs: 60_000 },
+      nowEpochMs,
+    )
+    const policy = examplePolicy({ quotas: [perUser, perModel] })
+    const listener = await listenForAdmin(address, { policy: () => policy, ledger, clock })
+    listeners.push(listener)
+    return { listener, ledger }
+  }
+
+  async function rows(listener: HttpListener, query: string) {
+    const { body } = await get(listener, `/usage?${query}`)
+    return (JSON.parse(body) as { quotas: Record<string, unknown>[] }).quotas
+  }
+
+  test('shows what each quota has left and what was spent', async () => {
+    const { listener, ledger } = await admin()
+    expect(await rows(listener, 'tenant=acme&subject=alice')).toMatchObject([
+      { quota: 'user-minute', limit: 1000, spent: 0, reserved: 300, debt: 0, remaining: 700 },
+      { quota: 'model-minute', needs: ['model'] },
+    ])
+    await ledger.end('r', { kind: 'settled', inputTokens: 100, outputTokens: 250 }, nowEpochMs)
+    expect(await rows(listener, 'tenant=acme&subject=alice&model=m')).toMatchObject([
+      { quota: 'user-minute', spent: 300, reserved: 0, debt: 50, remaining: 650 },
+      { quota: 'model-minute', spent: 0, remaining: 1000 },
+    ])
+  })
+
+  test('tells one caller from another', async () => {
+    const { listener } = await admin()
+    expect(await rows(listener, 'tenant=acme&subject=bob')).toMatchObject([{ remaining: 1000 }, {}])
+    expect(await rows(listener, 'tenant=other&subject=alice')).toMatchObject([
+      { remaining: 1000 },
+      {},
+    ])
+  })
+
+  test('asks for a tenant', async () => {
+    const { listener } = await admin()
+    for (const path of ['/usage', '/usage?tenant=']) {
+      const { status, body } = await get(listener, path)
+      expect(status).toBe(400)
+      expect(body).toContain('/usage?tenant=')
+    }
+  })
+
+  test('comes over a Unix socket as well', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tollgate-admin-'))
+    const path = join(directory, 'admin.sock')
+    const { listener } = await admin({ kind: 'unix', path })
+    expect(listener.address).toBe(`unix://${path}`)
+    const status = await new Promise((resolve, reject) => {
+      request({ socketPath: path, path: '/usage?tenant=acme' }, (response) => {
+        response.resume()
+        resolve(response.statusCode)
+      })
+        .on('error', reject)
+        .end()
+    })
+    expect(status).toBe(200)
+    rmSync(directory, { recursive: true })
+  })
+})
+
+test('a port that is taken is an error, and not a listener that nobody reaches', async () => {
+  const first = await listenForProbes(anyPort, { metrics: createMetrics(), ready: () => true })
+  listeners.push(first)
+  const port = Number(first.address.split(':')[1])
+  await expect(
+    listenForProbes({ ...anyPort, port }, { metrics: createMetrics(), ready: () => true }),
+  ).rejects.toMatchObject({ code: 'EADDRINUSE' })
+})
