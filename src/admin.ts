@@ -5,6 +5,7 @@ import type { Admission } from './admission.js'
 import type { Clock } from './clock.js'
 import { formatAddress } from './config/address.js'
 import type { ListenAddress } from './config/address.js'
+import { findModel } from './policy.js'
 import type { Policy } from './policy.js'
 import { partitionKey } from './quota/keys.js'
 import type { Balance, Ledger } from './quota/ledger.js'
@@ -66,16 +67,18 @@ async function usage(query: URLSearchParams, parts: UsageParts): Promise<Answer>
     return text(400, 'usage: /usage?tenant=TENANT[&subject=][&client=][&model=][&group=]')
   }
   const policy = parts.policy()
+  const model = query.get('model') ?? ''
   const rows = await Promise.all(
     policy.quotas.map(async (quota) => {
-      const needs = quota.by.filter((dimension) => !isNamed(quota, dimension, query))
+      const needs = quota.by.filter((dimension) => !isNamed(dimension, query))
       if (needs.length > 0) return { ...describe(quota), needs }
       const key = partitionKey(quota, {
         tenant,
         subject: query.get('subject') ?? '',
         client: query.get('client') ?? undefined,
         groups: query.getAll('group'),
-        model: query.get('model') ?? '',
+        // Spending is kept under the model's name, by whichever of its names it was asked for.
+        model: findModel(policy, model)?.name ?? model,
       })
       const hold = { quota, partitionKey: key, amount: 0 }
       const [balance] = await parts.ledger.balances([hold], parts.clock.nowEpochMs())
@@ -91,7 +94,7 @@ async function usage(query: URLSearchParams, parts: UsageParts): Promise<Answer>
 }
 
 /** A caller may be without client or group: those count in a partition of their own when they are not named. */
-function isNamed(_quota: Quota, dimension: PartitionDimension, query: URLSearchParams): boolean {
+function isNamed(dimension: PartitionDimension, query: URLSearchParams): boolean {
   switch (dimension) {
     case 'client':
     case 'group':

@@ -1,0 +1,81 @@
+import { afterEach, expect, test } from 'vitest'
+import type { Admission } from '../src/admission.js'
+import { listenForAdmin } from '../src/admin.js'
+import type { HttpListener } from '../src/admin.js'
+import { holdsFor } from '../src/policy.js'
+import { createMemoryLedger } from '../src/quota/memory-ledger.js'
+import type { PartitionDimension } from '../src/quota/quota.js'
+import { examplePolicy } from './example-policy.js'
+
+const clock = { nowEpochMs: () => Date.UTC(2026, 0, 1), monotonicMs: () => 0 }
+const estimate = { inputTokens: 70, outputTokens: 30 }
+const alice = {
+  issuer: 'https://idp.example',
+  subject: 'alice',
+  tenant: 'acme',
+  groups: ['research'],
+  scopes: [],
+  client: 'app',
+  expiresAtEpochMs: 0,
+}
+
+let listener: HttpListener | undefined
+afterEach(async () => {
+  await listener?.stop()
+})
+
+/** What `/usage` says of a quota by tenant and `dimension`, of which alice holds 100 tokens. */
+async function reservedOf(dimension: PartitionDimension, query: string): Promise<unknown> {
+  const { quotas, models } = examplePolicy()
+  const [quota, model] = [quotas[0], models[0]]
+  if (quota === undefined || model === undefined) throw new Error('the example has both')
+  const by: readonly PartitionDimension[] = ['tenant', dimension]
+  const groups = dimension === 'group' ? ['sales', 'research'] : []
+  const policy = examplePolicy({ quotas: [{ ...quota, by, groups }] })
+  const ledger = createMemoryLedger<Admission>()
+  const context: Admission = {
+    auditId: 'a',
+    tenant: 'acme',
+    subject: 'alice',
+    client: 'app',
+    model: model.name,
+    dialect: 'openai',
+    stream: false,
+    stopsOnDisconnect: false,
+    ...estimate,
+  }
+  await ledger.reserve(
+    {
+      id: 'r',
+      idempotencyKey: 'k',
+      holds: holdsFor(policy, alice, model, estimate),
+      context,
+      leaseMs: 60_000,
+    },
+    clock.nowEpochMs(),
+  )
+  const address = { kind: 'tcp', host: '127.0.0.1', port: 0 } as const
+  listener = await listenForAdmin(address, { policy: () => policy, ledger, clock })
+  const response = await fetch(`http://${listener.address}/usage?tenant=acme&${query}`)
+  const { quotas: rows } = (await response.json()) as {
+    quotas: { reserved?: number; needs?: readonly string[] }[]
+  }
+  return rows[0]?.reserved ?? rows[0]?.needs
+}
+
+test.each<[PartitionDimension, string, unknown]>([
+  ['subject', 'subject=alice', 100],
+  ['subject', '', ['subject']],
+  ['client', 'client=app', 100],
+  // A caller may have no client and no group, so neither has to be named.
+  ['client', '', 0],
+  ['group', 'group=other&group=research', 100],
+  ['group', '', 0],
+  ['model', 'model=llama-70b', 100],
+  // Requests may name an alias, and their spending is kept under the model's own name.
+  ['model', 'model=llama', 100],
+  ['model', 'model=unknown', 0],
+  ['model', '', ['model']],
+])('/usage of a quota by %s, asked for with "%s", says %j', async (dimension, query, expected) => {
+  expect(await reservedOf(dimension, query)).toEqual(expected)
+})
