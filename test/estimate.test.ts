@@ -1,0 +1,50 @@
+import { describe, expect, test } from 'vitest'
+import { outputFor, templateTokens } from '../src/estimate.js'
+import type { Admitted } from '../src/policy.js'
+import { examplePolicy } from './example-policy.js'
+
+/** A call that was admitted to a model of 8,192 tokens of context. */
+function admitted(outputTokens: number | undefined, injectCapTokens?: number): Admitted {
+  const { models, grants } = examplePolicy()
+  const [model, grant] = [models[0], grants[0]]
+  if (model === undefined || grant === undefined) throw new Error('the example has both')
+  return {
+    kind: 'admitted',
+    model,
+    grant,
+    outputTokens,
+    injectCapTokens,
+    injectStreamUsage: false,
+  }
+}
+
+describe('the output that is reserved', () => {
+  test('is what the caller named, for each of its choices', () => {
+    expect(outputFor(admitted(100), 3, 50)).toEqual({ totalTokens: 300, injectTokens: undefined })
+  })
+
+  test('is the cap that is put in, for each choice, while the cap itself is for one', () => {
+    expect(outputFor(admitted(100, 100), 3, 50)).toEqual({ totalTokens: 300, injectTokens: 100 })
+  })
+
+  test('is the rest of the context for each choice where nobody named a cap', () => {
+    expect(outputFor(admitted(undefined), 2, 192).totalTokens).toBe(2 * 8000)
+  })
+
+  test('is no more than the context has room for where the cap is ours to choose', () => {
+    expect(outputFor(admitted(1000, 1000), 2, 8000)).toEqual({
+      totalTokens: 2 * 192,
+      injectTokens: 192,
+    })
+  })
+
+  test('is never nothing or less, however long the prompt', () => {
+    expect(outputFor(admitted(undefined), 1, 9000).totalTokens).toBe(1)
+    expect(outputFor(admitted(1000, 1000), 1, 9000)).toEqual({ totalTokens: 1, injectTokens: 1 })
+  })
+})
+
+test('the chat template costs some tokens for each text, and some for none', () => {
+  expect(templateTokens(0)).toBeGreaterThan(0)
+  expect(templateTokens(5)).toBeGreaterThanOrEqual(templateTokens(0) + 5 * 4)
+})
