@@ -522,6 +522,16 @@ describe('streams', () => {
   ])('%j', (fields, stream, streamUsage) => {
     expect(ask(chat, chatBody(fields))).toMatchObject({ stream, streamUsage })
   })
+
+  test('running usage is that of one choice, so it is refused where there are several', () => {
+    const param = 'stream_options.continuous_usage_stats'
+    const mustBe = 'false where there are several choices'
+    const running = { stream: true, stream_options: { continuous_usage_stats: true } }
+    expectInvalid(chat, chatBody({ ...running, n: 2 }), param, mustBe)
+    expectInvalid(completions, completionBody({ ...running, prompt: ['a', 'b'] }), param, mustBe)
+    const last = { stream: true, stream_options: { continuous_usage_stats: false } }
+    expect(ask(chat, chatBody({ ...last, n: 2 })).choices).toBe(2)
+  })
 })
 
 describe('completions', () => {

@@ -34,9 +34,10 @@ export const openai: Dialect = {
 
     const prompts = chat ? readChat(reading, body) : readPrompts(reading, body)
     if (typeof prompts !== 'number') return prompts
+    const choices = prompts * Math.max(countOf(body, 'n') ?? 1, countOf(body, 'best_of') ?? 1)
     const denial =
       readFields(reading, body, chat ? chatFields : completionFields, '') ??
-      readStreamOptions(reading, body.get('stream_options')) ??
+      readStreamOptions(reading, body.get('stream_options'), choices) ??
       checkOutput(body)
     if (denial !== undefined) return denial
 
@@ -44,7 +45,7 @@ export const openai: Dialect = {
       dialect: 'openai',
       model,
       outputCapTokens: outputCap(body),
-      choices: prompts * Math.max(countOf(body, 'n') ?? 1, countOf(body, 'best_of') ?? 1),
+      choices,
       stream: body.get('stream') === true,
       streamUsage: body.get('stream') === true && asksForUsage(body.get('stream_options')),
     })
@@ -108,10 +109,20 @@ function sayTokenIds(reading: Reading, ids: JsonValue): void {
   reading.say('user', textOf(ids))
 }
 
-function readStreamOptions(reading: Reading, options: JsonValue | undefined): Denial | undefined {
+function readStreamOptions(
+  reading: Reading,
+  options: JsonValue | undefined,
+  choices: number,
+): Denial | undefined {
   if (options === undefined || options === null) return undefined
   if (!isObject(options)) return invalid('stream_options', 'an object')
-  return readFields(reading, options, streamOptionFields, 'stream_options.')
+  const denial = readFields(reading, options, streamOptionFields, 'stream_options.')
+  if (denial !== undefined) return denial
+  // vLLM's running figures are those of one choice, and of its prompt: a caller of many who leaves before the last
+  // event, which has the sums, would be charged for one.
+  return options.get('continuous_usage_stats') === true && choices > 1
+    ? invalid('stream_options.continuous_usage_stats', 'false where there are several choices')
+    : undefined
 }
 
 function asksForUsage(options: JsonValue | undefined): boolean {
