@@ -214,12 +214,52 @@ describe('an allowed request', () => {
     expect(await spending(it)).toBe(2 * once)
   })
 
-  test('without an id of Envoy never shares a reservation', async () => {
+  test.each([
+    ['stream id', { streamId: '' }],
+    ['start time', { startedAt: '' }],
+  ])('without the %s of Envoy never shares a reservation', async (_name, changes) => {
     const it = bench()
-    await authorize(post(chat, { streamId: '' }), it.parts)
+    await authorize(post(chat, changes), it.parts)
     const once = await spending(it)
-    await authorize(post(chat, { streamId: '' }), it.parts)
+    await authorize(post(chat, changes), it.parts)
     expect(await spending(it)).toBe(2 * once)
+  })
+
+  test('keeps for its report what the report cannot say', async () => {
+    const models = examplePolicy().models.map((model) => ({ ...model, stopsOnDisconnect: true }))
+    const it = bench(examplePolicy({ models }))
+    const request = post({ ...chat, stream: true }, { path: '/v1/messages' })
+    const { verdict, auditId } = await authorize(request, it.parts)
+    if (verdict.kind !== 'allow') throw new Error(verdict.message)
+    expect(verdict.reservation?.admission).toEqual({
+      auditId,
+      tenant: 'acme',
+      subject: 'alice',
+      client: 'app',
+      model: 'llama-70b',
+      dialect: 'anthropic',
+      stream: true,
+      stopsOnDisconnect: true,
+      inputTokens: expect.any(Number) as number,
+      outputTokens: 100,
+    })
+  })
+
+  test("waits for its report as long as the policy's lease, and no longer", async () => {
+    const it = bench(examplePolicy({ leaseMs: 70_000 }))
+    await authorize(post(chat), it.parts)
+    expect(await it.ledger.expire(clock.nowEpochMs() + 69_999)).toEqual([])
+    expect(await it.ledger.expire(clock.nowEpochMs() + 70_000)).toMatchObject([
+      { outcome: 'unsettled' },
+    ])
+  })
+
+  test.each([true, false])('takes its credential along as the policy says: %s', async (keep) => {
+    const { parts } = bench(examplePolicy({ keepCredential: keep }))
+    for (const request of [post(chat), post(undefined, { method: 'GET', path: '/health' })]) {
+      const { verdict } = await authorize(request, parts)
+      expect(verdict).toMatchObject({ kind: 'allow', keepCredential: keep })
+    }
   })
 })
 

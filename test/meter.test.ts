@@ -151,6 +151,23 @@ describe('a report without figures', () => {
     })
   })
 
+  test.each([0, undefined])('charges at least one attempt where Envoy says %s', (attempts) => {
+    const left = report({ endStatus: 0, attempts, upstreamBytesSent: undefined })
+    expect(endOf(left, admission, unlearned)).toEqual({
+      kind: 'estimated',
+      inputTokens: 100,
+      outputTokens: 500,
+    })
+  })
+
+  test.each(['bytesSent', 'durationMs'] as const)(
+    'charges the whole output of a stream whose %s is missing: nothing bounds it',
+    (figure) => {
+      const blind = report({ bytesSent: 10, durationMs: 10, [figure]: undefined })
+      expect(endOf(blind, admission, learnedRates(true))).toMatchObject({ outputTokens: 500 })
+    },
+  )
+
   test('charges the whole output of a request that was not streamed, however soon its client left', () => {
     const whole: Admission = { ...admission, stream: false }
     const left = report({ endStatus: 0, bytesSent: 0, durationMs: 1 })

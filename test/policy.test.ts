@@ -242,6 +242,20 @@ describe('the quotas that bind', () => {
       ['llama', 7],
     ])
   })
+
+  test('count a model once for all its names, and no two models together', () => {
+    const [quota] = examplePolicy().quotas
+    const [model] = examplePolicy().models
+    if (quota === undefined || model === undefined) throw new Error('the example has both')
+    const policy = examplePolicy({ quotas: [{ ...quota, by: ['tenant', 'model'] }] })
+    const keyOf = (name: string): string | undefined =>
+      holdsFor(policy, alice, { ...model, name }, { inputTokens: 1, outputTokens: 1 })[0]
+        ?.partitionKey
+    expect(keyOf('llama-70b')).toBe(keyOf('llama-70b'))
+    expect(keyOf('llama-70b')).not.toBe(keyOf('llama-8b'))
+    const named = (name: string) => admitAsk(policy, alice, { ...ask, model: name })
+    expect(named('llama')).toEqual(named('llama-70b'))
+  })
 })
 
 describe('the judgement of findings', () => {

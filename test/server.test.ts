@@ -400,6 +400,19 @@ describe('the report', () => {
     expect(it.openReservations()).toBe(1)
   })
 
+  test('is counted by what it ended, also when that was nothing', async () => {
+    const outcomes: unknown[] = []
+    const it = await rig({
+      recorder: { report: (reservation) => outcomes.push(reservation?.ended.outcome) },
+    })
+    await check(it.client).done
+    // The first id is the decision's own, the second its reservation's.
+    await report(it.client, 'id-2').done
+    await report(it.client, 'id-2').done
+    expect(outcomes).toEqual(['settled', undefined])
+    expect(it.ended).toHaveLength(1)
+  })
+
   test('of an unknown reservation is taken, and ends nothing', async () => {
     const it = await rig()
     await check(it.client).done

@@ -33,6 +33,16 @@ test('knows the key of an ended reservation for as long as it was told, over any
   ).toMatchObject({ repeated: false, reservation: { id: 'b' } })
 })
 
+test('knows the key of an ended reservation for a minute, unless told otherwise', async () => {
+  const ledger = createMemoryLedger<string>()
+  await ledger.expire(startMs)
+  await ledger.reserve(requestOf('a'), startMs)
+  await ledger.end('a', { kind: 'estimated', inputTokens: 1, outputTokens: 0 }, startMs)
+  for (let atMs = startMs; atMs <= startMs + 60_000; atMs += 1000) await ledger.expire(atMs)
+  const again = { ...requestOf('b'), idempotencyKey: 'a' }
+  expect(await ledger.reserve(again, startMs + 60_000)).toMatchObject({ repeated: true })
+})
+
 describe('the size of the memory ledger', () => {
   test('grows by what a reservation needs', async () => {
     const ledger = createMemoryLedger<string>()
