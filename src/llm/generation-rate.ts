@@ -22,21 +22,36 @@ export interface GenerationRates {
 }
 
 const minReports = 20
-const rememberedReports = 64
 const maxKinds = 1024
 
-interface Learned {
-  /** Rings of the last reports, oldest overwritten first. */
-  readonly tokensPerByte: number[]
-  readonly tokensPerMs: number[]
+/** A span of reports is full when it has so many, and so many output tokens. */
+const spanReports = 64
+const spanTokens = 1_000_000
+
+/** The highest rates of some reports that came one after the other. */
+interface Span {
   reports: number
+  outputTokens: number
+  tokensPerByte: number
+  tokensPerMs: number
+}
+
+interface Learned {
+  /** Of all spans. */
+  reports: number
+  younger: Span
+  older: Span
 }
 
 /**
  * What an answer cut short has probably cost: the larger of its bytes and its duration, each at the highest
- * rate among the last 64 reports of the same kind. Highest and not mean, as the caller decides when to leave:
+ * rate among the last reports of the same kind. Highest and not mean, as the caller decides when to leave:
  * whoever leaves where the mean is short would have the difference for nothing. The caller of `estimate`
  * bounds it by the reservation.
+ *
+ * Remembered are the last 64 reports at least, and as many more as 1,000,000 output tokens take: were it a number
+ * of reports alone, 64 answers of one token each, slow and swollen by log probabilities, would make the next long
+ * one nearly free. So a caller who wants the rates to be forgotten has to pay for a million tokens first.
  *
  * Holds 1,024 kinds; the one that was observed longest ago goes first.
  */
@@ -47,10 +62,16 @@ export function createGenerationRates(): GenerationRates {
     observe(kind, { outputTokens, bytes, durationMs }) {
       if (!isPositive(outputTokens) || !isPositive(bytes) || !isPositive(durationMs)) return
       const key = keyOf(kind)
-      const learned = kinds.get(key) ?? { tokensPerByte: [], tokensPerMs: [], reports: 0 }
-      const slot = learned.reports % rememberedReports
-      learned.tokensPerByte[slot] = outputTokens / bytes
-      learned.tokensPerMs[slot] = outputTokens / durationMs
+      const learned = kinds.get(key) ?? { reports: 0, younger: emptySpan(), older: emptySpan() }
+      const { younger } = learned
+      younger.reports += 1
+      younger.outputTokens += outputTokens
+      younger.tokensPerByte = Math.max(younger.tokensPerByte, outputTokens / bytes)
+      younger.tokensPerMs = Math.max(younger.tokensPerMs, outputTokens / durationMs)
+      if (younger.reports >= spanReports && younger.outputTokens >= spanTokens) {
+        learned.older = younger
+        learned.younger = emptySpan()
+      }
       learned.reports += 1
       // A map keeps the order of insertion: what is set again moves to the young end.
       kinds.delete(key)
@@ -64,11 +85,16 @@ export function createGenerationRates(): GenerationRates {
     estimate(kind, { bytes, durationMs }) {
       const learned = kinds.get(keyOf(kind))
       if (learned === undefined || learned.reports < minReports) return undefined
-      const byBytes = Math.max(0, bytes) * Math.max(...learned.tokensPerByte)
-      const byDuration = Math.max(0, durationMs) * Math.max(...learned.tokensPerMs)
+      const { younger, older } = learned
+      const byBytes = Math.max(0, bytes) * Math.max(younger.tokensPerByte, older.tokensPerByte)
+      const byDuration = Math.max(0, durationMs) * Math.max(younger.tokensPerMs, older.tokensPerMs)
       return Math.ceil(Math.max(byBytes, byDuration))
     },
   }
+}
+
+function emptySpan(): Span {
+  return { reports: 0, outputTokens: 0, tokensPerByte: 0, tokensPerMs: 0 }
 }
 
 function isPositive(value: number): boolean {

@@ -30,12 +30,38 @@ describe('the estimate of an answer without usage', () => {
     expect(rates.estimate(streamed, { bytes: 0, durationMs: 0 })).toBe(0)
   })
 
-  test('takes the highest rate of the last 64 reports, not the mean', () => {
+  test('takes the highest rate, not the mean', () => {
     const rates = observeTimes(63)
     rates.observe(streamed, { outputTokens: 100, bytes: 2000, durationMs: 4000 })
     expect(rates.estimate(streamed, { bytes: 2000, durationMs: 0 })).toBe(100)
-    for (let index = 0; index < 64; index += 1) rates.observe(streamed, report)
-    expect(rates.estimate(streamed, { bytes: 2000, durationMs: 0 })).toBe(10)
+  })
+
+  test('is not pushed down by many small, slow and swollen answers', () => {
+    const rates = observeTimes(64)
+    for (let index = 0; index < 10_000; index += 1) {
+      rates.observe(streamed, { outputTokens: 1, bytes: 100_000, durationMs: 60_000 })
+    }
+    // A whole answer of 8,000 tokens, left just before its last event.
+    expect(rates.estimate(streamed, { bytes: 1_600_000, durationMs: 80_000 })).toBe(8000)
+  })
+
+  test('forgets after a million output tokens, twice, and never within 64 reports', () => {
+    const fast = { outputTokens: 100, bytes: 2000, durationMs: 400 }
+    const trace = { bytes: 2000, durationMs: 400 }
+    const long = { outputTokens: 10_000, bytes: 2_000_000, durationMs: 400_000 }
+    const rates = observeTimes(1, streamed, fast)
+    const observeLong = (count: number): void => {
+      for (let index = 0; index < count; index += 1) rates.observe(streamed, long)
+    }
+    observeLong(199)
+    expect(rates.estimate(streamed, trace)).toBe(100)
+    observeLong(1)
+    expect(rates.estimate(streamed, trace)).toBe(10)
+
+    const huge = { outputTokens: 1_000_000, bytes: 200_000_000, durationMs: 40_000_000 }
+    const few = observeTimes(1, streamed, fast)
+    for (let index = 0; index < 64; index += 1) few.observe(streamed, huge)
+    expect(few.estimate(streamed, trace)).toBe(100)
   })
 
   test('learns nothing from a report without output, bytes or duration', () => {
