@@ -23,5 +23,11 @@ export function outputFor(admitted: Admitted, choices: number, inputTokens: numb
     const injectTokens = Math.min(injectCapTokens, roomTokens)
     return { totalTokens: injectTokens * choices, injectTokens }
   }
-  return { totalTokens: (outputTokens ?? roomTokens) * choices, injectTokens: undefined }
+  if (outputTokens !== undefined) {
+    return { totalTokens: outputTokens * choices, injectTokens: undefined }
+  }
+  // The input is counted once, so what a caller makes it seem longer by (fields that no template prints) may lower
+  // the output of one choice only. For the others the whole context stays held.
+  const totalTokens = roomTokens + (choices - 1) * admitted.model.contextTokens
+  return { totalTokens, injectTokens: undefined }
 }

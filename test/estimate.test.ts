@@ -27,8 +27,16 @@ describe('the output that is reserved', () => {
     expect(outputFor(admitted(100, 100), 3, 50)).toEqual({ totalTokens: 300, injectTokens: 100 })
   })
 
-  test('is the rest of the context for each choice where nobody named a cap', () => {
-    expect(outputFor(admitted(undefined), 2, 192).totalTokens).toBe(2 * 8000)
+  test('is the rest of the context where nobody named a cap, and all of it for each further choice', () => {
+    expect(outputFor(admitted(undefined), 1, 192).totalTokens).toBe(8000)
+    expect(outputFor(admitted(undefined), 2, 192).totalTokens).toBe(8000 + 8192)
+  })
+
+  test('without a cap is not lowered by an input that only seems long', () => {
+    // Of 8,000 counted tokens the engine sees 10, and each of the 4 choices can fill the context.
+    const countedTokens = 8000
+    const held = countedTokens + outputFor(admitted(undefined), 4, countedTokens).totalTokens
+    expect(held).toBeGreaterThanOrEqual(10 + 4 * (8192 - 10))
   })
 
   test('is no more than the context has room for where the cap is ours to choose', () => {
