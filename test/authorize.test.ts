@@ -167,7 +167,9 @@ describe('an allowed request', () => {
       tenant: 'acme',
       subject: 'alice',
       outputTokens: 100,
+      dialect: 'openai',
       stream: false,
+      stopsOnDisconnect: false,
     })
     expect(await spending(it)).toBe((admission?.inputTokens ?? 0) + 100)
   })

@@ -1,0 +1,136 @@
+import { execFile } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { Client, credentials, status } from '@grpc/grpc-js'
+import { afterAll, describe, expect, test, vi } from 'vitest'
+import { startChild } from '../deploy/demo/child.js'
+import type { Child } from '../deploy/demo/child.js'
+import { authorizationService } from '../src/envoy/protos.js'
+
+// The program as it is started in a pod, without Envoy: what its audit file holds, and what waits for it.
+
+const program = join(import.meta.dirname, '..', 'dist', 'cli.js')
+const directory = mkdtempSync(join(tmpdir(), 'tollgate-serve-audit-'))
+const file = join(directory, 'audit.jsonl')
+const publicKeyFile = join(directory, 'audit.pub')
+const children: Child[] = []
+afterAll(async () => {
+  for (const child of children) await child.stop()
+  rmSync(directory, { recursive: true })
+})
+
+writeKeys()
+function writeKeys(): void {
+  const { privateKey, publicKey } = generateKeyPairSync('ed25519')
+  writeFileSync(join(directory, 'audit.pem'), privateKey.export({ format: 'pem', type: 'pkcs8' }))
+  writeFileSync(publicKeyFile, publicKey.export({ format: 'pem', type: 'spki' }))
+}
+
+/** The only path that is there is public: what is asked needs no identity provider. */
+function policy(): string {
+  return `
+listen: { grpc: 'unix://${join(directory, 'grpc.sock')}', metrics: '127.0.0.1:0', admin: '127.0.0.1:0' }
+issuers:
+  - { issuer: 'http://127.0.0.1:1', insecureHttp: true, audiences: [a], algorithms: [ES256], tenant: { fixed: t } }
+paths: [{ path: /health, method: GET, pool: gpu-a, public: true }]
+limits: { examinationWorkers: 1 }
+drain: { delayMs: 0, deadlineMs: 0 }
+audit: { file: '${file}', keyFile: '${join(directory, 'audit.pem')}', required: true, writeTimeoutMs: 20000 }
+`
+}
+
+interface Tollgate {
+  readonly child: Child
+  /** What it wrote to standard output. */
+  readonly output: () => string
+}
+
+async function start(): Promise<Tollgate> {
+  const policyFile = join(directory, 'policy.yaml')
+  writeFileSync(policyFile, policy())
+  const logFile = join(directory, 'log')
+  const child = await startChild({
+    command: process.execPath,
+    args: [program, 'serve', '--policy', policyFile],
+    logFile,
+  })
+  children.push(child)
+  const output = (): string => readFileSync(logFile, 'utf8')
+  const patience = { timeout: 25_000, interval: 50 }
+  await vi.waitFor(() => {
+    if (!child.running()) throw new Error(output())
+    expect(output()).toContain('tollgate is listening')
+  }, patience)
+  return { child, output }
+}
+
+/** How one Check ends: `allow`, the status of a refusal, or the gRPC status of a failure. */
+async function check(path: string): Promise<string> {
+  const { Check } = authorizationService
+  const client = new Client(`unix:${join(directory, 'grpc.sock')}`, credentials.createInsecure())
+  const request = { attributes: { request: { http: { id: '1', method: 'GET', path } } } }
+  return new Promise((resolve) => {
+    client.makeUnaryRequest(
+      Check.path,
+      Check.requestSerialize,
+      Check.responseDeserialize,
+      request,
+      (error, response) => {
+        client.close()
+        if (error !== null) resolve(status[error.code] ?? '')
+        else if (response === undefined || !('deniedResponse' in response)) resolve('allow')
+        else resolve(String(response.deniedResponse.status.code))
+      },
+    )
+  })
+}
+
+function records(): Record<string, unknown>[] {
+  const lines = readFileSync(file, 'utf8').trimEnd().split('\n')
+  return lines.map((line) => JSON.parse(line) as Record<string, unknown>)
+}
+
+async function verdictOf(): Promise<string> {
+  const args = [program, 'verify-audit', file, '--key', publicKeyFile]
+  return (await promisify(execFile)(process.execPath, args)).stdout
+}
+
+describe('a record that is required', () => {
+  let tollgate: Tollgate
+
+  test('is in the file when the allow is answered', async () => {
+    tollgate = await start()
+    expect(await check('/health')).toBe('allow')
+    expect(records().at(-1)).toMatchObject({ type: 'decision', decision: 'allow', path: '/health' })
+  })
+
+  test('that cannot be written makes a failure of an allow, and leaves a refusal what it is', async () => {
+    const kept = join(directory, 'kept.jsonl')
+    renameSync(file, kept)
+    writeFileSync(file, 'of somebody else\n')
+    expect(await check('/health')).toBe('UNAVAILABLE')
+    expect(await check('/nowhere')).toBe('404')
+    rmSync(file)
+    renameSync(kept, file)
+    expect(await check('/health')).toBe('allow')
+    expect(records().slice(-2)).toMatchObject([
+      { type: 'gap', lostRecords: 2 },
+      { type: 'decision', decision: 'allow' },
+    ])
+  })
+
+  test('is signed at the end, in the file and on standard output alike', async () => {
+    tollgate.child.signal('SIGTERM')
+    expect(await tollgate.child.exited).toBe(0)
+    const last = readFileSync(file, 'utf8').trimEnd().split('\n').at(-1) ?? ''
+    expect(records().slice(-2)).toMatchObject([
+      { type: 'lifecycle', event: 'stop' },
+      { type: 'checkpoint' },
+    ])
+    expect(tollgate.output().split('\n')).toContain(last)
+    expect(await verdictOf()).toMatch(/^intact: (\d+) of \1 lines are proved/)
+  })
+})
