@@ -110,6 +110,25 @@ describe('the file', () => {
     expect(await bench.verify(bench.checkpoints)).toMatchObject({ checkpointCount: 3 })
   })
 
+  test('gets a checkpoint after every 1,000 lines, unless told otherwise', async () => {
+    const bench = makeBench()
+    const log = await bench.open()
+    const append = async (count: number): Promise<void> => {
+      await Promise.all(Array.from({ length: count }, (_, at) => log.append(decision(String(at)))))
+    }
+    await append(998)
+    expect(bench.checkpoints).toEqual([])
+    await append(1)
+    expect(bench.checkpoints.length).toBe(1)
+    expect(
+      bench
+        .records()
+        .map(({ type }) => type)
+        .indexOf('checkpoint'),
+    ).toBe(1000)
+    await log.close()
+  })
+
   test('gets a checkpoint after so much time, if anything came since the last', async () => {
     const bench = makeBench()
     const { disk, openFile } = faultyDisk()
