@@ -31,7 +31,7 @@ export interface Listener {
   readonly address: ListenAddress
   /** What `grpc.health.v1` answers, for the empty name and for each service. */
   setServing(serving: boolean): void
-  /** Lets the calls under way finish; after `deadlineMs` ends them. */
+  /** Lets the calls under way finish; after `deadlineMs` ends them. A second call waits for the first. */
   stop(deadlineMs: number): Promise<void>
 }
 
@@ -72,22 +72,28 @@ export async function listen(options: ListenOptions): Promise<Listener> {
 
   if (address.kind === 'unix') await removeStaleSocket(address.path)
   const port = await bind(server, address, options.tls)
+  let stopped: Promise<void> | undefined
   return {
     address: address.kind === 'unix' ? address : { ...address, port },
     setServing,
-    async stop(deadlineMs) {
-      await new Promise<void>((resolve) => {
-        const force = setTimeout(() => {
-          server.forceShutdown()
-          resolve()
-        }, deadlineMs)
-        server.tryShutdown(() => {
-          clearTimeout(force)
-          resolve()
-        })
-      })
+    stop(deadlineMs) {
+      stopped ??= stop(server, deadlineMs)
+      return stopped
     },
   }
+}
+
+function stop(server: Server, deadlineMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const force = setTimeout(() => {
+      server.forceShutdown()
+      resolve()
+    }, deadlineMs)
+    server.tryShutdown(() => {
+      clearTimeout(force)
+      resolve()
+    })
+  })
 }
 
 function bind(server: Server, address: ListenAddress, tls: GrpcTls | undefined): Promise<number> {

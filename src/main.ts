@@ -46,12 +46,27 @@ function randomId(): string {
  * @throws ConfigError the policy file cannot be used
  */
 export async function serve(policyFile: string): Promise<number> {
+  const closers: Closer[] = []
+  try {
+    await run(policyFile, (close) => closers.push(close))
+    return 0
+  } finally {
+    // In reverse, whether it ran to its end or could not start: a thread or a port left open would keep the process.
+    for (const close of closers.reverse()) await close()
+  }
+}
+
+/** Frees one part; must not throw. */
+type Closer = () => Promise<void> | void
+
+async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<void> {
   const config = readConfig(policyFile)
   const { settings } = config
   const log = createLog({ level: settings.log.level })
   const metrics = createMetrics()
   metrics.setLedger(settings.ledger.kind)
   const audit = await openAudit(settings, log)
+  atEnd(() => closeAudit(audit, log))
   const recorder = createRecorder({
     log,
     metrics,
@@ -73,6 +88,7 @@ export async function serve(policyFile: string): Promise<number> {
     clock: systemClock,
   })
 
+  atEnd(() => prompts.close())
   await prompts.ready()
 
   // Not before: loading the encodings holds the event loop, and a key fetch beside it would run out of its time.
@@ -83,6 +99,9 @@ export async function serve(policyFile: string): Promise<number> {
       metrics.countKeySetEvent(event.kind)
       log.info({ issuer: event.issuer, event: event.kind }, 'key set')
     },
+  })
+  atEnd(() => {
+    identity.close()
   })
   let snapshot = snapshotOf(config, identity)
   metrics.setPolicy(snapshot.policy.generation)
@@ -101,11 +120,13 @@ export async function serve(policyFile: string): Promise<number> {
   let draining = false
   const ready = (): boolean => !draining && snapshot.authenticator.ready()
   const probes = await listenForProbes(settings.listen.metrics, { metrics, ready })
+  atEnd(() => probes.stop())
   const admin = await listenForAdmin(settings.listen.admin, {
     policy: () => snapshot.policy,
     ledger,
     clock: systemClock,
   })
+  atEnd(() => admin.stop())
   const listener = await listen({
     address: settings.listen.grpc,
     tls: settings.listen.tls,
@@ -115,6 +136,7 @@ export async function serve(policyFile: string): Promise<number> {
       services.addTo(server)
     },
   })
+  atEnd(() => listener.stop(0))
 
   const tick = setInterval(() => {
     listener.setServing(ready())
@@ -127,6 +149,9 @@ export async function serve(policyFile: string): Promise<number> {
         recorder.failure('expire', error)
       })
   }, TICK_MS)
+  atEnd(() => {
+    clearInterval(tick)
+  })
 
   const watcher = watchConfig(policyFile, {
     running: config,
@@ -145,6 +170,9 @@ export async function serve(policyFile: string): Promise<number> {
         log.error({ fault: formatFault(fault) }, 'policy refused, the last good one stays')
       void recorder.lifecycle('policy_refused', snapshot.policy.generation)
     },
+  })
+  atEnd(() => {
+    watcher.close()
   })
   process.on('SIGHUP', () => {
     watcher.reload()
@@ -173,20 +201,9 @@ export async function serve(policyFile: string): Promise<number> {
   log.info({ signal, callsUnderWay: services.underWay() }, 'draining')
   await drained(settings, () => services.underWay() + ledger.size().reservations)
 
-  watcher.close()
-  clearInterval(tick)
   await listener.stop(SECOND_MS)
   await recorder.lifecycle('stop', snapshot.policy.generation)
-  await Promise.all([probes.stop(), admin.stop(), prompts.close(), ledger.close()])
-  identity.close()
-  try {
-    await audit?.close()
-  } catch (error) {
-    // A disk that hangs must not keep the process from ending; the next start finds what was written.
-    log.error({ error }, 'audit log not closed')
-  }
   log.info('stopped')
-  return 0
 }
 
 function snapshotOf(config: Config, identity: Identity): PolicySnapshot {
@@ -207,6 +224,15 @@ async function openAudit(settings: ServerSettings, log: Log): Promise<AuditLog |
       log.line(line)
     },
   })
+}
+
+async function closeAudit(audit: AuditLog | undefined, log: Log): Promise<void> {
+  try {
+    await audit?.close()
+  } catch (error) {
+    // A disk that hangs must not keep the process from ending; the next start finds what was written.
+    log.error({ error }, 'audit log not closed')
+  }
 }
 
 function terminated(): Promise<NodeJS.Signals> {

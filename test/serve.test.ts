@@ -1,0 +1,233 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { once } from 'node:events'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { createServer as createHttpServer } from 'node:http'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Client, credentials } from '@grpc/grpc-js'
+import { service as healthService } from 'grpc-health-check'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { startChild } from '../deploy/demo/child.js'
+import type { Child } from '../deploy/demo/child.js'
+
+// The program as it is started in a pod, without Envoy: what it does at start, at a reload and at its end.
+
+const program = join(import.meta.dirname, '..', 'dist', 'cli.js')
+
+const open: { child: Child; directory: string }[] = []
+afterEach(async () => {
+  for (const { child, directory } of open.splice(0)) {
+    await child.stop()
+    rmSync(directory, { recursive: true, force: true })
+  }
+})
+
+/** All that a start asks of a provider: who it is, and its keys. */
+const provider = createHttpServer((request, response) => {
+  const issuer = `http://${request.headers.host ?? ''}`
+  const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const documents: Record<string, object> = {
+    '/.well-known/openid-configuration': { issuer, jwks_uri: `${issuer}/jwks` },
+    '/jwks': { keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'k', alg: 'ES256' }] },
+  }
+  response.setHeader('content-type', 'application/json')
+  response.end(JSON.stringify(documents[request.url ?? ''] ?? {}))
+})
+let issuer: string
+beforeAll(async () => {
+  provider.listen(0, '127.0.0.1')
+  await once(provider, 'listening')
+  issuer = `http://127.0.0.1:${String((provider.address() as AddressInfo).port)}`
+})
+afterAll(() => {
+  provider.close()
+})
+
+function policy(pool = 'gpu-a'): string {
+  return [
+    'issuers:',
+    `  - { issuer: '${issuer}', insecureHttp: true, audiences: [llm], algorithms: [ES256], tenant: { fixed: acme } }`,
+    'listen:',
+    '  grpc: unix://SOCKET',
+    '  metrics: 127.0.0.1:METRICS',
+    '  admin: 127.0.0.1:0',
+    `paths: [{ path: /health, method: GET, pool: ${pool}, public: true }]`,
+    'drain: { delayMs: 1500, deadlineMs: 3000 }',
+    '',
+  ].join('\n')
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+async function start(text: string, place = (directory: string) => join(directory, 'policy.yaml')) {
+  const directory = mkdtempSync(join(tmpdir(), 'tollgate-serve-'))
+  const port = await freePort()
+  const socket = join(directory, 'grpc.sock')
+  const fill = (written: string): string =>
+    written.replace('SOCKET', socket).replace('METRICS', String(port))
+  const file = place(directory)
+  writeFileSync(file, fill(text))
+  const child = await startChild({
+    command: process.execPath,
+    args: [program, 'serve', '--policy', join(directory, 'policy.yaml')],
+    logFile: join(directory, 'log'),
+  })
+  open.push({ child, directory })
+  const log = (): string => readFileSync(join(directory, 'log'), 'utf8')
+  const metric = async (name: string): Promise<string> => {
+    const body = await (await fetch(`http://127.0.0.1:${String(port)}/metrics`)).text()
+    return body.split('\n').find((line) => line.startsWith(name)) ?? ''
+  }
+  const status = async (path: string): Promise<number> =>
+    (await fetch(`http://127.0.0.1:${String(port)}${path}`)).status
+  return { child, directory, file, socket, port, fill, log, metric, status }
+}
+
+const patience = { timeout: 20_000, interval: 50 }
+
+async function started(it: Awaited<ReturnType<typeof start>>): Promise<void> {
+  const ready = vi.waitFor(async () => {
+    expect(await it.status('/readyz')).toBe(200)
+  }, patience)
+  const ended = it.child.exited.then((code) => {
+    throw new Error(`ended with ${String(code)}: ${it.log()}`)
+  })
+  await Promise.race([ready, ended])
+}
+
+function health(socket: string): Promise<string> {
+  const { path, requestSerialize, responseDeserialize } = healthService['Check'] as unknown as {
+    path: string
+    requestSerialize: (value: object) => Buffer
+    responseDeserialize: (bytes: Buffer) => { status: string }
+  }
+  const client = new Client(`unix:${socket}`, credentials.createInsecure())
+  return new Promise((resolve) => {
+    client.makeUnaryRequest(
+      path,
+      requestSerialize,
+      responseDeserialize,
+      { service: '' },
+      (error, response) => {
+        client.close()
+        resolve(error?.message ?? response?.status ?? '')
+      },
+    )
+  })
+}
+
+describe('a start', () => {
+  test('with a bad policy names every fault, and exits with 1', async () => {
+    const it = await start('listen: { grpc: nowhere }\nquotas: [{ name: q }]\nfoo: 1\n')
+    expect(await it.child.exited).toBe(1)
+    for (const part of [
+      'policy.yaml:1: listen.grpc',
+      'policy.yaml:2: quotas[0]',
+      'policy.yaml:3: foo',
+    ]) {
+      expect(it.log()).toContain(part)
+    }
+  })
+
+  test('on a port that is taken says so, and exits with 1', async () => {
+    const taken = createServer().listen(0, '127.0.0.1')
+    await once(taken, 'listening')
+    const { port } = taken.address() as AddressInfo
+    const it = await start(policy().replace('METRICS', String(port)))
+    expect(await it.child.exited).toBe(1)
+    expect(it.log()).toContain(String(port))
+    expect(it.log()).not.toContain('    at ')
+    taken.close()
+  })
+})
+
+describe('one process, from start to end', () => {
+  const next = () => policy('gpu-b')
+  const bad = () => policy().replace('drain:', 'drian:').replace('public: true', 'public: maybe')
+  const generationOf = (it: Awaited<ReturnType<typeof start>>) => it.metric('tollgate_policy_info')
+  const becomes = async (
+    it: Awaited<ReturnType<typeof start>>,
+    expected: (now: string) => boolean,
+  ) =>
+    vi.waitFor(async () => {
+      expect(await generationOf(it)).toSatisfy(expected)
+    }, patience)
+
+  test('follows its policy, keeps the last good one, and ends in order', async () => {
+    const it = await start(policy())
+    await started(it)
+    expect(it.log()).toContain('limits hold per process')
+    expect(it.log()).toContain('no audit file')
+    expect(await it.metric('tollgate_ledger_info')).toBe('tollgate_ledger_info{kind="memory"} 1')
+
+    // A good file, by itself and at SIGHUP.
+    const first = await generationOf(it)
+    writeFileSync(it.file, it.fill(next()))
+    await becomes(it, (now) => now !== first)
+    writeFileSync(it.file, it.fill(policy()))
+    it.child.signal('SIGHUP')
+    await becomes(it, (now) => now === first)
+
+    // A bad one: every fault is said, the last good one stays, and the next good one is taken.
+    writeFileSync(it.file, it.fill(bad()))
+    it.child.signal('SIGHUP')
+    await vi.waitFor(async () => {
+      expect(await it.metric('tollgate_policy_loads_total{result="refused"}')).toMatch(/ 1$/)
+    }, patience)
+    expect(await generationOf(it)).toBe(first)
+    expect(await it.status('/readyz')).toBe(200)
+    for (const key of ['drian', 'paths[0].public']) expect(it.log()).toContain(key)
+    writeFileSync(it.file, it.fill(next()))
+    await becomes(it, (now) => now !== first)
+
+    // The end: health says so at once, the process is still there so that Envoy can learn of it, and a second
+    // signal changes nothing.
+    await vi.waitFor(async () => {
+      expect(await health(it.socket)).toBe('SERVING')
+    }, patience)
+    it.child.signal('SIGTERM')
+    await vi.waitFor(async () => {
+      expect(await health(it.socket)).toBe('NOT_SERVING')
+    }, patience)
+    expect(it.child.running()).toBe(true)
+    expect(await it.status('/readyz')).toBe(503)
+    expect(await it.status('/healthz')).toBe(200)
+    it.child.signal('SIGTERM')
+    expect(await it.child.exited).toBe(0)
+    expect(it.log()).toContain('stopped')
+  }, 60_000)
+
+  test('follows the link that Kubernetes turns', async () => {
+    const it = await start(policy(), (directory) => {
+      // As a ConfigMap is mounted: policy.yaml -> ..data/policy.yaml, ..data -> a directory of this version.
+      symlinkSync('..data/policy.yaml', join(directory, 'policy.yaml'))
+      symlinkSync('..v1', join(directory, '..data'))
+      mkdirSync(join(directory, '..v1'))
+      return join(directory, '..v1', 'policy.yaml')
+    })
+    await started(it)
+    const first = await generationOf(it)
+    mkdirSync(join(it.directory, '..v2'))
+    writeFileSync(join(it.directory, '..v2', 'policy.yaml'), it.fill(next()))
+    symlinkSync('..v2', join(it.directory, '..data_new'))
+    renameSync(join(it.directory, '..data_new'), join(it.directory, '..data'))
+    await becomes(it, (now) => now !== first)
+  })
+})
