@@ -34,7 +34,12 @@ const decisive = new Set([
 ])
 
 /** A server that honours one of these runs another method than the one that was decided on. */
-const methodOverrides = ['x-http-method-override', 'x-http-method', 'x-method-override']
+const methodOverrides = new Set(['x-http-method-override', 'x-http-method', 'x-method-override'])
+
+/** WSGI makes `-` and `_` the same, and such a server takes the method from either spelling. */
+function overridesMethod(name: string): boolean {
+  return methodOverrides.has(name.includes('_') ? name.replaceAll('_', '-') : name)
+}
 
 /**
  * Reads the headers in either of Envoy's two shapes.
@@ -70,7 +75,7 @@ export function readHeaders(http: HttpRequest): ReadHeaders | Denial {
     const fault = collector.add(key, value)
     if (fault !== undefined) return fault
   }
-  if (methodOverrides.some((name) => collector.headers.has(name))) {
+  if ([...collector.headers.keys()].some(overridesMethod)) {
     return invalid('Leave out headers that override the method.')
   }
   return collector

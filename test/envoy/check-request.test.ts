@@ -270,6 +270,10 @@ describe('headers', () => {
     ],
     ['that override the method', rawCheck([['x-http-method-override', 'GET']])],
     ['that override the method, in the other spelling', rawCheck([['X-Method-Override', 'GET']])],
+    [
+      'that override the method, for a server behind',
+      rawCheck([['x_http_method-override', 'GET']]),
+    ],
   ]
   test.each(refused)('are refused %s', (_name, check) => {
     const { request, fault } = read(check)
