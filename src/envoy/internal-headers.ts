@@ -39,6 +39,19 @@ const steeringHeaders = [
   'x-data-parallel-rank',
 ]
 
+/**
+ * Which worker takes a request, or is asked for its prompt or cache, as routers between Envoy and the engines read
+ * it: llm-d's sidecar connects to the address it is given, SGLang's router goes to the worker. No route of Envoy's
+ * looks at them, so the answer alone removes them.
+ */
+const placementHeaders = [
+  'x-data-parallel-host-port',
+  'x-encoder-hosts-ports',
+  'x-kv-cache-source-host-port',
+  'x-smg-target-worker',
+  'x-smg-routing-key',
+]
+
 const credentialHeaders = ['authorization', 'x-api-key', 'proxy-authorization'] as const
 
 type CredentialHeader = (typeof credentialHeaders)[number]
@@ -53,7 +66,11 @@ export const reservedHeaders: readonly string[] = [
 ]
 
 /** Removed by every answer unless it sets or keeps them, whether or not Check saw one: a filter may hide headers from it. */
-const alwaysRemoved: readonly string[] = [...reservedHeaders, ...credentialHeaders]
+const alwaysRemoved: readonly string[] = [
+  ...reservedHeaders,
+  ...placementHeaders,
+  ...credentialHeaders,
+]
 
 const reservedNames = new Set(alwaysRemoved)
 const reservedPrefixes = ['x-tollgate-', 'x-gateway-', 'x-llm-d-']

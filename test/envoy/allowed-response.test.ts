@@ -190,6 +190,21 @@ describe('a client that sends our headers itself', () => {
     ])
   })
 
+  it('chooses no worker behind Envoy, for a prompt or for its cache', () => {
+    const forged = [
+      'x-data-parallel-host-port',
+      'X_Encoder_Hosts_Ports',
+      'x-kv-cache-source-host-port',
+      'x-smg-target-worker',
+      'x-smg-routing-key',
+    ].map((name) => [name.toLowerCase(), '10.0.0.1:80'] as const)
+    expect(
+      applyToRequest(forged, okOf(withHeaders(forged))).filter(
+        ([, value]) => value === '10.0.0.1:80',
+      ),
+    ).toEqual([])
+  })
+
   it('changes nothing: upstream sees one of each, ours', () => {
     const separator = fc.constantFrom('-', '_', '.')
     const forgedName = fc
