@@ -481,6 +481,13 @@ describe("Envoy's configuration", () => {
     ])
   })
 
+  test('has a route for the pool of every path, also of one that serves no model', () => {
+    const paths = [{ path: '/health', method: 'GET', pool: 'gpu-c', public: true }]
+    expect(faultsOf(agrees, { ...config, policy: { ...config.policy, paths } })).toEqual([
+      'routes is a list; expected a route for the pool gpu-c of the policy: prefix / and x-tollgate-pool exactly gpu-c',
+    ])
+  })
+
   test('has no origins when the policy has none', () => {
     expect(faultsOf(agrees, { ...config, corsOrigins: [] })).toEqual([
       'allow_origin_string_match is a list; expected none, since the policy has no cors.origins',
