@@ -85,7 +85,7 @@ export interface Metrics {
 
 /** From a tenth of what a cached small Check takes to the longest that Envoy waits. */
 const durationBuckets = [
-  0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
+  0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5,
 ]
 
 export function createMetrics(): Metrics {

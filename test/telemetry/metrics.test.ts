@@ -117,6 +117,33 @@ describe('the metrics', () => {
     )
   })
 
+  test('tell a slow decision from one that Envoy gave up, after 5 s', async () => {
+    const metrics = createMetrics()
+    const sample = { reason: 'none', dialect: 'openai', stagesMs: {}, findings: [] } as const
+    for (const durationMs of [4000, 6000]) metrics.countDecision({ ...sample, durationMs })
+    const all = await series(metrics)
+    const upTo = (le: string) =>
+      all.get(`tollgate_decision_duration_seconds_bucket{le="${le}",decision="allow"}`)
+    expect([upTo('2.5'), upTo('5'), upTo('+Inf')]).toEqual([0, 1, 2])
+  })
+
+  test('count what became of key sets, policies, reports and records', async () => {
+    const metrics = createMetrics()
+    metrics.countKeySetEvent('stale')
+    metrics.countPolicyLoad('refused')
+    metrics.countReport('unknown')
+    metrics.countAuditRecord('failed')
+    metrics.countFailure('report', 'ledger')
+    const counted = [...(await series(metrics))].filter(([, value]) => value !== 0)
+    expect(Object.fromEntries(counted)).toEqual({
+      'tollgate_jwks_events_total{event="stale"}': 1,
+      'tollgate_policy_loads_total{result="refused"}': 1,
+      'tollgate_reports_total{outcome="unknown"}': 1,
+      'tollgate_audit_records_total{result="failed"}': 1,
+      'tollgate_failures_total{operation="report",cause="ledger"}': 1,
+    })
+  })
+
   test('show one policy generation at a time, the kind of ledger and its size', async () => {
     const metrics = createMetrics()
     metrics.setPolicy('aaaaaaaaaaaa')
