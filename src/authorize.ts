@@ -118,7 +118,7 @@ async function authorizePrompt(
   if (blocked !== undefined) return draft.close(blocked)
 
   // 6. How much will it cost?
-  const inputTokens = (await prompt.countTokens(model.encoding)) + templateTokens(ask.segmentCount)
+  const inputTokens = (await prompt.countTokens(model.encoding)) + templateTokens(ask.markupTokens)
   draft.lap('count')
   const output = outputFor(admitted, ask.choices, inputTokens)
   const estimate = { inputTokens, outputTokens: output.totalTokens }

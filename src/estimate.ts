@@ -1,11 +1,11 @@
 import type { Admitted } from './policy.js'
 
 /**
- * What the engine's chat template adds to the text: role markers around each message, a preamble. Generous, since
- * what was not used is refunded and what was short would be debt.
+ * What the engine's chat template adds to the text: a preamble, and the marks that the dialect counted. Generous,
+ * since what was not used is refunded and what was short would be debt.
  */
-export function templateTokens(segmentCount: number): number {
-  return 32 + 8 * segmentCount
+export function templateTokens(markupTokens: number): number {
+  return 32 + markupTokens
 }
 
 export interface Output {

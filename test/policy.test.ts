@@ -28,6 +28,7 @@ const ask: AskSummary = {
   rewritable: true,
   unknownFields: [],
   guardedFields: [],
+  markupTokens: 8,
   segmentCount: 1,
   segmentBytes: 10,
 }

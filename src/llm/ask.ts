@@ -10,6 +10,8 @@ export interface Ask {
   readonly segments: readonly Segment[]
   /** The largest of all cap fields, for one choice; undefined when the caller named none. */
   readonly outputCapTokens: number | undefined
+  /** Tokens at most that a chat template prints around the texts: role markers, and JSON's own signs in tools. */
+  readonly markupTokens: number
   /** How many outputs the engine generates: prompts x max(n, best_of), at least 1. */
   readonly choices: number
   readonly stream: boolean

@@ -149,7 +149,7 @@ function readText(
   param: string,
 ): Denial | undefined {
   if ('any' in kind) {
-    reading.say(kind.any, textOf(value))
+    reading.sayJson(kind.any, value)
     return undefined
   }
   if ('text' in kind) {

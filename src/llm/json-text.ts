@@ -51,6 +51,14 @@ function collect(
   } else lines.push(String(value.value))
 }
 
+/** How many values there are in one, itself included. */
+export function valuesIn(value: JsonValue): number {
+  let values = 1
+  if (isArray(value)) for (const item of value) values += valuesIn(item)
+  else if (isObject(value)) for (const member of value.values()) values += valuesIn(member)
+  return values
+}
+
 /**
  * Undoes JSON escapes in a text that is itself JSON, as the arguments of a tool call are: templates parse them
  * and print what they say. Not a parser: what is no valid escape stays as it is, so nothing can be hidden by

@@ -1,7 +1,7 @@
 import type { Provenance, Segment } from '../segment.js'
 import type { Ask } from './ask.js'
-import type { JsonObject } from './json.js'
-import { survivesRewrite } from './json-text.js'
+import type { JsonObject, JsonValue } from './json.js'
+import { survivesRewrite, textOf, valuesIn } from './json-text.js'
 
 /** What is found while one body is read. It grows field by field and becomes an `Ask` at the end. */
 export interface Reading {
@@ -9,29 +9,46 @@ export interface Reading {
   readonly guardedNames: ReadonlySet<string>
   readonly guarded: Set<string>
   readonly unknown: Set<string>
-  /** Notes a text. Empty ones are left out. */
+  /** Notes a text. An empty one is no segment, but a template prints its marks around it. */
   say(provenance: Provenance, text: string): void
+  /** Notes what a template prints as JSON. `text` is what it says, where that is not simply `textOf` of it. */
+  sayJson(provenance: Provenance, value: JsonValue, text?: string): void
   finish(
     body: JsonObject,
-    rest: Omit<Ask, 'segments' | 'unknownFields' | 'guardedFields' | 'rewritable'>,
+    rest: Omit<Ask, 'segments' | 'markupTokens' | 'unknownFields' | 'guardedFields' | 'rewritable'>,
   ): Ask
 }
+
+/** The markers of a role and of a message's end: 4 to 6 in the templates of common models. */
+const textMarkTokens = 8
+/** Quotes, colon, comma, bracket and indentation of one value and its name. */
+const jsonValueTokens = 3
 
 export function startReading(guardedNames: ReadonlySet<string>): Reading {
   const segments: Segment[] = []
   const guarded = new Set<string>()
   const unknown = new Set<string>()
+  let markupTokens = 0
+  const say = (provenance: Provenance, text: string): void => {
+    markupTokens += textMarkTokens
+    if (text !== '') segments.push({ provenance, text })
+  }
   return {
     guardedNames,
     guarded,
     unknown,
-    say(provenance, text) {
-      if (text !== '') segments.push({ provenance, text })
+    say,
+    sayJson(provenance, value, text = textOf(value)) {
+      say(provenance, text)
+      // Each escape that JSON writes is a token where a run of line breaks, unescaped, is next to none.
+      const escapes = JSON.stringify(text).length - text.length
+      markupTokens += jsonValueTokens * valuesIn(value) + escapes
     },
     finish(body, rest) {
       return {
         ...rest,
         segments,
+        markupTokens,
         rewritable: survivesRewrite(body),
         unknownFields: [...unknown],
         guardedFields: [...guarded],

@@ -21,6 +21,7 @@ test('a plain message is read into what it asks for', () => {
       { provenance: 'user', text: 'hello' },
     ],
     outputCapTokens: 50,
+    markupTokens: 16,
     choices: 1,
     stream: false,
     streamUsage: false,

@@ -15,6 +15,7 @@ describe('a plain chat', () => {
       model: 'llama',
       segments: [{ provenance: 'user', text: 'hello' }],
       outputCapTokens: 7,
+      markupTokens: 8,
       choices: 1,
       stream: false,
       streamUsage: false,

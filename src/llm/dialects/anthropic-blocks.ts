@@ -2,7 +2,7 @@ import type { Denial } from '../../denial.js'
 import type { Provenance } from '../../segment.js'
 import { invalid, readFields } from '../fields.js'
 import type { JsonObject, JsonValue } from '../json.js'
-import { isArray, isObject, textOf, textOfMedia } from '../json-text.js'
+import { isArray, isObject, textOfMedia } from '../json-text.js'
 import type { Reading } from '../reading.js'
 import { blockFields, documentFile, guardedBlocks } from './anthropic-fields.js'
 
@@ -69,7 +69,7 @@ function readBlock(
       return readSearchResult(reading, block, at)
     default:
       // thinking, tool_use, tool_reference: all they hold is what the model said or will be told.
-      reading.say(provenance, textOf(block))
+      reading.sayJson(provenance, block)
       return undefined
   }
 }
@@ -83,7 +83,7 @@ function readTextBlock(
   const text = block.get('text')
   if (typeof text !== 'string') return invalid(`${at}.text`, 'a string')
   const citations = block.get('citations') ?? null
-  if (citations !== null) reading.say(provenance, textOf(citations))
+  if (citations !== null) reading.sayJson(provenance, citations)
   return text
 }
 
@@ -102,7 +102,7 @@ function readToolResult(reading: Reading, block: JsonObject, at: string): Denial
 function readDocument(reading: Reading, block: JsonObject, at: string): Denial | undefined {
   for (const name of ['title', 'context', 'citations']) {
     const value = block.get(name) ?? null
-    if (value !== null) reading.say('document', textOf(value))
+    if (value !== null) reading.sayJson('document', value)
   }
   const source = block.get('source')
   if (!isObject(source)) return invalid(`${at}.source`, 'an object')
@@ -112,7 +112,7 @@ function readDocument(reading: Reading, block: JsonObject, at: string): Denial |
   }
   if (type === 'text') {
     if (typeof source.get('data') !== 'string') return invalid(`${at}.source.data`, 'a string')
-    reading.say('document', textOf(source))
+    reading.sayJson('document', source)
     return undefined
   }
   if (type !== 'base64' && type !== 'url' && type !== 'file') {
@@ -126,7 +126,7 @@ function readDocument(reading: Reading, block: JsonObject, at: string): Denial |
 function readSearchResult(reading: Reading, block: JsonObject, at: string): Denial | undefined {
   for (const name of ['source', 'title', 'citations']) {
     const value = block.get(name) ?? null
-    if (value !== null) reading.say('document', textOf(value))
+    if (value !== null) reading.sayJson('document', value)
   }
   return readContent(reading, block.get('content'), 'document', `${at}.content`)
 }

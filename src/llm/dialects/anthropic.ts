@@ -2,7 +2,7 @@ import type { Denial } from '../../denial.js'
 import type { Dialect, ErrorAnswer } from '../dialect.js'
 import { countOf, invalid, readFields } from '../fields.js'
 import type { JsonObject, JsonValue } from '../json.js'
-import { isArray, isObject, textOf } from '../json-text.js'
+import { isArray, isObject } from '../json-text.js'
 import { modelName } from '../model-name.js'
 import { startReading } from '../reading.js'
 import type { Reading } from '../reading.js'
@@ -90,7 +90,7 @@ function readTools(reading: Reading, tools: JsonValue | undefined): Denial | und
     } else {
       reading.guarded.add(serverTools)
     }
-    reading.say('tool_definition', textOf(tool))
+    reading.sayJson('tool_definition', tool)
   }
   return undefined
 }

@@ -93,7 +93,10 @@ function readContent(
     return undefined
   }
   // An assistant that only called tools said nothing.
-  if ((content === undefined || content === null) && provenance === 'assistant') return undefined
+  if ((content === undefined || content === null) && provenance === 'assistant') {
+    reading.say(provenance, '')
+    return undefined
+  }
   if (!isArray(content)) return invalid(at, 'a string or a list of content parts')
 
   // Templates print neighbouring text parts as one text, so a sentence may be spread over them.
@@ -146,7 +149,7 @@ function readToolCalls(
   if (legacyCall !== null) {
     const denial = checkCall(legacyCall, 'arguments', `${at}.function_call`)
     if (denial !== undefined) return denial
-    reading.say(provenance, withoutEscapes(textOf(legacyCall)))
+    reading.sayJson(provenance, legacyCall, withoutEscapes(textOf(legacyCall)))
   }
   const calls = message.get('tool_calls') ?? null
   if (calls === null) return undefined
@@ -154,7 +157,7 @@ function readToolCalls(
   for (const [index, call] of calls.entries()) {
     const denial = checkToolCall(call, `${at}.tool_calls[${String(index)}]`)
     if (denial !== undefined) return denial
-    reading.say(provenance, withoutEscapes(textOf(call)))
+    reading.sayJson(provenance, call, withoutEscapes(textOf(call)))
   }
   return undefined
 }
@@ -194,7 +197,7 @@ export function readTools(reading: Reading, value: JsonValue | undefined): Denia
     if (typeof definition.get('name') !== 'string') {
       return invalid(`${at}.${type}.name`, 'a string')
     }
-    reading.say('tool_definition', textOf(tool))
+    reading.sayJson('tool_definition', tool)
   }
   return undefined
 }
