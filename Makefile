@@ -33,8 +33,10 @@ lint: $(packages) ## formatting, types, and rules of safety
 build: $(packages) ## compile src/ into dist/
 	@npx tsc -p tsconfig.build.json
 
-bench: build ## what a decision costs, measured against a server that decides nothing
-	@node --import tsx bench/run.ts $(ARGS)
+bench: $(packages) ## what a decision costs, measured against a server that decides nothing
+	@npx tsc -p bench
+	@ln -sfn ../../proto .deps/bench/proto
+	@node .deps/bench/bench/run.js $(ARGS)
 
 envoy: ## make sure of an Envoy: the one on PATH if it is new enough, else one in .deps/
 	@envoy --version 2>/dev/null | grep -Eq '$(envoy_new_enough)' || $(MAKE) -s $(envoy_binary)

@@ -25,7 +25,7 @@ function here(file: string): string {
 }
 
 async function start(kind: ServerKind): Promise<Bench> {
-  const child = fork(here('./server.ts'), [kind], { execArgv: ['--import', 'tsx'] })
+  const child = fork(here('./server.js'), [kind])
   const [listening] = (await once(child, 'message')) as [Listening]
   return { process: child, load: connect(listening.address), credentials: listening.credentials }
 }
@@ -127,11 +127,9 @@ try {
   }
 }
 
-const partitions = execFileSync(
-  process.execPath,
-  ['--expose-gc', '--import', 'tsx', here('./partitions.ts')],
-  { encoding: 'utf8' },
-)
+const partitions = execFileSync(process.execPath, ['--expose-gc', here('./partitions.js')], {
+  encoding: 'utf8',
+})
 print('Memory ledger:')
 for (const { window, bytes } of JSON.parse(partitions) as { window: string; bytes: number }[]) {
   print(`  ${String(bytes)} bytes per partition of a ${window} window`)
@@ -143,7 +141,7 @@ if (data === undefined) {
     'Inspection: set TOLLGATE_DATA to a directory of labelled *.jsonl for recall and false alarms.',
   )
 } else {
-  spawnSync(process.execPath, ['--import', 'tsx', here('./inspection-quality.ts'), data], {
+  spawnSync(process.execPath, [here('./inspection-quality.js'), data], {
     stdio: 'inherit',
   })
 }

@@ -177,7 +177,7 @@ async function createTollgate(): Promise<{
     },
   }
   const prompts = createPromptReader({
-    workerFile: new URL('../dist/prompt/worker.js', import.meta.url),
+    workerFile: new URL('../src/prompt/worker.js', import.meta.url),
     workers: 1,
     inlineBytes: INLINE_BYTES,
     timeoutMs: 30_000,
