@@ -1,0 +1,190 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { connect } from 'node:http2'
+import type { ClientHttp2Session } from 'node:http2'
+import { createConnection } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Client, credentials, getChannelzHandlers, status } from '@grpc/grpc-js'
+import type { ServiceError } from '@grpc/grpc-js'
+import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { formatAddress } from '../src/config/address.js'
+import type { ListenAddress } from '../src/config/address.js'
+import { authorizationService } from '../src/envoy/protos.js'
+import type { CheckRequest } from '../src/envoy/wire.js'
+import { listen } from '../src/listen.js'
+import type { Listener } from '../src/listen.js'
+
+const KIB_BYTES = 1024
+const bodyCapBytes = 100 * KIB_BYTES
+
+let directory: string
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), 'tollgate-listen-'))
+  return () => {
+    rmSync(directory, { recursive: true })
+  }
+})
+
+const closings: (() => unknown)[] = []
+afterEach(async () => {
+  vi.useRealTimers()
+  for (const close of closings.splice(0).reverse()) await close()
+})
+
+interface Rig {
+  readonly path: string
+  readonly listener: Listener
+  /** One Check whose body has so many bytes, beside so many bytes of other things. */
+  check(bodyBytes: number, otherBytes?: number): Promise<ServiceError | null>
+  /** Checks that have reached the service. */
+  readonly arrived: CheckRequest[]
+}
+
+let sockets = 0
+
+/** The listener with a service that answers at once, or never. */
+async function rig(
+  options: { answers?: 'at once' | 'never'; address?: ListenAddress } = {},
+): Promise<Rig> {
+  const { answers = 'at once' } = options
+  const path = join(directory, `${String((sockets += 1))}.sock`)
+  const address: ListenAddress =
+    options.address?.kind === 'tcp' ? options.address : { kind: 'unix', path }
+  const arrived: CheckRequest[] = []
+  const listener = await listen({
+    address,
+    tls: undefined,
+    maxBodyBytes: bodyCapBytes,
+    maxConcurrentStreams: 7,
+    addServices: (server) => {
+      server.addService(authorizationService, {
+        Check: (
+          call: { request: CheckRequest },
+          callback: (error: null, value: unknown) => void,
+        ) => {
+          arrived.push(call.request)
+          if (answers === 'at once') {
+            callback(null, {
+              status: { code: 0 },
+              okResponse: { headers: [], headersToRemove: [], responseHeadersToAdd: [] },
+              dynamicMetadata: { fields: {} },
+            })
+          }
+        },
+      })
+    },
+  })
+  closings.push(() => listener.stop(0))
+  const client = new Client(formatAddress(listener.address), credentials.createInsecure(), {
+    'grpc.max_send_message_length': -1,
+  })
+  closings.push(() => {
+    client.close()
+  })
+  const { path: method, requestSerialize, responseDeserialize } = authorizationService.Check
+  return {
+    path,
+    listener,
+    arrived,
+    check: (bodyBytes, otherBytes = 0) =>
+      new Promise((resolve) => {
+        const http = {
+          rawBody: Buffer.alloc(bodyBytes, ' '),
+          headerMap: { headers: [{ key: 'x', rawValue: Buffer.alloc(otherBytes, 'x') }] },
+        }
+        client.makeUnaryRequest(
+          method,
+          requestSerialize,
+          responseDeserialize,
+          { attributes: { request: { http } } },
+          (error) => {
+            resolve(error)
+          },
+        )
+      }),
+  }
+}
+
+/** A bare HTTP/2 connection: it shows what a gRPC client keeps to itself. */
+function connection(path: string): ClientHttp2Session {
+  const session = connect('http://localhost', { createConnection: () => createConnection(path) })
+  closings.push(() => {
+    session.destroy()
+  })
+  return session
+}
+
+describe('a message', () => {
+  test('is read with a body of the cap and the longest headers beside it', async () => {
+    const it = await rig()
+    expect(await it.check(bodyCapBytes, 255 * KIB_BYTES)).toBeNull()
+    expect(it.arrived[0]?.attributes?.request?.http?.rawBody).toHaveLength(bodyCapBytes)
+  })
+
+  test('beyond the cap and 256 KiB is refused before anybody reads it', async () => {
+    const it = await rig()
+    const error = await it.check(bodyCapBytes, 256 * KIB_BYTES)
+    expect(error?.code).toBe(status.RESOURCE_EXHAUSTED)
+    expect(it.arrived).toEqual([])
+  })
+})
+
+describe('a connection', () => {
+  test('is told how many calls it may have under way', async () => {
+    const session = connection((await rig()).path)
+    const settings = await new Promise<{ maxConcurrentStreams?: number }>((resolve) => {
+      session.once('remoteSettings', resolve)
+    })
+    expect(settings.maxConcurrentStreams).toBe(7)
+  })
+
+  test('that is silent is asked whether it lives, after 30 seconds', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const it = await rig()
+    const session = connection(it.path)
+    const pings: Buffer[] = []
+    const pinged = new Promise<void>((resolve) => {
+      session.on('ping', (payload: Buffer) => {
+        pings.push(payload)
+        resolve()
+      })
+    })
+    await new Promise((resolve) => session.once('remoteSettings', resolve))
+    vi.advanceTimersByTime(29_999)
+    // Answered after whatever the server had to say before.
+    await new Promise((resolve) => session.ping(resolve))
+    expect(pings).toEqual([])
+    vi.advanceTimersByTime(1)
+    await pinged
+    expect(pings).toHaveLength(1)
+  })
+})
+
+test('channelz keeps no record of the server', async () => {
+  await rig()
+  const servers = await new Promise<unknown>((resolve) => {
+    getChannelzHandlers().GetServers(
+      { request: { start_server_id: '0', max_results: '10' } } as never,
+      (_error: unknown, value?: { server?: unknown } | null) => {
+        resolve(value?.server)
+      },
+    )
+  })
+  expect(servers).toEqual([])
+})
+
+describe('the end', () => {
+  const addresses: ListenAddress[] = [
+    { kind: 'unix', path: 'chosen by the rig' },
+    { kind: 'tcp', host: '127.0.0.1', port: 0 },
+    { kind: 'tcp', host: '::1', port: 0 },
+  ]
+
+  test.each(addresses)('ends a call that outlasts it, on %j', async (address) => {
+    const it = await rig({ answers: 'never', address })
+    const running = it.check(10)
+    await vi.waitUntil(() => it.arrived.length === 1)
+    await it.listener.stop(0)
+    expect(await running).not.toBeNull()
+  })
+})
