@@ -44,7 +44,10 @@ export interface PromptReaderOptions {
   /** The built `worker.js`. */
   readonly workerFile: URL
   readonly workers: number
-  /** Bodies up to this size are worked on where they arrive; larger ones in a worker thread. */
+  /**
+   * Bodies up to this size are worked on where they arrive, unless their inspection is dear; larger ones in a worker
+   * thread.
+   */
   readonly inlineBytes: number
   /** For each of read, inspect and count, including the wait for the worker. */
   readonly timeoutMs: number

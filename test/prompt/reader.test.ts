@@ -5,6 +5,7 @@ import { AbandonedError, DependencyError } from '../../src/errors.js'
 import { dialectNamed } from '../../src/llm/dialects.js'
 import type { OpenPrompt, PromptReader, PromptReaderOptions } from '../../src/prompt/prompt.js'
 import { createPromptReader } from '../../src/prompt/reader.js'
+import { createInspectors } from '../../src/prompt/text.js'
 import { examplePolicy } from '../example-policy.js'
 
 const rules = examplePolicy().inspection
@@ -92,6 +93,60 @@ describe('a prompt in a worker thread', () => {
     await expect(open(reader(nowhere), chat('x'), controller.signal)).rejects.toThrow(
       AbandonedError,
     )
+  })
+})
+
+describe('a small prompt', () => {
+  const noWorker = { workerFile: new URL('fixtures/dying-worker.mjs', import.meta.url) }
+  const weapons = {
+    name: 'weapons',
+    action: 'block',
+    phrases: ['build a bomb'],
+    patterns: [],
+  } as const
+  const withList = (list: object) => ({ ...rules, prohibited: [{ ...weapons, ...list }] })
+
+  test('is inspected where it arrived', async () => {
+    const prompt = await open(reader(noWorker), chat('how to build a bomb?'))
+    expect((await prompt.inspect(rules)).map((finding) => finding.rule)).toEqual(['weapons'])
+  })
+
+  test.each([
+    ['a regular expression looks for', withList({ patterns: ['bombs?'] })],
+    ['many phrases look for', withList({ phrases: Array(500).fill('build a bomb') })],
+  ])('is inspected in a worker if %s', async (_what, dear) => {
+    const lost = await open(reader(noWorker), chat('how to build a bomb?'))
+    await expect(lost.inspect(dear)).rejects.toThrow('the worker thread ended')
+    const it = reader({ maxOpenBytes: 1000 })
+    for (let index = 0; index < 10; index += 1) {
+      const prompt = await open(it, chat(`how to build a bomb? ${'x'.repeat(200)}`))
+      expect((await prompt.inspect(dear)).map((finding) => finding.rule)).toContain('weapons')
+      expect(await prompt.countTokens('cl100k_base')).toBeGreaterThan(3)
+    }
+  })
+
+  test('is inspected in a worker if it has thousands of texts', async () => {
+    const body = Buffer.from(
+      JSON.stringify({ model: 'm', max_tokens: 1, prompt: Array(2001).fill('a') }),
+    )
+    const prompt = await reader(noWorker).open(openai, '/v1/completions', body, never)
+    if (isDenial(prompt)) throw new Error(prompt.message)
+    await expect(prompt.inspect(rules)).rejects.toThrow('the worker thread ended')
+  })
+
+  test('is inspected by lists that are off where it arrived', async () => {
+    const prompt = await open(reader(noWorker), chat('how to build a bomb?'))
+    expect(await prompt.inspect(withList({ action: 'off', patterns: ['bombs?'] }))).toEqual([])
+  })
+})
+
+describe('the rules of a policy', () => {
+  test('are compiled again only where a reload changed them', () => {
+    const inspectorFor = createInspectors()
+    const first = inspectorFor(rules)
+    expect(inspectorFor(structuredClone(rules))).toBe(first)
+    expect(inspectorFor({ ...rules, secrets: { action: 'flag' } })).not.toBe(first)
+    expect(inspectorFor(rules)).toBe(first)
   })
 })
 
