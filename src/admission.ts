@@ -22,3 +22,8 @@ export interface Admission {
 export function reservedTokens(admission: Admission): number {
   return admission.inputTokens + admission.outputTokens
 }
+
+/** Another Check of the same stream holds it already: this decision reserved nothing, and that one is ended. */
+export function isRepeat(admission: Admission, decision: { readonly auditId: string }): boolean {
+  return admission.auditId !== decision.auditId
+}

@@ -31,12 +31,14 @@ export interface DecisionRecord {
   readonly model: string | null
   readonly decision: 'allow' | 'deny'
   readonly reason: string | null
+  /** For the operator. Of an allow: `repeats ID`, when another Check of the same stream holds the reservation. */
   readonly detail: string | null
   readonly quota: string | null
   readonly shadowQuotas: readonly string[]
   /** The first 32. */
   readonly findings: readonly AuditFinding[]
   readonly findingCount: number
+  /** Reserved by this decision: 0 when it repeats another. */
   readonly reservedTokens: number | null
   readonly pool: string | null
   readonly policyGeneration: string

@@ -1,4 +1,4 @@
-import { reservedTokens } from '../admission.js'
+import { isRepeat, reservedTokens } from '../admission.js'
 import type { AuditFinding, DecisionRecord, EndRecord, LifecycleRecord } from '../audit/record.js'
 import type { Decision, JudgedFinding } from '../decision.js'
 import type { Reason } from '../denial.js'
@@ -27,6 +27,7 @@ export function decisionRecord(decision: Decision): DecisionRecord {
   const { principal, verdict } = decision
   const denial = isDenial(verdict) ? verdict : undefined
   const admission = isDenial(verdict) ? undefined : verdict.reservation?.admission
+  const repeats = admission !== undefined && isRepeat(admission, decision)
   return {
     type: 'decision',
     time: timeOf(decision.atEpochMs),
@@ -42,12 +43,12 @@ export function decisionRecord(decision: Decision): DecisionRecord {
     model: decision.model ?? null,
     decision: denial === undefined ? 'allow' : 'deny',
     reason: denial?.reason ?? null,
-    detail: denial?.detail ?? null,
+    detail: repeats ? `repeats ${admission.auditId}` : (denial?.detail ?? null),
     quota: denial?.quota ?? null,
     shadowQuotas: decision.shadowQuotas,
     findings: decision.findings.slice(0, MAX_FINDINGS).map(findingRecord),
     findingCount: decision.findings.length,
-    reservedTokens: admission === undefined ? null : reservedTokens(admission),
+    reservedTokens: admission === undefined ? null : repeats ? 0 : reservedTokens(admission),
     pool: isDenial(verdict) ? null : verdict.pool,
     policyGeneration: decision.policyGeneration,
   }

@@ -1,3 +1,4 @@
+import { isRepeat, reservedTokens } from '../admission.js'
 import type { AuditLog, AuditRecord, LifecycleRecord } from '../audit/record.js'
 import type { Decision } from '../decision.js'
 import type { Clock } from '../clock.js'
@@ -114,8 +115,8 @@ function countDecision(metrics: Metrics, decision: Decision, durationMs: number)
   const reason = isDenial(verdict) ? verdict.reason : 'none'
   metrics.countDecision({ reason, dialect: dialect?.name, durationMs, stagesMs, findings })
   if (isDenial(verdict) || verdict.reservation === undefined) return
-  const { inputTokens, outputTokens } = verdict.reservation.admission
-  metrics.countTokens('reserved', inputTokens + outputTokens)
+  const { admission } = verdict.reservation
+  if (!isRepeat(admission, decision)) metrics.countTokens('reserved', reservedTokens(admission))
 }
 
 /** Without the caller's name: `auditId` leads to it in the audit record. */

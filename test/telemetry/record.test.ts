@@ -132,6 +132,17 @@ describe('an allowed request', () => {
     expect(await count(written)).toBe(1)
   })
 
+  test('that repeats another of its stream reserved nothing, and names the one that did', async () => {
+    const recorder = recorderWith(false)
+    await recorder.decision(allowed(), 1)
+    await recorder.decision(allowed({ auditId: 'audit-2' }), 1)
+    expect(audit.records).toMatchObject([
+      { auditId: 'audit-1', reservedTokens: 300, detail: null },
+      { auditId: 'audit-2', reservedTokens: 0, detail: 'repeats audit-1' },
+    ])
+    expect(await count('tollgate_tokens_total{outcome="reserved"}')).toBe(300)
+  })
+
   test('waits for its record where that is required', async () => {
     const recording = recorderWith(true).decision(allowed(), 1)
     expect(await isSettled(recording)).toBe(false)
