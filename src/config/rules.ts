@@ -148,6 +148,11 @@ function checkPaths({ paths }: FileContent, fault: Fault): void {
         `a path that names no model; this one is read by the ${dialect.name} dialect`,
       )
     }
+    // Envoy asks about a request without a credential before its body came, and over HTTP/2 no header need announce
+    // one: what follows would reach the engine unread.
+    if (value.public && value.method !== 'GET' && value.method !== 'HEAD') {
+      fault([...at, 'method'], 'GET or HEAD where the path is public: no body must follow unread')
+    }
   }
 }
 

@@ -134,6 +134,9 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   'path-of-a-dialect': [
     '2: paths[0].path is /v1/messages; expected a path that names no model; this one is read by the anthropic dialect',
   ],
+  'path-public-with-body': [
+    '3: paths[1].method is POST; expected GET or HEAD where the path is public: no body must follow unread',
+  ],
   'path-repeated': [
     '3: paths[1].path is /health; expected a path and method that no earlier entry has',
   ],
