@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import type { End, Hold, Short } from '../../src/quota/ledger.js'
+import type { End, Ended, Hold, Short } from '../../src/quota/ledger.js'
 import { createMemoryLedger } from '../../src/quota/memory-ledger.js'
 import type { Quota } from '../../src/quota/quota.js'
 import { amountAtEnd, amountToReserve } from '../../src/quota/units.js'
@@ -63,6 +63,7 @@ const command = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('repeat' as const), which }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('abandon' as const), which }) },
   {
     weight: 5,
     arbitrary: fc.record({
@@ -82,6 +83,7 @@ interface Known {
   readonly modelHolds: readonly ModelHold[]
   readonly shadowShort: readonly Quota[]
   readonly leaseMs: number
+  repeated: boolean
   phase: 'open' | 'unsettled' | 'ended' | 'forgotten'
   phaseOverMs: number
 }
@@ -128,6 +130,28 @@ function createPair() {
     }
   }
 
+  /** The ledger ended it as the model does now, or said nothing since it had ended before. */
+  const expectEnded = (reservation: Known, end: End, answer: Ended<string> | undefined): void => {
+    const { phase, holds, modelHolds } = reservation
+    if (phase === 'ended' || phase === 'forgotten') {
+      expect(answer).toBeUndefined()
+      return
+    }
+    const charges = modelHolds.map((hold) => {
+      const actual = amountAtEnd(hold.quota.unit, end)
+      const owes = hold.quota.window.kind === 'open' ? 0 : Math.max(0, actual - hold.amount)
+      hold.open = false
+      hold.counts = Math.min(hold.amount, actual)
+      if (owes > 0) model.record(hold.partitionKey, { atMs: nowMs, kind: 'owed', amount: owes })
+      return { actual, debt: owes }
+    })
+    expect(answer).toMatchObject({ outcome: end.kind, late: phase === 'unsettled', charges })
+    expect(answer?.reservation.holds).toBe(holds)
+    // The key of a released one is free at once: a repeated call must be charged.
+    reservation.phase = end.kind === 'released' ? 'forgotten' : 'ended'
+    reservation.phaseOverMs = nowMs + rememberEndedMs
+  }
+
   return {
     ledger,
     known,
@@ -159,7 +183,8 @@ function createPair() {
         expect(answer.reservation.admittedAtEpochMs).toBe(nowMs)
         const modelHolds = model.admit(holds, nowMs)
         const phaseOverMs = nowMs + leaseMs
-        known.push({ id, holds, modelHolds, shadowShort, leaseMs, phase: 'open', phaseOverMs })
+        const phase = { phase: 'open', phaseOverMs, repeated: false } as const
+        known.push({ id, holds, modelHolds, shadowShort, leaseMs, ...phase })
       }
       expect(answer.balances).toMatchObject(holds.map(modelBalance))
     },
@@ -171,6 +196,7 @@ function createPair() {
         { id: 'another', idempotencyKey: id, holds, context: '', leaseMs },
         clockMs,
       )
+      reservation.repeated = true
       expect(answer).toMatchObject({
         kind: 'held',
         repeated: true,
@@ -184,26 +210,16 @@ function createPair() {
       expect(await ledger.end('unknown', { kind: 'released' }, clockMs)).toBeUndefined()
     },
 
-    async end(reservation: Known, end: End): Promise<void> {
-      const { id, phase, holds, modelHolds } = reservation
-      const answer = await ledger.end(id, end, clockMs)
-      if (phase === 'ended' || phase === 'forgotten') {
-        expect(answer).toBeUndefined()
-        return
+    /** By its report, or by an answer that was lost: while no other answer carries it, that releases. */
+    async end(reservation: Known, end: End | 'abandon'): Promise<void> {
+      const { id } = reservation
+      if (end !== 'abandon') {
+        expectEnded(reservation, end, await ledger.end(id, end, clockMs))
+      } else if (reservation.repeated) {
+        expect(await ledger.abandon(id, clockMs)).toBeUndefined()
+      } else {
+        expectEnded(reservation, { kind: 'released' }, await ledger.abandon(id, clockMs))
       }
-      const charges = modelHolds.map((hold) => {
-        const actual = amountAtEnd(hold.quota.unit, end)
-        const owes = hold.quota.window.kind === 'open' ? 0 : Math.max(0, actual - hold.amount)
-        hold.open = false
-        hold.counts = Math.min(hold.amount, actual)
-        if (owes > 0) model.record(hold.partitionKey, { atMs: nowMs, kind: 'owed', amount: owes })
-        return { actual, debt: owes }
-      })
-      expect(answer).toMatchObject({ outcome: end.kind, late: phase === 'unsettled', charges })
-      expect(answer?.reservation.holds).toBe(holds)
-      // The key of a released one is free at once: a repeated call must be charged.
-      reservation.phase = end.kind === 'released' ? 'forgotten' : 'ended'
-      reservation.phaseOverMs = nowMs + rememberEndedMs
     },
 
     async expire(): Promise<void> {
@@ -267,7 +283,7 @@ test('agrees with the exact model in every answer, whatever happens in whatever 
             if (reservation === undefined) {
               await pair.endUnknown()
             } else if (action.do === 'repeat') await pair.repeat(reservation)
-            else await pair.end(reservation, action)
+            else await pair.end(reservation, action.do === 'abandon' ? 'abandon' : action)
           }
           for (const partition of ['a', 'b']) {
             await pair.compare(current.map((quota) => holdOf(quota, 0, partition)))
