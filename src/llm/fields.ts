@@ -48,12 +48,12 @@ export interface FieldTable {
 }
 
 export function fieldTable(prefix: string, rules: Readonly<Record<string, FieldRule>>): FieldTable {
-  const names = Object.keys(rules)
-  return {
-    prefix,
-    rules: new Map(Object.entries(rules)),
-    folded: new Map(names.map((name) => [foldName(name), name])),
-  }
+  return { prefix, rules: new Map(Object.entries(rules)), folded: foldNames(Object.keys(rules)) }
+}
+
+/** The names by what `foldName` makes of them. */
+export function foldNames(names: Iterable<string>): ReadonlyMap<string, string> {
+  return new Map([...names].map((name) => [foldName(name), name]))
 }
 
 /**
@@ -83,13 +83,15 @@ export function readFields(
   for (const [name, value] of object) {
     const rule = table.rules.get(name)
     if (rule === undefined) {
-      const known = table.folded.get(foldName(name.slice(0, 128)))
+      const folded = foldName(name.slice(0, 128))
+      const known = table.folded.get(folded)
       if (known !== undefined) {
         const param = at + safeName(name)
         return deny('request_invalid', `The field "${param}" must be spelt "${known}".`, { param })
       }
       // A field that needs a grant elsewhere is not made harmless by its place.
-      if (reading.guardedNames.has(name)) reading.guarded.add(name)
+      const guarded = reading.guardedNames.get(folded)
+      if (guarded !== undefined) reading.guarded.add(guarded)
       else reading.unknown.add(table.prefix + name)
       reading.say('user', `${name}\n${textOf(value)}`)
       continue

@@ -5,8 +5,8 @@ import { survivesRewrite, textOf, valuesIn } from './json-text.js'
 
 /** What is found while one body is read. It grows field by field and becomes an `Ask` at the end. */
 export interface Reading {
-  /** Every name in this dialect that needs a grant, wherever it stands. */
-  readonly guardedNames: ReadonlySet<string>
+  /** Every name in this dialect that needs a grant, wherever it stands, by what `foldName` makes of it. */
+  readonly guardedNames: ReadonlyMap<string, string>
   readonly guarded: Set<string>
   readonly unknown: Set<string>
   /** Notes a text. An empty one is no segment, but a template prints its marks around it. */
@@ -24,7 +24,7 @@ const textMarkTokens = 8
 /** Quotes, colon, comma, bracket and indentation of one value and its name. */
 const jsonValueTokens = 3
 
-export function startReading(guardedNames: ReadonlySet<string>): Reading {
+export function startReading(guardedNames: ReadonlyMap<string, string>): Reading {
   const segments: Segment[] = []
   const guarded = new Set<string>()
   const unknown = new Set<string>()

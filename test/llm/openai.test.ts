@@ -235,6 +235,14 @@ describe('what can be read is read', () => {
     ])
   })
 
+  test('what needs a grant needs it in every spelling that a lenient reader takes for it', () => {
+    const content = [{ type: 'text', text: 'x', Image_Url: { url: 'https://elsewhere.example' } }]
+    const messages = [{ role: 'user', content, 'prompt-Embed\u017f': 'AAAA' }]
+    const { guardedFields, unknownFields } = ask(chat, chatBody({ messages }))
+    expect(guardedFields).toEqual(['image_url', 'prompt_embeds'])
+    expect(unknownFields).toEqual([])
+  })
+
   test('base64 of media is no text', () => {
     const content = [
       { type: 'image_url', image_url: { url: `data:image/png;base64,${'A'.repeat(1000)}` } },

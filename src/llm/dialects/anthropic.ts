@@ -1,6 +1,6 @@
 import type { Denial } from '../../denial.js'
 import type { Dialect, ErrorAnswer } from '../dialect.js'
-import { countOf, invalid, readFields } from '../fields.js'
+import { countOf, foldNames, invalid, readFields } from '../fields.js'
 import type { JsonObject, JsonValue } from '../json.js'
 import { isArray, isObject } from '../json-text.js'
 import { modelName } from '../model-name.js'
@@ -15,6 +15,8 @@ import {
   thinkingFields,
 } from './anthropic-fields.js'
 
+const guardedNames = foldNames(anthropicGuardedNames)
+
 /** Anthropic's messages, with what vLLM adds to them. */
 export const anthropic: Dialect = {
   name: 'anthropic',
@@ -24,7 +26,7 @@ export const anthropic: Dialect = {
   outputCapField: 'max_tokens',
 
   read(_path, body) {
-    const reading = startReading(anthropicGuardedNames)
+    const reading = startReading(guardedNames)
     const model = modelName(body)
     if (typeof model !== 'string') return model
     const denial =

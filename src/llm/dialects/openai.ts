@@ -1,6 +1,6 @@
 import type { Denial } from '../../denial.js'
 import type { Dialect, ErrorAnswer } from '../dialect.js'
-import { countOf, invalid, isNumber, readFields } from '../fields.js'
+import { countOf, foldNames, invalid, isNumber, readFields } from '../fields.js'
 import type { JsonArray, JsonObject, JsonValue } from '../json.js'
 import { isArray, isObject, textOf } from '../json-text.js'
 import { modelName } from '../model-name.js'
@@ -18,6 +18,8 @@ import { readMessages, readTools } from './openai-messages.js'
 const chatPath = '/v1/chat/completions'
 const completionPath = '/v1/completions'
 
+const guardedNames = foldNames(openaiGuardedNames)
+
 /** OpenAI's chat completions and completions, with what vLLM adds to them. */
 export const openai: Dialect = {
   name: 'openai',
@@ -27,7 +29,7 @@ export const openai: Dialect = {
   outputCapField: 'max_tokens',
 
   read(path, body) {
-    const reading = startReading(openaiGuardedNames)
+    const reading = startReading(guardedNames)
     const chat = path === chatPath
     const model = modelName(body)
     if (typeof model !== 'string') return model
