@@ -243,6 +243,16 @@ describe('what can be read is read', () => {
     expect(unknownFields).toEqual([])
   })
 
+  test('more unknown fields than any request has are refused', () => {
+    const fields = (count: number) =>
+      Object.fromEntries(Array.from({ length: count }, (_, index) => [`f${String(index)}`, 1]))
+    expect(ask(chat, chatBody(fields(1000))).unknownFields).toHaveLength(1000)
+    expect(refusal(chat, chatBody(fields(1001)))).toMatchObject({
+      reason: 'request_invalid',
+      message: 'Send at most 1000 fields that are not known here.',
+    })
+  })
+
   test('base64 of media is no text', () => {
     const content = [
       { type: 'image_url', image_url: { url: `data:image/png;base64,${'A'.repeat(1000)}` } },
