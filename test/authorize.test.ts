@@ -305,7 +305,38 @@ describe('a refusal', () => {
       'credential_invalid',
       ['authenticate'],
     ],
+    [
+      'a credential in x-api-key, outside the Anthropic dialect',
+      post(chat, {
+        headers: new Map([
+          ['x-api-key', ['good']],
+          ['content-type', ['application/json']],
+        ]),
+      }),
+      'credential_missing',
+      [],
+    ],
+    [
+      'two credentials, on a path of the Anthropic dialect',
+      post(chat, {
+        path: '/v1/messages',
+        headers: new Map([
+          ['authorization', ['Bearer good']],
+          ['x-api-key', ['good']],
+          ['content-type', ['application/json']],
+        ]),
+      }),
+      'credential_ambiguous',
+      [],
+    ],
     ['no body', post(undefined), 'body_missing', ['authenticate']],
+    ['an empty body', post(undefined, { body: Buffer.alloc(0) }), 'body_missing', ['authenticate']],
+    [
+      'a body over the cap, before the credential',
+      post(undefined, { body: Buffer.alloc(8 * 1024 * 1024 + 1) }),
+      'body_too_large',
+      [],
+    ],
     [
       'a body that is no JSON',
       post(undefined, { body: Buffer.from('{') }),
@@ -417,6 +448,10 @@ describe('a path without a model', () => {
   test('that is not public needs a credential and a grant of the path', async () => {
     const good: [string, string[]] = ['authorization', ['Bearer good']]
     expect(reasonOf(await authorize(get('/v1/models'), bench().parts))).toBe('credential_missing')
+    const key: [string, string[]] = ['x-api-key', ['good']]
+    expect(reasonOf(await authorize(get('/v1/models', [key]), bench().parts))).toBe(
+      'credential_missing',
+    )
     expect(reasonOf(await authorize(get('/v1/models', [good]), bench().parts))).toBe('allowed')
     const none = examplePolicy({
       grants: examplePolicy().grants.map((grant) => ({ ...grant, paths: [] })),
