@@ -14,6 +14,8 @@ export interface Admission {
   readonly stream: boolean
   /** The engine stops when its client leaves, also without streaming (the model's policy says so). */
   readonly stopsOnDisconnect: boolean
+  /** A 4xx proves nothing: the engine may send it after it has generated. */
+  readonly failsLate: boolean
   readonly inputTokens: number
   /** For all choices together. */
   readonly outputTokens: number

@@ -134,6 +134,7 @@ async function authorizePrompt(
     dialect: dialect.name,
     stream: ask.stream,
     stopsOnDisconnect: model.stopsOnDisconnect,
+    failsLate: ask.failsLate,
     ...estimate,
   }
   const held = await parts.ledger.reserve(

@@ -81,7 +81,11 @@ export function endOf(report: Report, admission: Admission, rates: GenerationRat
   if (inputTokens !== undefined && outputTokens !== undefined) {
     return { kind: 'settled', inputTokens, outputTokens }
   }
-  if (inputTokens === undefined && outputTokens === undefined && provesNothingGenerated(report)) {
+  if (
+    inputTokens === undefined &&
+    outputTokens === undefined &&
+    provesNothingGenerated(report, admission)
+  ) {
     return { kind: 'released' }
   }
   return {
@@ -92,11 +96,11 @@ export function endOf(report: Report, admission: Admission, rates: GenerationRat
 }
 
 /** A figure that is missing never releases. */
-function provesNothingGenerated(report: Report): boolean {
+function provesNothingGenerated(report: Report, { failsLate }: Admission): boolean {
   if (report.upstreamBytesSent === 0) return true
   const refusedByEngine =
     report.endStatus !== undefined &&
-    ((report.endStatus >= 400 && report.endStatus < 500) || report.endStatus === 503)
+    ((report.endStatus >= 400 && report.endStatus < 500 && !failsLate) || report.endStatus === 503)
   const answeredByEngine =
     report.attempts === 1 &&
     report.upstreamBytesReceived !== undefined &&

@@ -208,7 +208,17 @@ function admitUnder(grant: Grant, model: Model, ask: AskSummary): Admitted | Den
           : `uncapped: require`,
     })
   }
-  if (model.uncapped === 'reserve') return withStreamUsage(model, grant, ask, undefined, undefined)
+  if (model.uncapped === 'reserve') {
+    // Nothing would hold the engine to what the grant names.
+    const mostTokens = model.contextTokens * ask.choices
+    if (grant.maxOutputTokens !== undefined && grant.maxOutputTokens < mostTokens) {
+      return deny('output_cap_required', 'Name an output cap (max_tokens) in the request.', {
+        param: 'max_tokens',
+        detail: `grant ${grant.name} names fewer tokens than the rest of the context can have`,
+      })
+    }
+    return withStreamUsage(model, grant, ask, undefined, undefined)
+  }
   const perChoiceTokens = Math.floor(capTokens / ask.choices)
   if (perChoiceTokens < 1) {
     return deny(
@@ -228,7 +238,10 @@ function withStreamUsage(
   injectCapTokens: number | undefined,
 ): Admitted | Denial {
   const missing = ask.stream && !ask.streamUsage
-  if (missing && model.streamUsage === 'require') {
+  // Where a number of the body would change on its way through Envoy's filter, `inject` acts as `require`.
+  const required =
+    model.streamUsage === 'require' || (model.streamUsage === 'inject' && !ask.rewritable)
+  if (missing && required) {
     return deny(
       'stream_usage_required',
       'Set stream_options.include_usage to true for streamed requests.',
@@ -237,8 +250,7 @@ function withStreamUsage(
       },
     )
   }
-  // Without a safe rewrite the stream stays without usage and is estimated at its end.
-  const injectStreamUsage = missing && model.streamUsage === 'inject' && ask.rewritable
+  const injectStreamUsage = missing && model.streamUsage === 'inject'
   return { kind: 'admitted', model, grant, outputTokens, injectCapTokens, injectStreamUsage }
 }
 

@@ -91,6 +91,7 @@ describe('/usage', () => {
       dialect: 'openai',
       stream: false,
       stopsOnDisconnect: false,
+      failsLate: false,
       inputTokens: 100,
       outputTokens: 200,
     }

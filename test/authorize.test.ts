@@ -170,6 +170,7 @@ describe('an allowed request', () => {
       dialect: 'openai',
       stream: false,
       stopsOnDisconnect: false,
+      failsLate: false,
     })
     expect(await spending(it)).toBe((admission?.inputTokens ?? 0) + 100)
   })
@@ -242,6 +243,7 @@ describe('an allowed request', () => {
       dialect: 'anthropic',
       stream: true,
       stopsOnDisconnect: true,
+      failsLate: false,
       inputTokens: expect.any(Number) as number,
       outputTokens: 100,
     })

@@ -16,6 +16,7 @@ const admission: Admission = {
   dialect: 'openai',
   stream: true,
   stopsOnDisconnect: false,
+  failsLate: false,
   inputTokens: 100,
   outputTokens: 500,
 }
@@ -141,6 +142,16 @@ describe('a report without figures', () => {
     ],
   ] as const)('never releases when %s', (_name, changes) => {
     expect(endOf(report(changes), admission, unlearned).kind).toBe('estimated')
+  })
+
+  test('releases no 4xx of an engine that may send it after it has generated, but its 503', () => {
+    const late: Admission = { ...admission, failsLate: true }
+    expect(endOf(report({ endStatus: 400 }), late, unlearned)).toMatchObject({
+      kind: 'estimated',
+      outputTokens: 500,
+    })
+    expect(endOf(report({ endStatus: 503 }), late, unlearned).kind).toBe('released')
+    expect(endOf(report({ upstreamBytesSent: 0 }), late, unlearned).kind).toBe('released')
   })
 
   test('charges input and output once per attempt', () => {

@@ -26,6 +26,7 @@ const ask: AskSummary = {
   stream: false,
   streamUsage: false,
   rewritable: true,
+  failsLate: false,
   unknownFields: [],
   guardedFields: [],
   markupTokens: 8,
@@ -174,8 +175,19 @@ describe('the output', () => {
 
   test('without a cap takes the rest of the context where the model says reserve', () => {
     const open = { ...ask, outputCapTokens: undefined, rewritable: false }
-    const answer = admitAsk(policyWith({}, { uncapped: 'reserve' }), alice, open)
+    const policy = policyWith({ maxOutputTokens: undefined }, { uncapped: 'reserve' })
+    const answer = admitAsk(policy, alice, open)
     expect(answer).toMatchObject({ outputTokens: undefined, injectCapTokens: undefined })
+  })
+
+  test('without a cap is refused there when the grant names less than the context', () => {
+    const open = { ...ask, outputCapTokens: undefined }
+    const reserve = { uncapped: 'reserve', contextTokens: 1000 }
+    expect(admitAsk(policyWith({}, reserve), alice, open).kind).toBe('admitted')
+    const twice = admitAsk(policyWith({}, reserve), alice, { ...open, choices: 2 })
+    expect(reasonOf(twice)).toBe('output_cap_required')
+    const large = admitAsk(policyWith({}, { ...reserve, contextTokens: 1001 }), alice, open)
+    expect(reasonOf(large)).toBe('output_cap_required')
   })
 
   test('is refused when more choices are asked for than tokens are granted', () => {
@@ -191,13 +203,17 @@ describe('the output', () => {
 describe('usage in a stream', () => {
   const stream = { ...ask, stream: true }
 
-  test('is asked for where the caller did not, and only where the body can be rewritten', () => {
+  test('is asked for where the caller did not, and required where the body cannot be rewritten', () => {
     const policy = policyWith({}, { streamUsage: 'inject' })
     expect(admitAsk(policy, alice, stream)).toMatchObject({ injectStreamUsage: true })
     expect(admitAsk(policy, alice, { ...stream, streamUsage: true })).toMatchObject({
       injectStreamUsage: false,
     })
-    expect(admitAsk(policy, alice, { ...stream, rewritable: false })).toMatchObject({
+    expect(reasonOf(admitAsk(policy, alice, { ...stream, rewritable: false }))).toBe(
+      'stream_usage_required',
+    )
+    const estimated = policyWith({}, { streamUsage: 'estimate' })
+    expect(admitAsk(estimated, alice, { ...stream, rewritable: false })).toMatchObject({
       injectStreamUsage: false,
     })
     expect(admitAsk(policy, alice, ask)).toMatchObject({ injectStreamUsage: false })

@@ -42,6 +42,7 @@ async function reservedOf(dimension: PartitionDimension, query: string): Promise
     dialect: 'openai',
     stream: false,
     stopsOnDisconnect: false,
+    failsLate: false,
     ...estimate,
   }
   await ledger.reserve(

@@ -17,6 +17,11 @@ export interface Ask {
   readonly stream: boolean
   /** The caller itself asks for usage in the stream, or the dialect always sends it. */
   readonly streamUsage: boolean
+  /**
+   * The engine may answer 4xx after it has generated: vLLM does when it cannot read the call out of an answer that was
+   * forced to be one (`tool_choice`) and was cut off by its cap. Such a status proves nothing.
+   */
+  readonly failsLate: boolean
   /** A filter may re-serialise the body: no number in it would change on the way through a double. */
   readonly rewritable: boolean
   /** Names of fields outside the dialect's list, as `logit_bias_v2`; only a model's `extraFields` admits them. */

@@ -37,6 +37,7 @@ export const allow: Allow = {
       dialect: 'openai',
       stream: false,
       stopsOnDisconnect: false,
+      failsLate: false,
       inputTokens: 100,
       outputTokens: 1024,
     },

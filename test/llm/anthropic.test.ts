@@ -26,6 +26,7 @@ test('a plain message is read into what it asks for', () => {
     stream: false,
     streamUsage: false,
     rewritable: true,
+    failsLate: false,
     unknownFields: [],
     guardedFields: [],
   })
@@ -37,6 +38,15 @@ test('a stream always tells its usage', () => {
 
 test('without max_tokens there is no cap', () => {
   expect(ask(path, { model: 'llama', messages: hello }).outputCapTokens).toBeUndefined()
+})
+
+test.each([
+  [{ type: 'auto' }, false],
+  [{ type: 'none' }, false],
+  [{ type: 'any' }, true],
+  [{ type: 'tool', name: 'f' }, true],
+])('a tool choice of %j may fail after the engine has generated: %s', (choice, failsLate) => {
+  expect(ask(path, body({ tool_choice: choice })).failsLate).toBe(failsLate)
 })
 
 const kitchenSink = body({

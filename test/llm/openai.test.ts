@@ -20,6 +20,7 @@ describe('a plain chat', () => {
       stream: false,
       streamUsage: false,
       rewritable: true,
+      failsLate: false,
       unknownFields: [],
       guardedFields: [],
     })
@@ -658,4 +659,14 @@ test('the sampling fields of OpenAI and vLLM are known', () => {
   }
   const answer = readBody(chat, chatBody(known))
   expect(answer).toMatchObject({ unknownFields: [], guardedFields: [], choices: 1 })
+})
+
+test.each([
+  [undefined, false],
+  ['auto', false],
+  ['none', false],
+  ['required', true],
+  [{ type: 'function', function: { name: 'f' } }, true],
+])('a tool choice of %j may fail after the engine has generated: %s', (choice, failsLate) => {
+  expect(ask(chat, chatBody({ tool_choice: choice })).failsLate).toBe(failsLate)
 })

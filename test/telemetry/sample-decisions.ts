@@ -15,6 +15,7 @@ export const admission: Admission = {
   dialect: 'openai',
   stream: false,
   stopsOnDisconnect: false,
+  failsLate: false,
   inputTokens: 100,
   outputTokens: 200,
 }

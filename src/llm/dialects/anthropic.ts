@@ -46,6 +46,7 @@ export const anthropic: Dialect = {
       stream,
       // A stream always tells its usage, in `message_start` and `message_delta`.
       streamUsage: stream,
+      failsLate: forcesCall(body.get('tool_choice')),
     })
   },
 
@@ -55,6 +56,13 @@ export const anthropic: Dialect = {
       error: { type: errorType(status), message, code, ...(param === undefined ? {} : { param }) },
     })
   },
+}
+
+/** `any` or `tool`: the engine must call, whatever it would rather say. */
+function forcesCall(choice: JsonValue | undefined): boolean {
+  if (choice === undefined || choice === null || !isObject(choice)) return false
+  const type = choice.get('type')
+  return type === 'any' || type === 'tool'
 }
 
 function readSystem(reading: Reading, system: JsonValue | undefined): Denial | undefined {

@@ -50,6 +50,7 @@ export const openai: Dialect = {
       choices,
       stream: body.get('stream') === true,
       streamUsage: body.get('stream') === true && asksForUsage(body.get('stream_options')),
+      failsLate: forcesCall(body.get('tool_choice')),
     })
   },
 
@@ -129,6 +130,11 @@ function readStreamOptions(
 
 function asksForUsage(options: JsonValue | undefined): boolean {
   return isObject(options) && options.get('include_usage') === true
+}
+
+/** `required`, or the name of one tool: the engine must call, whatever it would rather say. */
+function forcesCall(choice: JsonValue | undefined): boolean {
+  return choice === 'required' || (choice !== undefined && choice !== null && isObject(choice))
 }
 
 /** The larger of both: some engines read the one, some the other. */
