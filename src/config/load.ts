@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { ConfigError } from '../errors.js'
 import type { ConfigFault } from '../errors.js'
 import type { Policy } from '../policy.js'
@@ -63,13 +63,17 @@ export function readConfig(path: string): Config {
   return loadConfig(path, readText(path))
 }
 
-/** @throws ConfigError the file cannot be read, is larger than 1 MiB or is not UTF-8 */
-export function readText(path: string): string {
+/**
+ * @param kind `regular` refuses a pipe or device, which a reader could wait for without end; a command line may
+ *   name one (`--policy <(...)`), and then its user waits
+ * @throws ConfigError the file cannot be read, is larger than 1 MiB or is not UTF-8
+ */
+export function readText(path: string, kind: 'any' | 'regular' = 'any'): string {
   const refuse = (expected: string): ConfigError =>
     new ConfigError([wholeFileFault(path, expected)])
   let bytes: Buffer
   try {
-    bytes = readAtMost(path, maxFileBytes + 1)
+    bytes = readAtMost(path, maxFileBytes + 1, kind)
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'
     throw refuse(`a readable file (${code})`)
@@ -83,10 +87,16 @@ export function readText(path: string): string {
 }
 
 /** Bounded, so that a device or a growing file cannot fill the memory. */
-function readAtMost(path: string, maxBytes: number): Buffer {
-  const handle = openSync(path, 'r')
+function readAtMost(path: string, maxBytes: number, kind: 'any' | 'regular'): Buffer {
+  // Without O_NONBLOCK, opening a pipe waits for its writer.
+  const flags = kind === 'regular' ? constants.O_RDONLY | constants.O_NONBLOCK : constants.O_RDONLY
+  const handle = openSync(path, flags)
   try {
-    if (fstatSync(handle).isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' })
+    const found = fstatSync(handle)
+    if (found.isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' })
+    if (kind === 'regular' && !found.isFile()) {
+      throw Object.assign(new Error(), { code: 'not a regular file' })
+    }
     const chunks: Buffer[] = []
     let length = 0
     while (length < maxBytes) {

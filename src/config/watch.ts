@@ -82,7 +82,7 @@ export function watchConfig(path: string, options: WatchOptions): ConfigWatch {
   /** The file as it is now; a file that cannot be read is a content of its own, so that it is told once. */
   function look(): { content: string; read: () => string } {
     try {
-      const text = readText(path)
+      const text = readText(path, 'regular')
       return { content: generationOf(text), read: () => text }
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import {
   mkdirSync,
   mkdtempSync,
@@ -253,6 +254,23 @@ describe('a bad policy file', () => {
     rmSync(path)
     await pass(10_000)
     expect(events).toEqual(['fault FILE:0: file expected a readable file (ENOENT)'])
+  })
+
+  test('may be a pipe or a device, which nobody waits for', async () => {
+    // A pipe without a writer would hold this process up for ever; a device ends at once, and shows the same rule.
+    const path = policyFile()
+    const { events, pass } = start(path)
+    rmSync(path)
+    symlinkSync('/dev/null', path)
+    await pass(2000)
+    expect(events).toEqual(['fault FILE:0: file expected a readable file (not a regular file)'])
+    rmSync(path)
+    execFileSync('mkfifo', [path])
+    await pass(2000)
+    writeFileSync(`${path}.new`, withLimit(16))
+    renameSync(`${path}.new`, path)
+    await pass(2000)
+    expect(events.slice(1)).toEqual(['limit 16'])
   })
 
   test('may be one that cannot be applied; then the one that ran is still what runs', async () => {
