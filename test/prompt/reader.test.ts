@@ -164,6 +164,13 @@ describe('the time bound', () => {
   })
 })
 
+test('a count that fails, or whose worker dies, is the bytes of the text: an upper bound', async () => {
+  const workerFile = new URL('fixtures/uncounting-worker.mjs', import.meta.url)
+  const prompt = await open(reader({ ...nowhere, workerFile }), chat('a'))
+  expect(await prompt.countTokens('cl100k_base')).toBe(1234)
+  expect(await prompt.countTokens('cl100k_base')).toBe(1234)
+})
+
 describe('a worker thread that is slow to start', () => {
   test('fails the requests that could not wait, and then serves the others', async () => {
     const workerFile = new URL('fixtures/slow-starter.mjs', import.meta.url)
