@@ -1,6 +1,7 @@
 import { waitForEnd } from './audit-trail.js'
 import { demoRequests } from './requests.js'
 import type { DemoRequest } from './requests.js'
+import { demoCallers } from './stack.js'
 import type { Stack } from './stack.js'
 
 const REPORT_TIMEOUT_MS = 10_000
@@ -44,28 +45,54 @@ async function playOne(
   const { status, code } = request.expects
   let passed = 0
   let spentTokens = 0
+  let spentBefore = await spentToday(stack, request.caller)
   let answer = await send(stack.envoy.url, request, credential)
   while (answer.status === 200) {
     passed += 1
     const cost = await costOf(stack, answer)
+    if (cost === undefined) return false
     spentTokens += cost.tokens
     if (request.atMost === undefined) {
       print(`   200 -> ${cost.told}`)
       break
     }
     if (passed >= request.atMost) break
+    spentBefore = await spentToday(stack, request.caller)
     answer = await send(stack.envoy.url, request, credential)
   }
   if (request.atMost !== undefined) {
     print(`   200, ${String(passed)} times -> ${String(spentTokens)} tokens`)
   }
+  let refusedTokens = 0
   if (answer.status !== 200) {
     const error = errorOf(answer.text)
-    print(`   ${String(answer.status)} ${error.code ?? ''} -> 0 tokens: ${error.message}`)
+    refusedTokens = (await spentToday(stack, request.caller)) - spentBefore
+    print(
+      `   ${String(answer.status)} ${error.code ?? ''} -> ${String(refusedTokens)} tokens: ${error.message}`,
+    )
   }
   const codeFits =
     code === undefined || (answer.status !== 200 && errorOf(answer.text).code === code)
-  return answer.status === status && codeFits && (request.atMost === undefined || passed > 0)
+  const looped = request.atMost === undefined || passed > 0
+  return answer.status === status && codeFits && looped && refusedTokens === 0
+}
+
+/** What the caller's tenant has spent or holds today; nothing for who has no credential, and so no tenant. */
+async function spentToday(stack: Stack, caller: string | undefined): Promise<number> {
+  const tenant = demoCallers.find(({ name }) => name === caller)?.tenant
+  if (tenant === undefined) return 0
+  const response = await fetch(`${stack.tollgate.adminUrl}/usage?tenant=${tenant}`)
+  const { quotas } = (await response.json()) as { quotas: readonly Spending[] }
+  const day = quotas.find(({ quota }) => quota === 'tenant-day')
+  if (day === undefined) throw new Error('/usage no longer shows the quota tenant-day')
+  return day.spent + day.reserved + day.debt
+}
+
+interface Spending {
+  readonly quota: string
+  readonly spent: number
+  readonly reserved: number
+  readonly debt: number
 }
 
 async function send(
@@ -88,12 +115,12 @@ async function send(
   }
 }
 
-/** Out of the audit record: the report comes a moment after the answer. */
+/** Out of the audit record: the report comes a moment after the answer. Undefined: the answer names no record. */
 async function costOf(
   stack: Stack,
   answer: Answer,
-): Promise<{ readonly tokens: number; readonly told: string }> {
-  if (answer.auditId === null) return { tokens: 0, told: 'no reservation' }
+): Promise<{ readonly tokens: number; readonly told: string } | undefined> {
+  if (answer.auditId === null) return undefined
   const end = await waitForEnd(stack.tollgate.auditFile, answer.auditId, REPORT_TIMEOUT_MS)
   const tokens = (end.inputTokens ?? 0) + (end.outputTokens ?? 0)
   const told = `${end.outcome}: ${String(tokens)} tokens (${String(end.inputTokens)} in, ${String(end.outputTokens)} out) of ${String(end.reservedTokens)} reserved`
