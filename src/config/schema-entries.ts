@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { signatureAlgorithms } from '../identity/issuer.js'
 import type { Issuer } from '../identity/issuer.js'
 import { encodingNames } from '../llm/encodings.js'
+import { quotaUnitNames } from '../quota/units.js'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../units.js'
 import { parseDuration } from './duration.js'
 import {
@@ -128,7 +129,7 @@ const quotaWindow = scalar(
 /** Capacity: at most `limit` units per window for each partition. */
 const quota = mapping({
   name: name(),
-  unit: word(['tokens', 'requests', 'in_flight']),
+  unit: word(quotaUnitNames),
   limit: wholeNumber(1, Number.MAX_SAFE_INTEGER, 'units'),
   /** Over what time it counts; not with `in_flight`, which ends with the request. */
   window: quotaWindow.optional(),

@@ -15,6 +15,9 @@ export const quotaUnits = { tokens, requests, in_flight: inFlight } as const sat
 /** The name of a unit, as the policy file spells it. */
 export type QuotaUnitName = keyof typeof quotaUnits
 
+/** Every name, in the order in which messages list them. */
+export const quotaUnitNames = Object.keys(quotaUnits) as readonly QuotaUnitName[]
+
 /** What a request holds of a quota of this unit at admission. Whole units, 0 to 2^53 - 1. */
 export function amountToReserve(unit: QuotaUnitName, estimate: Estimate): number {
   return quotaUnits[unit].amountToReserve(estimate)

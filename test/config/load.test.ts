@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { loadConfig, readConfig } from '../../src/config/load.js'
 import { ConfigError } from '../../src/errors.js'
+import { quotaUnitNames } from '../../src/quota/units.js'
 import { fixtureFaults } from './fixture-faults.js'
 
 const fixtures = new URL('fixtures/', import.meta.url)
@@ -77,6 +78,13 @@ describe('a policy file with faults', () => {
 })
 
 describe('a good policy file', () => {
+  test.each(quotaUnitNames)('may count %s, as every unit there is', (unit) => {
+    const window = unit === 'in_flight' ? '' : 'window: 1m, '
+    const quota = `  - { name: one-more, unit: ${unit}, ${window}limit: 1, by: [] }\n`
+    const { policy } = loadConfig('policy.yaml', fixture('smallest') + quota)
+    expect(policy.quotas.at(-1)).toMatchObject({ name: 'one-more', unit })
+  })
+
   test('may be as short as this, with the documented defaults', () => {
     const { settings, policy, corsOrigins } = loadConfig('/etc/policy.yaml', fixture('smallest'))
     expect(settings).toEqual({
