@@ -1,5 +1,5 @@
 import { execFile, execFileSync } from 'node:child_process'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -24,6 +24,31 @@ test('Envoy itself finds nothing wrong with envoy.yaml', async () => {
     nodePorts: { 'gpu-a': 3, 'gpu-b': 4 },
     certificateDirectory: directory,
   })
+  const { stdout } = await run(findEnvoy(), ['--mode', 'validate', '-c', file, '-l', 'error'])
+  expect(stdout).toContain(`configuration '${file}' OK`)
+})
+
+test('Envoy takes the variant with TLS as the comment writes it', async () => {
+  await createCertificates(directory, [])
+  const secrets = join(directory, 'sds')
+  await mkdir(secrets)
+  for (const name of ['client-certificate', 'authority', 'server-certificate']) {
+    const secret = await readFile(join('deploy', 'envoy', `${name}.yaml`), 'utf8')
+    const here = secret.replaceAll(/\/etc\/envoy\/(server-)?certs/g, directory)
+    await writeFile(join(secrets, `${name}.yaml`), here)
+  }
+  const shipped = await readFile('envoy.yaml', 'utf8')
+  const commented = /^ {8}# - transport_socket:\n(?: {8}# .*\n)+?(?= {8}# {3}filters:)/m.exec(
+    shipped,
+  )?.[0]
+  if (commented === undefined) throw new Error('envoy.yaml no longer has the block')
+  const uncommented = shipped
+    .replace(commented, commented.replaceAll(/^ {8}# /gm, ' '.repeat(8)))
+    .replace(' '.repeat(8) + '- filters:', ' '.repeat(8) + '  filters:')
+    .replaceAll('/etc/envoy/sds', secrets)
+  expect(uncommented).not.toBe(shipped)
+  const file = join(directory, 'with-tls.yaml')
+  await writeFile(file, uncommented)
   const { stdout } = await run(findEnvoy(), ['--mode', 'validate', '-c', file, '-l', 'error'])
   expect(stdout).toContain(`configuration '${file}' OK`)
 })
