@@ -167,6 +167,11 @@ async function createTollgate(): Promise<{
   })
   const counting: Recorder = {
     ...recorder,
+    // A failure here is one of the bench, and must be seen.
+    failure(operation, error) {
+      process.stderr.write(`${operation}: ${error instanceof Error ? error.message : 'failed'}\n`)
+      recorder.failure(operation, error)
+    },
     decision(decision, durationMs) {
       decisions += 1
       if (decision.verdict.kind === 'denied') refused += 1

@@ -20,7 +20,7 @@ interface Lane {
   readonly openPrompts: Set<number>
   run(request: WorkerRequest, signal?: AbortSignal): Promise<WorkerAnswer>
   closePrompt(prompt: number): void
-  /** Resolves when the worker takes work, or is gone. */
+  /** Resolves when the worker takes work; rejects when it ended before. */
   readonly ready: Promise<void>
   /** Set when the worker is gone: its prompts are lost, the lane is replaced. */
   readonly dead: () => boolean
@@ -144,9 +144,13 @@ function createLane(options: PromptReaderOptions): Lane {
   let ready = false
   let dead = false
   let announceReady = (): void => undefined
-  const whenReady = new Promise<void>((resolve) => {
+  let announceEnd = (_error: DependencyError): void => undefined
+  const whenReady = new Promise<void>((resolve, reject) => {
     announceReady = resolve
+    announceEnd = reject
   })
+  // Whoever waits is told; a lane that replaces a dead one has nobody who does.
+  whenReady.catch(() => undefined)
 
   function startNext(): void {
     // Until the encodings are loaded a job waits in the queue, where running out of time is not the worker's fault.
@@ -182,7 +186,7 @@ function createLane(options: PromptReaderOptions): Lane {
   function die(): void {
     if (dead) return
     dead = true
-    announceReady()
+    announceEnd(new DependencyError('inspection', 'a worker thread ended before it was ready'))
     for (const job of [current, ...queue]) {
       if (job === undefined) continue
       finish(job)

@@ -29,7 +29,11 @@ export interface PromptReader {
     body: Uint8Array,
     signal: AbortSignal,
   ): Promise<OpenPrompt | Denial>
-  /** Resolves when every worker thread has loaded what it needs. */
+  /**
+   * Resolves when every worker thread has loaded what it needs.
+   *
+   * @throws DependencyError one ended before it had: large prompts would all fail
+   */
   ready(): Promise<void>
   close(): Promise<void>
 }

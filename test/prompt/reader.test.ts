@@ -208,6 +208,13 @@ describe('a worker thread that dies', () => {
   })
 })
 
+describe('a worker thread that cannot start', () => {
+  test('is told at the start, not by the first large prompt', async () => {
+    const it = reader({ workerFile: new URL('fixtures/no-such-worker.mjs', import.meta.url) })
+    await expect(it.ready()).rejects.toThrow('ended before it was ready')
+  })
+})
+
 describe('the room for large prompts', () => {
   test('is bounded, and comes back when they are closed', async () => {
     const body = chat('x'.repeat(1000))
