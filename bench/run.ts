@@ -46,10 +46,14 @@ function requests(bench: Bench, count: number, bytes: number): readonly Buffer[]
 }
 
 /** Microseconds of CPU per call. */
-async function measure(bench: Bench, bytes: number): Promise<{ micros: number; sample: Sample }> {
+async function measure(
+  bench: Bench,
+  bytes: number,
+  inFlight = IN_FLIGHT,
+): Promise<{ micros: number; sample: Sample }> {
   const batch = requests(bench, CALLS, bytes)
   await sample(bench)
-  const { failed } = await bench.load.send(batch, IN_FLIGHT)
+  const { failed } = await bench.load.send(batch, inFlight)
   const after = await sample(bench)
   if (failed > 0 || after.refused > 0) {
     throw new Error(`${String(failed)} calls failed, ${String(after.refused)} were refused`)
@@ -71,29 +75,33 @@ async function compare(noop: Bench, tollgate: Bench, bytes: number): Promise<voi
   const ratios: number[] = []
   const base: number[] = []
   const full: number[] = []
-  const stages = new Map<string, number[]>()
   for (let round = 0; round < ROUNDS; round += 1) {
     const a = await measure(noop, bytes)
     const b = await measure(tollgate, bytes)
     base.push(a.micros)
     full.push(b.micros)
     ratios.push(b.micros / a.micros)
-    for (const [stage, micros] of Object.entries(b.sample.stageMicros)) {
-      stages.set(stage, [...(stages.get(stage) ?? []), micros / CALLS])
-    }
   }
   const spread = `${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}`
   print(`Check, prompt of ${String(bytes / KIB)} KiB, every prompt another:`)
   print(
     `  ${median(ratios).toFixed(2)} x the no-op (${spread} over ${String(ROUNDS)} pairs of ${String(CALLS)} calls); ${median(full).toFixed(0)} against ${median(base).toFixed(0)} us of CPU per call`,
   )
-  const parts = [...stages].map(([stage, micros]) => [stage, median(micros)] as const)
-  const known = parts.reduce((sum, [, micros]) => sum + micros, 0)
-  const rest = median(full) - median(base) - known
-  const all = [['wire', median(base)] as const, ...parts, ['answer and record', rest] as const]
-  print(
-    `  where it goes: ${all.map(([name, micros]) => `${name} ${micros.toFixed(0)}`).join(', ')} us`,
+  await explain(noop, tollgate, bytes)
+}
+
+/** Where the time goes, one call at a time: with more in flight a stage's clock would run while others have the turn. */
+async function explain(noop: Bench, tollgate: Bench, bytes: number): Promise<void> {
+  const wire = await measure(noop, bytes, 1)
+  const full = await measure(tollgate, bytes, 1)
+  const stages = Object.entries(full.sample.stageMicros).map(
+    ([stage, micros]) => [stage, micros / CALLS] as const,
   )
+  const known = stages.reduce((sum, [, micros]) => sum + micros, 0)
+  const rest = full.micros - wire.micros - known
+  const all = [['wire', wire.micros] as const, ...stages, ['answer and record', rest] as const]
+  const told = all.map(([name, micros]) => `${name} ${micros.toFixed(0)}`).join(', ')
+  print(`  where it goes, one call at a time: ${told} us`)
 }
 
 /** The longest that the event loop was held while 8 MiB bodies came beside small ones. */
