@@ -117,6 +117,19 @@ function reports(settings: Place, report: string): boolean {
   })
 }
 
+/**
+ * A route that takes no POST: what comes over it has no body that Tollgate would read, so Check may see just enough
+ * of one to refuse it.
+ */
+function neverPost(route: Place): boolean {
+  return items(fieldAt(route, 'match', 'headers')).some(
+    (header) =>
+      textOf(field(header, 'name')) === ':method' &&
+      textOf(fieldAt(header, 'string_match', 'exact')) === 'POST' &&
+      field(header, 'invert_match').value === true,
+  )
+}
+
 /** Settings for one filter that switch it off or point it elsewhere. */
 export function checkSwitches(level: Place, filters: FilterNames, check: EnvoyCheck): void {
   for (const name of [...filters.authz, ...filters.report]) {
@@ -130,7 +143,7 @@ export function checkSwitches(level: Place, filters: FilterNames, check: EnvoyCh
       check.fault(ownDomain, check.wire.reportDomain)
     }
     const ownBody = fieldAt(settings, 'check_settings', 'with_request_body')
-    if (isOfType(settings, 'ExtAuthzPerRoute') && isThere(ownBody)) {
+    if (isOfType(settings, 'ExtAuthzPerRoute') && isThere(ownBody) && !neverPost(level)) {
       checkBodySettings(ownBody, check)
     }
   }

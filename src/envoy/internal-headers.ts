@@ -37,14 +37,8 @@ const steeringHeaders = [
   'x-prefiller-host-port',
   // vLLM and SGLang: which replica of a data-parallel engine.
   'x-data-parallel-rank',
-]
-
-/**
- * Which worker takes a request, or is asked for its prompt or cache, as routers between Envoy and the engines read
- * it: llm-d's sidecar connects to the address it is given, SGLang's router goes to the worker. No route of Envoy's
- * looks at them, so the answer alone removes them.
- */
-const placementHeaders = [
+  // Which worker takes a request, or is asked for its prompt or cache: llm-d's sidecar connects to the address it is
+  // given, SGLang's router goes to the worker.
   'x-data-parallel-host-port',
   'x-encoder-hosts-ports',
   'x-kv-cache-source-host-port',
@@ -66,11 +60,7 @@ export const reservedHeaders: readonly string[] = [
 ]
 
 /** Removed by every answer unless it sets or keeps them, whether or not Check saw one: a filter may hide headers from it. */
-const alwaysRemoved: readonly string[] = [
-  ...reservedHeaders,
-  ...placementHeaders,
-  ...credentialHeaders,
-]
+const alwaysRemoved: readonly string[] = [...reservedHeaders, ...credentialHeaders]
 
 const reservedNames = new Set(alwaysRemoved)
 const reservedPrefixes = ['x-tollgate-', 'x-gateway-', 'x-llm-d-']

@@ -165,6 +165,13 @@ const cases: Readonly<Record<string, Case>> = {
     ],
     faults: ["max_request_bytes is 10; expected 8388608, the policy's limits.maxBodyBytes"],
   },
+  'a route that may take a POST asks with part of the body': {
+    edits: [['exact: POST }, invert_match: true', 'exact: PUT }, invert_match: true']],
+    faults: [
+      "max_request_bytes is 1; expected 8388608, the policy's limits.maxBodyBytes",
+      'allow_partial_message is true; expected false: what Tollgate did not see must not pass',
+    ],
+  },
   'no stream end': {
     edits: [[', max_stream_duration: { max_stream_duration: 1800s }', '']],
     faults: [
@@ -280,14 +287,14 @@ const cases: Readonly<Record<string, Case>> = {
       [noPool, noPool + poolA],
     ],
     faults: [
-      'routes[3] is a mapping; expected to stand before every route that is not for a pool, so before routes[1]',
-      'routes[3] is a mapping; expected a last route with the match { prefix: / } alone: without a route, Envoy does not ask Tollgate',
+      'routes[4] is a mapping; expected to stand before every route that is not for a pool, so before routes[1]',
+      'routes[4] is a mapping; expected a last route with the match { prefix: / } alone: without a route, Envoy does not ask Tollgate',
     ],
   },
   'no route for the rest': {
     edits: [[noPool, '']],
     faults: [
-      'routes[2] is a mapping; expected a last route with the match { prefix: / } alone: without a route, Envoy does not ask Tollgate',
+      'routes[3] is a mapping; expected a last route with the match { prefix: / } alone: without a route, Envoy does not ask Tollgate',
     ],
   },
   'the fallback leads to a pool': {

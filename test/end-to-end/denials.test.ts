@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { request } from 'node:http'
 import { Client, credentials } from '@grpc/grpc-js'
 import { afterAll, expect, test } from 'vitest'
 import { authorizationService } from '../../src/envoy/protos.js'
@@ -156,4 +157,24 @@ test('a refusal costs nothing', async () => {
   await stack.send({ caller: 'alice', body: chat({ max_tokens: 2049 }) })
   const { spent, reserved, debt } = await stack.usage('alice', 'user-minute')
   expect({ spent, reserved, debt }).toEqual({ spent: before.spent, reserved: 0, debt: 0 })
+})
+
+test.each([
+  ['a byte', 'x'],
+  ['200,000 bytes', 'x'.repeat(200_000)],
+])('a public path takes no body, also where no header announces it: %s', async (_, body) => {
+  const bytesToNodes = () => stack.envoyStat('cluster.gpu-a.upstream_cx_tx_bytes_total')
+  expect((await stack.send({ method: 'GET', path: '/health' })).status).toBe(200)
+  const before = await bytesToNodes()
+  const status = await new Promise((resolve, reject) => {
+    const options = { method: 'GET', headers: { 'transfer-encoding': 'chunked' } }
+    request(`${stack.envoy.url}/health`, options, (response) => {
+      response.resume()
+      resolve(response.statusCode)
+    })
+      .on('error', reject)
+      .end(body)
+  })
+  expect([400, 413]).toContain(status)
+  expect(await bytesToNodes()).toBe(before)
 })
