@@ -152,6 +152,9 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   'prohibited-pattern-does-not-compile': [
     '3: inspection.prohibited[0].patterns[0] is "(unclosed"; expected a pattern in RE2 syntax (no look-around, no back-references)',
   ],
+  'prohibited-patterns-too-many': [
+    '2: inspection.prohibited is a list; expected at most 100 patterns in all lists together, not 101: each is another pass over every prompt',
+  ],
   'prototype-key': [
     '1: __proto__ expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas (the key is unknown)',
   ],

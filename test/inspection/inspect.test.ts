@@ -159,6 +159,18 @@ describe('the time bound', () => {
     expect(run).toThrow(new DependencyError('inspection', 'inspection did not finish in time'))
   })
 
+  test('is looked at between two patterns of the operator', () => {
+    const patterns = ['one', 'two', 'three']
+    const inspector = compileInspection({
+      ...rulesWith({}),
+      prohibited: [{ name: 'x', action: 'block', phrases: [], patterns }],
+    })
+    let nowMs = 0
+    const bound = { nowMs: () => nowMs++, deadlineMs: 2 }
+    expect(() => inspector.inspect([say('a')], bound)).toThrow(DependencyError)
+    expect(nowMs).toBe(3)
+  })
+
   test('that is not reached changes nothing', () => {
     const inspector = compileInspection(rulesWith({ injection: 'block' }))
     const findings = inspector.inspect([say(attack)], { nowMs: () => 0, deadlineMs: 1 })

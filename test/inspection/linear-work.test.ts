@@ -3,7 +3,7 @@ import type { Detector } from '../../src/inspection/detector.js'
 import { createControlTokensDetector } from '../../src/inspection/detectors/control-tokens.js'
 import { createInjectionDetector } from '../../src/inspection/detectors/injection.js'
 import { createPersonalDataDetector } from '../../src/inspection/detectors/personal-data.js'
-import { createProhibitedDetector } from '../../src/inspection/detectors/prohibited.js'
+import { createProhibitedDetectors } from '../../src/inspection/detectors/prohibited.js'
 import { createSecretsDetector } from '../../src/inspection/detectors/secrets.js'
 import { stepsOf } from './hits.js'
 
@@ -13,7 +13,9 @@ const detectors: readonly Detector[] = [
   createControlTokensDetector(),
   createSecretsDetector(),
   createPersonalDataDetector(['credit_card', 'iban', 'us_ssn', 'email', 'phone']),
-  createProhibitedDetector([{ name: 'list', action: 'block', phrases, patterns: ['(a|aa)+$'] }]),
+  ...createProhibitedDetectors([
+    { name: 'list', action: 'block', phrases, patterns: ['(a|aa)+$'] },
+  ]),
 ]
 
 /** Beginnings of what a detector looks for, over and over: where a careless reader starts again at each of them. */

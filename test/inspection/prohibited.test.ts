@@ -1,9 +1,21 @@
 import { describe, expect, test } from 'vitest'
+import type { Detector } from '../../src/inspection/detector.js'
 import {
   checkPattern,
-  createProhibitedDetector,
+  createProhibitedDetectors,
 } from '../../src/inspection/detectors/prohibited.js'
+import type { ProhibitedRule } from '../../src/inspection/rules.js'
 import { hitsOf } from './hits.js'
+
+/** All detectors of the lists as one. */
+function createProhibitedDetector(lists: readonly ProhibitedRule[]): Detector {
+  const detectors = createProhibitedDetectors(lists)
+  return {
+    category: 'prohibited',
+    detect: (view, segment, report) =>
+      detectors.reduce((steps, each) => steps + each.detect(view, segment, report), 0),
+  }
+}
 
 const detector = createProhibitedDetector([
   {

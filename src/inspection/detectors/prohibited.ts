@@ -34,38 +34,44 @@ export function checkPattern(pattern: string): string | undefined {
 
 /**
  * The operator's own lists: phrases word by word in the folded form, patterns in the plain form, regardless of
- * case. The rule of a hit is the name of the list.
+ * case. The rule of a hit is the name of the list. A detector for all phrases and one for each pattern, so that
+ * the time bound is looked at between two patterns.
  *
  * @param lists every pattern passed `checkPattern`
  */
-export function createProhibitedDetector(lists: readonly ProhibitedRule[]): Detector {
-  const phrases: string[] = []
-  const phraseRules: string[] = []
-  const patterns: { readonly rule: string; readonly pattern: RE2JS }[] = []
-  for (const { name, phrases: listed, patterns: written } of lists) {
-    for (const phrase of listed) {
-      phrases.push(phrase)
-      phraseRules.push(name)
-    }
-    for (const pattern of written) {
-      patterns.push({ rule: name, pattern: RE2JS.compile(pattern, RE2JS.CASE_INSENSITIVE) })
-    }
+export function createProhibitedDetectors(lists: readonly ProhibitedRule[]): readonly Detector[] {
+  const phrases = lists.flatMap(({ name, phrases: listed }) =>
+    listed.map((phrase) => ({ rule: name, phrase })),
+  )
+  const patterns = lists.flatMap(({ name, patterns: written }) =>
+    written.map((pattern) => ofPattern(name, pattern)),
+  )
+  return phrases.length === 0 ? patterns : [ofPhrases(phrases), ...patterns]
+}
+
+function ofPhrases(
+  phrases: readonly { readonly rule: string; readonly phrase: string }[],
+): Detector {
+  const matcher = compilePhrases(phrases.map(({ phrase }) => phrase))
+  return {
+    category: 'prohibited',
+    detect: (view, _segment, report) =>
+      matcher.scan(view.folded, (phrase, start, end) => {
+        report({ rule: phrases[phrase]?.rule ?? '', level: 'folded', start, end, score: 1 })
+      }),
   }
-  const matcher = compilePhrases(phrases)
+}
+
+function ofPattern(rule: string, written: string): Detector {
+  const pattern = RE2JS.compile(written, RE2JS.CASE_INSENSITIVE)
   return {
     category: 'prohibited',
     detect: (view, _segment, report) => {
-      let steps = matcher.scan(view.folded, (phrase, start, end) => {
-        report({ rule: phraseRules[phrase] ?? '', level: 'folded', start, end, score: 1 })
-      })
-      for (const { rule, pattern } of patterns) {
-        const matches = pattern.matcher(view.plain)
-        steps += view.plain.length
-        for (let count = 0; count < MAX_MATCHES && matches.find(); count++) {
-          report({ rule, level: 'plain', start: matches.start(), end: matches.end(), score: 1 })
-        }
+      const matches = pattern.matcher(view.plain)
+      for (let count = 0; count < MAX_MATCHES && matches.find(); count++) {
+        report({ rule, level: 'plain', start: matches.start(), end: matches.end(), score: 1 })
       }
-      return steps
+      return view.plain.length
     },
   }
 }
