@@ -15,3 +15,8 @@ process.exitCode = await dispatch(process.argv.slice(2), {
   progress: process.stderr.isTTY ? (line) => process.stderr.write(`\r\u001b[K${line}`) : undefined,
   readInput: (maxBytes) => readAtMost(process.stdin, maxBytes),
 })
+
+// A peer that never closes its end of a connection would keep the process after all is done; nothing else waits.
+setTimeout(() => {
+  process.exit()
+}, 1000).unref()
