@@ -6,6 +6,7 @@ import type { Dependency } from '../errors.js'
 import type { Category } from '../inspection/finding.js'
 import type { Action } from '../inspection/rules.js'
 import type { DialectName } from '../llm/ask.js'
+import { dialects as known } from '../llm/dialects.js'
 import type { Ended } from '../quota/ledger.js'
 import { SECOND_MS } from '../units.js'
 
@@ -13,9 +14,7 @@ import { SECOND_MS } from '../units.js'
 // start, so that a rate over one that has not happened yet is 0 and not nothing.
 
 const reasons = Object.keys(denialStatus) as readonly Reason[]
-const dialects = ['openai', 'anthropic', 'none'] as const satisfies readonly (
-  DialectName | 'none'
-)[]
+const dialects: readonly (DialectName | 'none')[] = [...known.map(({ name }) => name), 'none']
 const stages = [
   'credential',
   'read',

@@ -134,7 +134,6 @@ function errorType(status: ErrorAnswer['status']): string {
       return 'rate_limit_error'
     case 504:
       return 'timeout_error'
-    case 503:
     case 529:
       return 'overloaded_error'
     default:
