@@ -80,7 +80,7 @@ describe('error bodies', () => {
     [415, 'invalid_request_error', 'invalid_request_error'],
     [429, 'rate_limit_error', 'rate_limit_error'],
     [500, 'server_error', 'api_error'],
-    [503, 'server_error', 'overloaded_error'],
+    [503, 'server_error', 'api_error'],
     [504, 'server_error', 'timeout_error'],
     [529, 'server_error', 'overloaded_error'],
   ])('of status %s', (status, openaiType, anthropicType) => {
