@@ -7,6 +7,7 @@ import type { AskSummary } from '../src/llm/ask.js'
 import { admitAsk, admitPath, holdsFor, judge, matchesPattern } from '../src/policy.js'
 import type { Grant } from '../src/policy.js'
 import { examplePolicy } from './example-policy.js'
+import { runs } from './runs.js'
 
 const alice: Principal = {
   issuer: 'https://idp.example',
@@ -70,7 +71,7 @@ describe('a pattern', () => {
           .join('.*')
         expect(matchesPattern(pattern, name)).toBe(new RegExp(`^${source}$`).test(name))
       }),
-      { numRuns: 5000 },
+      { numRuns: runs(5000) },
     )
   })
 })

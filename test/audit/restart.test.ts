@@ -18,6 +18,7 @@ import { verifyAudit } from '../../src/audit/verify.js'
 import { ConfigError } from '../../src/errors.js'
 import { decision, makeBench, makeKeys, scratch } from './audit-fixture.js'
 import type { Bench } from './audit-fixture.js'
+import { runs } from '../runs.js'
 
 async function messageOf(opening: Promise<unknown>): Promise<string> {
   const failure: unknown = await opening.then(
@@ -86,7 +87,7 @@ describe('a restart', () => {
         const result = await verifyAudit(createReadStream(bench.file), { keys })
         expect(result).toMatchObject({ kind: 'intact', unprovedCount: 0, tornBytes: 0 })
       }),
-      { numRuns: 60, seed: 4 },
+      { numRuns: runs(60), seed: 4 },
     )
   })
 

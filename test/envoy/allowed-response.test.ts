@@ -11,6 +11,7 @@ import { formatDuration } from '../../src/envoy/rate-limit-headers.js'
 import type { HeaderValueOption, OkHttpResponse, StructValue } from '../../src/envoy/wire.js'
 import { dialectNamed } from '../../src/llm/dialects.js'
 import { allow, balance, decision, plainAllow, principal } from './decision.js'
+import { runs } from '../runs.js'
 
 function okOf(of: Decision): OkHttpResponse {
   const response = toCheckResponse(of)
@@ -268,7 +269,7 @@ describe('a client that sends our headers itself', () => {
           )
         expect(others(after)).toEqual(others(headers))
       }),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     )
   })
 

@@ -3,6 +3,7 @@ import { describe, expect, it, test } from 'vitest'
 import { toIncomingRequest } from '../../src/envoy/check-request.js'
 import type { ReadCheck } from '../../src/envoy/check-request.js'
 import type { CheckRequest, HeaderValue, HttpRequest } from '../../src/envoy/wire.js'
+import { runs } from '../runs.js'
 
 const { signal } = new AbortController()
 const path = '/v1/chat/completions'
@@ -170,7 +171,7 @@ describe('the path', () => {
         expect(again.request.path).toBe(first.request.path)
         expect(new URL(first.request.path, 'http://a').pathname).toBe(first.request.path)
       }),
-      { numRuns: 2000 },
+      { numRuns: runs(2000) },
     )
   })
 })
@@ -388,7 +389,7 @@ describe('hostile input', () => {
           for (const value of values) expect(value).not.toMatch(/[\0\r\n]/)
         }
       }),
-      { numRuns: 500 },
+      { numRuns: runs(500) },
     )
   })
 })

@@ -9,6 +9,7 @@ import { authorizationService } from '../../src/envoy/protos.js'
 import type { CheckResponse, DeniedHttpResponse, StructValue } from '../../src/envoy/wire.js'
 import { dialectNamed, dialects } from '../../src/llm/dialects.js'
 import { decision } from './decision.js'
+import { runs } from '../runs.js'
 
 type Denied = CheckResponse & { readonly deniedResponse: DeniedHttpResponse }
 
@@ -96,7 +97,7 @@ describe('a refusal', () => {
         for (const { header } of deniedResponse.headers)
           expect(header.value).toMatch(/^[\x20-\x7e]+$/)
       }),
-      { numRuns: 100 },
+      { numRuns: runs(100) },
     )
   })
 })

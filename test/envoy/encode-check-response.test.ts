@@ -11,6 +11,7 @@ import type { AuthorizationService } from '../../src/envoy/protos.js'
 import type { CheckResponse, HeaderValueOption, StructValue } from '../../src/envoy/wire.js'
 import { deny } from '../../src/denial.js'
 import { balance, decision, allow } from './decision.js'
+import { runs } from '../runs.js'
 
 /** As proto-loader made it, with its own encoder. */
 const general = (loadProtos()[authorizationServiceName] as unknown as AuthorizationService).Check
@@ -71,7 +72,7 @@ describe('the encoder of CheckResponse', () => {
   })
 
   it('says the same as the general one', () => {
-    fc.assert(fc.property(response, expectSame), { numRuns: 200 })
+    fc.assert(fc.property(response, expectSame), { numRuns: runs(200) })
   })
 
   it('says the same of a real allow and a real refusal', () => {

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { compileLiterals } from '../../src/inspection/aho-corasick.js'
 import { compilePhrases, isSearchable } from '../../src/inspection/phrases.js'
 import { foldText } from '../../src/inspection/view.js'
+import { runs } from '../runs.js'
 
 function find(phrases: readonly string[], text: string, lookAlikeDigits = false): string[] {
   const folded = foldText(text)
@@ -34,7 +35,7 @@ describe('literals', () => {
           expect(found).toEqual(expected)
         },
       ),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     )
   })
 

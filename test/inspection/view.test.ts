@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { foldedTable, plainTable } from '../../src/inspection/fold.js'
 import { transcode } from '../../src/inspection/transcode.js'
 import { createView, foldText } from '../../src/inspection/view.js'
+import { runs } from '../runs.js'
 
 const tags = (text: string): string =>
   [...text].map((one) => String.fromCodePoint(0xe0000 + (one.codePointAt(0) ?? 0))).join('')
@@ -81,7 +82,7 @@ describe('folded form', () => {
         const once = foldText(text)
         expect(foldText(once)).toBe(once)
       }),
-      { numRuns: 3000 },
+      { numRuns: runs(3000) },
     )
   })
 

@@ -4,6 +4,7 @@ import { isDenial } from '../../src/denial.js'
 import { parseJson } from '../../src/llm/json.js'
 import type { JsonObject, JsonValue } from '../../src/llm/json.js'
 import { isArray, isObject, survivesRewrite } from '../../src/llm/json-text.js'
+import { runs } from '../runs.js'
 
 function bytes(text: string): Uint8Array {
   return new TextEncoder().encode(text)
@@ -67,7 +68,7 @@ describe('what is read', () => {
         if (isDenial(parsed)) expect(text).toMatch(/\\ud[89a-f]/)
         else expect(plain(parsed)).toEqual(JSON.parse(text))
       }),
-      { numRuns: 500 },
+      { numRuns: runs(500) },
     )
   })
 

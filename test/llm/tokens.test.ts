@@ -6,6 +6,7 @@ import { encodingNames } from '../../src/llm/encodings.js'
 import { createTokenCounter } from '../../src/llm/tokens.js'
 import type { Encoder, TokenCounter } from '../../src/llm/tokens.js'
 import { MIB_BYTES } from '../../src/units.js'
+import { runs } from '../runs.js'
 
 const byteLength = (text: string): number => Buffer.byteLength(text)
 
@@ -57,7 +58,7 @@ describe.each(encodingNames)('counting with %s', (name) => {
         fc.pre(splitPieces(name, text).every((piece) => piece.length <= 85))
         expect(counted(text)).toBe(reference.encode_ordinary(text).length)
       }),
-      { numRuns: 400 },
+      { numRuns: runs(400) },
     )
   })
 
@@ -68,7 +69,7 @@ describe.each(encodingNames)('counting with %s', (name) => {
         const text = list.join(' ')
         expect(counted(text)).toBe(reference.encode_ordinary(text).length)
       }),
-      { numRuns: 25 },
+      { numRuns: runs(25) },
     )
   })
 
@@ -93,7 +94,7 @@ describe.each(encodingNames)('counting with %s', (name) => {
       fc.property(anything, (text) => {
         expect(counted(text)).toBeLessThanOrEqual(byteLength(text))
       }),
-      { numRuns: 120 },
+      { numRuns: runs(120) },
     )
   })
 
@@ -180,7 +181,7 @@ describe('the work', () => {
         expect(tokens).toBe(byteLength(text))
         expect(asked.longestPieceBytes).toBeLessThanOrEqual(256)
       }),
-      { numRuns: 100 },
+      { numRuns: runs(100) },
     )
   })
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { createDeadlineQueue } from '../../src/quota/deadline-queue.js'
+import { runs } from '../runs.js'
 
 interface Item {
   queuePosition: number
@@ -53,6 +54,6 @@ test('gives out what is due, earliest first, after any puts, moves and removals'
       while (expected.size > 0) expectEarliest(100)
       expectEarliest(100)
     }),
-    { numRuns: 150 },
+    { numRuns: runs(150) },
   )
 })

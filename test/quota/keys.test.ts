@@ -4,6 +4,7 @@ import { partitionKey } from '../../src/quota/keys.js'
 import type { PartitionedCaller } from '../../src/quota/keys.js'
 import type { PartitionDimension, Quota } from '../../src/quota/quota.js'
 import { calendar, quotaOf } from './quotas.js'
+import { runs } from '../runs.js'
 
 const by: readonly PartitionDimension[] = ['tenant', 'subject', 'client', 'model', 'group']
 const quota = quotaOf({ by, groups: ['research', 'sales', 'none'] })
@@ -168,7 +169,7 @@ describe('a partition key', () => {
         const equal = a.tenant === b.tenant && a.subject === b.subject && a.client === b.client
         expect(keyOf(a, of) === keyOf(b, of)).toBe(equal)
       }),
-      { numRuns: 2000 },
+      { numRuns: runs(2000) },
     )
   })
 })

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { createMemoryLedger } from '../../src/quota/memory-ledger.js'
 import { holdOf, quotaOf } from './quotas.js'
+import { runs } from '../runs.js'
 
 interface Admission {
   readonly atMs: number
@@ -65,6 +66,6 @@ test('never admits more than the limit in any span of the length, and refuses at
         expect(sumWithin(admissions, atMs, atMs + lengthMs)).toBeLessThanOrEqual(limit)
       }
     }),
-    { numRuns: 200 },
+    { numRuns: runs(200) },
   )
 })

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import type { Window } from '../../src/quota/quota.js'
 import { createTimelines } from '../../src/quota/windows.js'
 import { calendar } from './quotas.js'
+import { runs } from '../runs.js'
 
 const sliding = (lengthMs: number): Window => ({ kind: 'sliding', lengthMs })
 const momentMs = fc.integer({ min: 0, max: 4e12 })
@@ -44,7 +45,7 @@ describe('a timeline', () => {
         expect(timeline.oldestCellAt(leavesMs - 1)).toBeLessThanOrEqual(cell)
         expect(timeline.oldestCellAt(leavesMs)).toBeGreaterThan(cell)
       }),
-      { numRuns: 2000 },
+      { numRuns: runs(2000) },
     )
   })
 
@@ -57,7 +58,7 @@ describe('a timeline', () => {
         expect(keptMs).toBeGreaterThan(lengthMs)
         expect(keptMs).toBeLessThanOrEqual(Math.ceil((lengthMs * 65) / 64))
       }),
-      { numRuns: 2000 },
+      { numRuns: runs(2000) },
     )
   })
 
@@ -97,7 +98,7 @@ describe('the debt of a sliding window', () => {
           }
         },
       ),
-      { numRuns: 2000 },
+      { numRuns: runs(2000) },
     )
   })
 
@@ -138,7 +139,7 @@ describe('the debt of a sliding window', () => {
           if (reachesMs > 0) expect(at(reachesMs - 1)).toBeGreaterThan(target)
         },
       ),
-      { numRuns: 2000 },
+      { numRuns: runs(2000) },
     )
   })
 })
