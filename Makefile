@@ -32,6 +32,7 @@ lint: $(packages) ## formatting, types, and rules of safety
 
 build: $(packages) ## compile src/ into dist/
 	@npx tsc -p tsconfig.build.json
+	@chmod +x dist/cli.js
 
 bench: $(packages) ## what a decision costs, measured against a server that decides nothing
 	@npx tsc -p bench
@@ -45,6 +46,7 @@ clean: ## remove what was built and fetched
 	rm -rf dist .deps node_modules
 
 $(packages): package-lock.json
+	@node -e 'const [a, b] = process.versions.node.split("."); if (a < 20 || (a == 20 && b < 19)) { console.error(`Node 20.19 or newer is needed, this is $${process.versions.node}`); process.exit(1) }'
 	npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 

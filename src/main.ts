@@ -97,7 +97,9 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
     random: Math.random,
     onEvent: (event) => {
       metrics.countKeySetEvent(event.kind)
-      log.info({ issuer: event.issuer, event: event.kind }, 'key set')
+      const { kind, ...about } = event
+      const level = kind === 'failed' || kind === 'stale' ? 'warn' : 'info'
+      log[level]({ event: kind, ...about }, 'key set')
     },
   })
   atEnd(() => {

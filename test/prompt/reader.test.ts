@@ -211,7 +211,7 @@ describe('a worker thread that dies', () => {
 describe('a worker thread that cannot start', () => {
   test('is told at the start, not by the first large prompt', async () => {
     const it = reader({ workerFile: new URL('fixtures/no-such-worker.mjs', import.meta.url) })
-    await expect(it.ready()).rejects.toThrow('ended before it was ready')
+    await expect(it.ready()).rejects.toThrow('the worker thread ended: MODULE_NOT_FOUND')
   })
 })
 
