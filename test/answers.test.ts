@@ -95,6 +95,7 @@ function rig(recorder: Partial<Recorder> = {}): Rig {
   })
   const handlers = new Map<string, Handler>()
   let encode: (response: CheckResponse) => unknown = () => undefined
+  // No more of a server than `addTo` uses: the test is the transport, so that it decides what is delivered.
   services.addTo({
     addService(
       definition: Record<string, { responseSerialize: typeof encode }>,

@@ -113,6 +113,7 @@ async function started(it: Awaited<ReturnType<typeof start>>): Promise<void> {
 }
 
 function health(socket: string): Promise<string> {
+  // proto-loader knows no message types.
   const { path, requestSerialize, responseDeserialize } = healthService['Check'] as unknown as {
     path: string
     requestSerialize: (value: object) => Buffer

@@ -246,6 +246,7 @@ function report(client: Client, reservation: string, domain = 'tollgate'): Call<
 }
 
 function health(client: Client, service: string): Promise<string> {
+  // proto-loader knows no message types.
   const method = healthService['Check'] as unknown as {
     path: string
     requestSerialize: (value: { service: string }) => Buffer

@@ -65,6 +65,7 @@ export function readSections(
       report(document.fault([key], `a list of at most ${String(maxEntries)} entries`))
       return { items: [], complete: false }
     }
+    // The compiler does not follow a generic key into the table: it sees the union of all schemas, not this key's own.
     const schema = entries[key] as unknown as z.ZodType<Entry<Key>>
     const items = list.flatMap((entry: unknown, index) => {
       const at = [key, index]

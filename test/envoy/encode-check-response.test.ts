@@ -13,7 +13,7 @@ import { deny } from '../../src/denial.js'
 import { balance, decision, allow } from './decision.js'
 import { runs } from '../runs.js'
 
-/** As proto-loader made it, with its own encoder. */
+/** As proto-loader made it, with its own encoder; it knows no message types, as in `protos.ts`. */
 const general = (loadProtos()[authorizationServiceName] as unknown as AuthorizationService).Check
 
 function expectSame(response: CheckResponse): void {
