@@ -17,7 +17,6 @@ import type { Identity } from './identity/authenticate.js'
 import { listen } from './listen.js'
 import { encodingNames } from './llm/encodings.js'
 import { createGenerationRates } from './llm/generation-rate.js'
-import { expireLeases } from './meter.js'
 import { INLINE_BYTES } from './prompt/prompt.js'
 import { createPromptReader } from './prompt/reader.js'
 import { createMemoryLedger } from './quota/memory-ledger.js'
@@ -27,12 +26,10 @@ import type { Log } from './telemetry/log.js'
 import { createMetrics } from './telemetry/metrics.js'
 import { createRecorder } from './telemetry/record.js'
 import { SECOND_MS } from './units.js'
+import { upkeep } from './upkeep.js'
 
 /** Policies are read in a thread of their own: a large one would hold the event loop up. */
 const loadWorkerFile = new URL('./config/load-worker.js', import.meta.url)
-
-/** How often leases are looked at and readiness is told to the health service. */
-const TICK_MS = SECOND_MS
 
 /** A capability or a record's name: 128 random bits, base64url. */
 function randomId(): string {
@@ -140,19 +137,21 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   })
   atEnd(() => listener.stop(0))
 
-  const tick = setInterval(() => {
-    listener.setServing(ready())
-    metrics.setLedgerSize(ledger.size())
-    expireLeases({ ledger, rates, clock: systemClock })
-      .then(async (expired) => {
-        for (const ended of expired) await recorder.ended(ended)
-      })
-      .catch((error: unknown) => {
-        recorder.failure('expire', error)
-      })
-  }, TICK_MS)
+  const everySecond = setInterval(() => {
+    void upkeep({
+      ledger,
+      rates,
+      clock: systemClock,
+      metrics,
+      recorder,
+      ready,
+      setServing: (serving) => {
+        listener.setServing(serving)
+      },
+    })
+  }, SECOND_MS)
   atEnd(() => {
-    clearInterval(tick)
+    clearInterval(everySecond)
   })
 
   const watcher = watchConfig(policyFile, {

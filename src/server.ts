@@ -58,6 +58,7 @@ export function createServices(parts: ServiceParts): Services {
   async function answerCheck(request: CheckRequest, call: Call): Promise<CheckResponse> {
     const startedMs = parts.clock.monotonicMs()
     const incoming = toIncomingRequest(request, call.signal)
+    call.requestId = incoming.request.requestId
     const decision =
       incoming.fault === undefined
         ? await authorize(incoming.request, parts)
@@ -85,7 +86,7 @@ export function createServices(parts: ServiceParts): Services {
       if (ended !== undefined) await parts.recorder.ended(asReleased(ended, parts.clock))
     } catch (error) {
       // The lease ends what could not be given back; the failure must not hide the one that led here.
-      parts.recorder.failure('give_back', error)
+      parts.recorder.failure('give_back', error, decision.request.requestId)
     }
   }
 
@@ -114,7 +115,7 @@ export function createServices(parts: ServiceParts): Services {
             callback(null, response)
           },
           (error: unknown) => {
-            parts.recorder.failure(name, error)
+            parts.recorder.failure(name, error, watched.requestId)
             callback({ code: statusOf(error), details: detailsOf(error) })
           },
         )
@@ -137,6 +138,8 @@ export function createServices(parts: ServiceParts): Services {
 interface Call {
   /** Fires when Envoy gave the call up or its deadline is about to pass. */
   readonly signal: AbortSignal
+  /** As in `IncomingRequest`, once it is read: joins a failure to Envoy's access log and to what the client got. */
+  requestId: string | undefined
   /** Runs when the call is over, delivered or cut. */
   onGone(listener: () => void): void
 }
@@ -164,6 +167,7 @@ function watch(call: ServerUnaryCall<unknown, unknown>): Call {
   })
   return {
     signal: controller.signal,
+    requestId: undefined,
     onGone(listener) {
       call.once('cancelled', listener)
     },

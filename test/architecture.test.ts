@@ -41,6 +41,7 @@ const ranks: Record<string, number> = {
   'server.ts': 7,
   'listen.ts': 7,
   'admin.ts': 7,
+  'upkeep.ts': 7,
   'main.ts': 8,
   commands: 9,
   'cli.ts': 10,

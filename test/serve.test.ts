@@ -157,6 +157,18 @@ describe('a start', () => {
     expect(it.log()).not.toContain('    at ')
     taken.close()
   })
+
+  test('without a provider is alive and not ready, and says why', async () => {
+    const nobody = `http://127.0.0.1:${String(await freePort())}`
+    const it = await start(policy().replace(issuer, nobody))
+    await vi.waitFor(async () => {
+      expect(await it.metric('tollgate_jwks_events_total{event="failed"}')).toMatch(/ [1-9]/)
+    }, patience)
+    expect(await it.status('/healthz')).toBe(200)
+    expect(await it.status('/readyz')).toBe(503)
+    expect(await health(it.socket)).toBe('NOT_SERVING')
+    expect(it.log()).toContain('ECONNREFUSED')
+  })
 })
 
 describe('one process, from start to end', () => {
@@ -177,6 +189,7 @@ describe('one process, from start to end', () => {
     expect(it.log()).toContain('limits hold per process')
     expect(it.log()).toContain('no audit file')
     expect(await it.metric('tollgate_ledger_info')).toBe('tollgate_ledger_info{kind="memory"} 1')
+    expect(await it.metric('tollgate_jwks_events_total{event="fetched"}')).toMatch(/ 1$/)
 
     // A good file, by itself and at SIGHUP.
     const first = await generationOf(it)

@@ -78,6 +78,8 @@ interface Rig {
   readonly decisions: Decision[]
   readonly ended: EndedReservation[]
   readonly failures: unknown[]
+  /** Of the requests that failed. */
+  readonly failedRequestIds: (string | undefined)[]
   readonly openReservations: () => number
 }
 
@@ -97,6 +99,7 @@ async function rig(options: RigOptions = {}): Promise<Rig> {
   const decisions: Decision[] = []
   const ended: EndedReservation[] = []
   const failures: unknown[] = []
+  const failedRequestIds: (string | undefined)[] = []
   let ids = 0
   const services = createServices({
     snapshot: () => ({
@@ -122,8 +125,9 @@ async function rig(options: RigOptions = {}): Promise<Rig> {
       },
       report: () => undefined,
       lifecycle: async () => undefined,
-      failure: (_operation, error) => {
+      failure: (_operation, error, requestId) => {
         failures.push(error)
+        failedRequestIds.push(requestId)
       },
       ...options.recorder,
     },
@@ -151,6 +155,7 @@ async function rig(options: RigOptions = {}): Promise<Rig> {
     decisions,
     ended,
     failures,
+    failedRequestIds,
     openReservations: () => ledger.size().reservations,
   }
 }
@@ -177,6 +182,7 @@ function checkRequest(body: Buffer = Buffer.from(JSON.stringify(chat))) {
               header('authorization', 'Bearer good'),
               header('content-type', 'application/json'),
               header('content-length', String(body.length)),
+              header('x-request-id', 'request-17'),
             ],
           },
         },
@@ -329,6 +335,8 @@ describe('Check', () => {
       expect(error?.code).toBe(code)
       expect(error?.details).not.toContain('secret-of-the-prompt')
       expect(it.failures).toEqual([thrown])
+      // What joins the failure to Envoy's access log, and to the header that the client got.
+      expect(it.failedRequestIds).toEqual(['request-17'])
     },
   )
 

@@ -40,8 +40,12 @@ export interface Recorder {
   /** A report came; undefined: it ended nothing. */
   report(reservation: EndedReservation | undefined): void
   lifecycle(event: LifecycleRecord['event'], policyGeneration: string): Promise<void>
-  /** Something failed that is no decision. */
-  failure(operation: Operation, error: unknown): void
+  /**
+   * Something failed that is no decision.
+   *
+   * @param requestId of the request that it failed for, if for one
+   */
+  failure(operation: Operation, error: unknown, requestId?: string): void
 }
 
 export function createRecorder(parts: RecorderParts): Recorder {
@@ -100,12 +104,12 @@ export function createRecorder(parts: RecorderParts): Recorder {
       await appendAnyway(lifecycleRecord(event, policyGeneration, clock.nowEpochMs()))
     },
 
-    failure(operation, error) {
+    failure(operation, error, requestId) {
       const cause = causeOf(error)
       metrics.countFailure(operation, cause)
       // Envoy gives calls up all the time; that is no fault of anything here.
-      if (cause === 'abandoned') log.debug({ operation, error }, 'given up')
-      else log.error({ operation, cause, error }, 'failed')
+      if (cause === 'abandoned') log.debug({ operation, requestId, error }, 'given up')
+      else log.error({ operation, requestId, cause, error }, 'failed')
     },
   }
 }

@@ -364,8 +364,8 @@ describe('everything else', () => {
     [new TypeError('x'), 'internal', 'error'],
     ['no error at all', 'internal', 'error'],
   ])('a failure counts by its cause: %s', async (error, cause, level) => {
-    recorderWith(false).failure('check', error)
+    recorderWith(false).failure('check', error, 'request-1')
     expect(await count(`tollgate_failures_total{operation="check",cause="${cause}"}`)).toBe(1)
-    expect(lines[0]).toMatchObject({ level })
+    expect(lines[0]).toMatchObject({ level, requestId: 'request-1' })
   })
 })

@@ -1,0 +1,120 @@
+import { beforeEach, describe, expect, test } from 'vitest'
+import type { Admission } from '../src/admission.js'
+import { DependencyError } from '../src/errors.js'
+import { createGenerationRates } from '../src/llm/generation-rate.js'
+import type { EndedReservation } from '../src/meter.js'
+import { createMemoryLedger } from '../src/quota/memory-ledger.js'
+import type { MemoryLedger } from '../src/quota/memory-ledger.js'
+import { DAY_MS } from '../src/units.js'
+import { upkeep } from '../src/upkeep.js'
+import type { UpkeepParts } from '../src/upkeep.js'
+import { holdOf, quotaOf } from './quota/quotas.js'
+
+const admission: Admission = {
+  auditId: 'audit-1',
+  tenant: 'acme',
+  subject: 'alice',
+  client: null,
+  model: 'llama',
+  dialect: 'openai',
+  stream: false,
+  stopsOnDisconnect: false,
+  failsLate: false,
+  inputTokens: 100,
+  outputTokens: 500,
+}
+
+const leaseMs = 60_000
+
+const parallel = quotaOf({
+  name: 'parallel',
+  unit: 'in_flight',
+  limit: 1,
+  window: { kind: 'open' },
+})
+const day = quotaOf({ name: 'day', limit: 1000, window: { kind: 'sliding', lengthMs: DAY_MS } })
+const holds = [holdOf(parallel, 1), holdOf(day, 600)]
+
+let nowEpochMs: number
+let ledger: MemoryLedger<Admission>
+let ended: EndedReservation[]
+let failures: unknown[]
+let served: boolean[]
+let sizes: number[]
+let parts: UpkeepParts
+
+beforeEach(() => {
+  nowEpochMs = 1_700_000_000_000
+  ledger = createMemoryLedger<Admission>()
+  ended = []
+  failures = []
+  served = []
+  sizes = []
+  parts = {
+    ledger,
+    rates: createGenerationRates(),
+    clock: { nowEpochMs: () => nowEpochMs, monotonicMs: () => 0 },
+    metrics: { setLedgerSize: (size) => sizes.push(size.reservations) },
+    recorder: {
+      ended: async (reservation) => {
+        ended.push(reservation)
+      },
+      failure: (operation, error) => failures.push([operation, error]),
+    },
+    ready: () => true,
+    setServing: (serving) => served.push(serving),
+  }
+})
+
+async function reserve(): Promise<void> {
+  const request = { id: 'r', idempotencyKey: 's', holds, context: admission, leaseMs }
+  expect(await ledger.reserve(request, nowEpochMs)).toMatchObject({ kind: 'held' })
+}
+
+async function remaining(): Promise<readonly number[]> {
+  return (await ledger.balances(holds, nowEpochMs)).map((balance) => balance.remaining)
+}
+
+describe('once a second', () => {
+  test('what is never reported is ended by its lease, once: tokens stay spent, its place is free', async () => {
+    await reserve()
+    nowEpochMs += leaseMs - 1
+    await upkeep(parts)
+    expect(ended).toEqual([])
+    expect(await remaining()).toEqual([0, 400])
+
+    nowEpochMs += 1
+    await upkeep(parts)
+    await upkeep(parts)
+    expect(ended.map((one) => [one.ended.outcome, one.ended.reservation.context])).toEqual([
+      ['unsettled', admission],
+    ])
+    expect(await remaining()).toEqual([1, 400])
+  })
+
+  test('health follows readiness', async () => {
+    let ready = false
+    parts = { ...parts, ready: () => ready }
+    await upkeep(parts)
+    ready = true
+    await upkeep(parts)
+    expect(served).toEqual([false, true])
+  })
+
+  test('the size of the ledger is told', async () => {
+    await upkeep(parts)
+    await reserve()
+    await upkeep(parts)
+    expect(sizes).toEqual([0, 1])
+  })
+
+  test('a ledger that fails is told of, and asked again the next time', async () => {
+    await reserve()
+    nowEpochMs += leaseMs
+    const error = new DependencyError('ledger', 'gone')
+    await upkeep({ ...parts, ledger: { ...ledger, expire: () => Promise.reject(error) } })
+    expect(failures).toEqual([['expire', error]])
+    await upkeep(parts)
+    expect(ended.length).toBe(1)
+  })
+})
