@@ -23,8 +23,11 @@ export class ConfigError extends Error {
 }
 
 export function formatFault(fault: ConfigFault): string {
+  const place = fault.line === 0 ? fault.file : `${fault.file}:${String(fault.line)}`
   const value = fault.value === '' ? '' : ` is ${fault.value};`
-  return `${fault.file}:${String(fault.line)}: ${fault.key}${value} expected ${fault.expected}`
+  // A fault of the file as a whole needs no key: the file is named.
+  const what = fault.line === 0 && fault.key === 'file' ? '' : `${fault.key}${value} `
+  return `${place}: ${what}expected ${fault.expected}`
 }
 
 /** What a dependency is, in logs and metric labels: a closed list. */

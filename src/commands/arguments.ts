@@ -10,9 +10,22 @@ type Options = NonNullable<ParseArgsConfig['options']>
  * @throws UsageError with a message that names the argument
  */
 export function readArguments<const O extends Options>(args: readonly string[], options: O) {
+  const once = Object.keys(options).filter((name) => options[name]?.multiple !== true)
   try {
-    return parseArgs({ args: [...args], options, allowPositionals: true, strict: true })
+    const read = parseArgs({
+      args: [...args],
+      options,
+      allowPositionals: true,
+      strict: true,
+      tokens: true,
+    })
+    const given = read.tokens.flatMap((token) => (token.kind === 'option' ? [token.name] : []))
+    const repeated = once.find((name) => given.filter((one) => one === name).length > 1)
+    // Node would take the last one, silently.
+    if (repeated !== undefined) throw new UsageError(`--${repeated} is given more than once`)
+    return read
   } catch (error) {
+    if (error instanceof UsageError) throw error
     // Node's sentence goes on with advice about `--`; its first part says what is wrong.
     const message = error instanceof Error ? error.message : 'arguments not understood'
     throw new UsageError(message.split('. ')[0] ?? message)

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { unreadable } from '../config/load.js'
 import { ConfigError } from '../errors.js'
 import { check } from './check.js'
 import { exitCodes, UsageError } from './command.js'
@@ -12,6 +14,10 @@ const commands: readonly Command[] = [serve, check, inspect, verifyAuditFile]
 /** Runs one command line, without the program's own name; answers with the exit code. */
 export async function dispatch(args: readonly string[], terminal: Terminal): Promise<number> {
   const [name, ...rest] = args
+  if (name === '--version') {
+    terminal.out(version())
+    return exitCodes.ok
+  }
   if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
     const asked = commands.find((command) => command.name === rest[0])
     const help = asked?.help ?? overview()
@@ -37,8 +43,9 @@ export async function dispatch(args: readonly string[], terminal: Terminal): Pro
       terminal.err(`Try "tollgate ${command.name} --help".`)
       return exitCodes.usage
     }
-    if (error instanceof ConfigError) {
-      terminal.err(error.message)
+    const fault = asConfigError(error)
+    if (fault !== undefined) {
+      terminal.err(fault.message)
       return exitCodes.failed
     }
     terminal.err(
@@ -46,6 +53,19 @@ export async function dispatch(args: readonly string[], terminal: Terminal): Pro
     )
     return exitCodes.failed
   }
+}
+
+/** A file that an operand names and that cannot be read is said as one that an option names. */
+function asConfigError(error: unknown): ConfigError | undefined {
+  if (error instanceof ConfigError) return error
+  const path = error instanceof Error && 'path' in error ? error.path : undefined
+  return typeof path === 'string' ? unreadable(path, error) : undefined
+}
+
+/** The release, as `package.json` beside the program says. */
+function version(): string {
+  const file = new URL('../../package.json', import.meta.url)
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
 }
 
 function overview(): string {
@@ -59,6 +79,6 @@ function overview(): string {
     'Commands:',
     ...commands.map((command) => `  ${command.name.padEnd(width)}  ${command.summary}`),
     '',
-    '"tollgate COMMAND --help" says more about each.',
+    '"tollgate COMMAND --help" says more about each, "tollgate --version" which release this is.',
   ].join('\n')
 }

@@ -75,8 +75,7 @@ export function readText(path: string, kind: 'any' | 'regular' = 'any'): string 
   try {
     bytes = readAtMost(path, maxFileBytes + 1, kind)
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'
-    throw refuse(`a readable file (${code})`)
+    throw unreadable(path, error)
   }
   if (bytes.length > maxFileBytes) throw refuse(`at most ${String(maxFileBytes)} bytes`)
   try {
@@ -84,6 +83,18 @@ export function readText(path: string, kind: 'any' | 'regular' = 'any'): string 
   } catch {
     throw refuse('UTF-8')
   }
+}
+
+const sayings: Readonly<Record<string, string>> = {
+  ENOENT: '; there is none',
+  EISDIR: '; this is a directory',
+  EACCES: '; this user may not read it',
+}
+
+/** What to say when the operating system refuses a file. */
+export function unreadable(path: string, error: unknown): ConfigError {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'
+  return new ConfigError([wholeFileFault(path, `a readable file${sayings[code] ?? ` (${code})`}`)])
 }
 
 /** Bounded, so that a device or a growing file cannot fill the memory. */

@@ -116,7 +116,7 @@ describe('it refuses to start', () => {
     const lines = bench.lines()
     writeFileSync(bench.file, `${lines.with(20, change(lines[20] ?? '')).join('\n')}\n`)
     expect(await messageOf(bench.open())).toBe(
-      `${bench.file}:0: ${expected} (one of its last lines is ${fault})`,
+      `${bench.file}: ${expected} (one of its last lines is ${fault})`,
     )
   })
 
@@ -124,7 +124,7 @@ describe('it refuses to start', () => {
     const bench = await filled()
     writeFileSync(bench.file, `${bench.lines().toSpliced(20, 1).join('\n')}\n`)
     expect(await messageOf(bench.open())).toBe(
-      `${bench.file}:0: ${expected} (line 21 does not continue the one before it)`,
+      `${bench.file}: ${expected} (line 21 does not continue the one before it)`,
     )
   })
 
@@ -139,14 +139,14 @@ describe('it refuses to start', () => {
   ])('on %s, and leaves it alone', async (_name, content, reason) => {
     const bench = makeBench()
     writeFileSync(bench.file, content)
-    expect(await messageOf(bench.open())).toBe(`${bench.file}:0: ${expected} (${reason})`)
+    expect(await messageOf(bench.open())).toBe(`${bench.file}: ${expected} (${reason})`)
     expect(readFileSync(bench.file, 'utf8')).toBe(content)
   })
 
   test('on a directory, and where there is none', async () => {
     const bench = makeBench()
     mkdirSync(bench.file)
-    expect(await messageOf(bench.open())).toBe(`${bench.file}:0: ${expected} (EISDIR)`)
+    expect(await messageOf(bench.open())).toBe(`${bench.file}: ${expected} (EISDIR)`)
     const missing = join(scratch(), 'none', 'audit.jsonl')
     expect(await messageOf(bench.open({ file: missing }))).toMatch(
       /audit\.file expected a directory where a lock can be made \(E[A-Z]+\)$/,
@@ -158,7 +158,7 @@ describe('it refuses to start', () => {
     const keyFile = join(scratch(), 'bad.pem')
     writeFileSync(keyFile, 'canary-secret')
     expect(await messageOf(bench.open({ keyFile }))).toBe(
-      `${keyFile}:0: audit.keyFile expected an Ed25519 private key in PEM form (not an Ed25519 private key in PEM form)`,
+      `${keyFile}: audit.keyFile expected an Ed25519 private key in PEM form (not an Ed25519 private key in PEM form)`,
     )
   })
 })
@@ -168,7 +168,7 @@ describe('one file has one writer', () => {
     const bench = makeBench()
     const log = await bench.open()
     expect(await messageOf(bench.open())).toBe(
-      `${bench.file}:0: audit.file expected a file that no other process writes`,
+      `${bench.file}: audit.file expected a file that no other process writes`,
     )
     await log.append(decision('a'))
     await log.close()

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { play } from './terminal.js'
 
@@ -37,6 +38,22 @@ test('an unknown command is named, with the known ones', async () => {
   })
 })
 
+test('--version is that of package.json', async () => {
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string }
+  expect(await play(['--version'])).toMatchObject({ exitCode: 0, out: version })
+})
+
+test.each([
+  [['check', '--policy', 'nowhere'], 'nowhere'],
+  [['check', '--policy', 'deploy/demo/policy.yaml', '--envoy', 'nowhere'], 'nowhere'],
+  [['inspect', '--policy', 'deploy/demo/policy.yaml', 'nowhere'], 'nowhere'],
+  [['verify-audit', 'nowhere', '--key', 'nokey'], 'nokey'],
+])('a file that is not there is named: %j', async (args, file) => {
+  const { exitCode, err } = await play(args)
+  expect(err).toBe(`${file}: expected a readable file; there is none`)
+  expect(exitCode).toBe(1)
+})
+
 test.each([
   [['check'], 'tollgate check: --policy FILE is needed'],
   [['serve'], 'tollgate serve: --policy FILE is needed'],
@@ -45,6 +62,7 @@ test.each([
   [['check', '--policy', 'x', 'y'], 'tollgate check: unexpected argument "y"'],
   [['inspect', '--policy', 'x', 'a', 'b'], 'tollgate inspect: unexpected argument "b"'],
   [['verify-audit', '--key', 'x'], 'tollgate verify-audit: an audit FILE is needed'],
+  [['check', '--policy', 'x', '--policy', 'y'], 'tollgate check: --policy is given more than once'],
   [['verify-audit', 'x'], 'tollgate verify-audit: --key PUB is needed'],
 ])('a wrong command line %j is refused with exit code 2', async (args, message) => {
   const { exitCode, err } = await play(args)

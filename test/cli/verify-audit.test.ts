@@ -129,7 +129,7 @@ test('a missing file or key is named', async () => {
   expect(noFile.err).toContain(missing)
   const noKey = await play(['verify-audit', auditFile, '--key', missing])
   expect(noKey.exitCode).toBe(1)
-  expect(noKey.err).toBe(`${missing}:0: file expected a readable file (ENOENT)`)
+  expect(noKey.err).toBe(`${missing}: expected a readable file; there is none`)
 })
 
 test('progress is shown where somebody watches, and wiped at the end', async () => {

@@ -253,7 +253,7 @@ describe('a bad policy file', () => {
     const { events, pass } = start(path)
     rmSync(path)
     await pass(10_000)
-    expect(events).toEqual(['fault FILE:0: file expected a readable file (ENOENT)'])
+    expect(events).toEqual(['fault FILE: expected a readable file; there is none'])
   })
 
   test('may be a pipe or a device, which nobody waits for', async () => {
@@ -263,7 +263,7 @@ describe('a bad policy file', () => {
     rmSync(path)
     symlinkSync('/dev/null', path)
     await pass(2000)
-    expect(events).toEqual(['fault FILE:0: file expected a readable file (not a regular file)'])
+    expect(events).toEqual(['fault FILE: expected a readable file (not a regular file)'])
     rmSync(path)
     execFileSync('mkfifo', [path])
     await pass(2000)
@@ -282,7 +282,7 @@ describe('a bad policy file', () => {
     })
     writeFileSync(path, withLimit(16))
     await pass(2000)
-    const fault = 'fault FILE:0: file expected a policy that can be applied (no such certificate)'
+    const fault = 'fault FILE: expected a policy that can be applied (no such certificate)'
     expect(events).toEqual([fault])
     // Asked for again, it is tried again.
     watch.reload()
