@@ -7,7 +7,7 @@ import { formatAddress } from './config/address.js'
 import type { ListenAddress } from './config/address.js'
 import { findModel } from './policy.js'
 import type { Policy } from './policy.js'
-import { partitionKey } from './quota/keys.js'
+import { describePartition, partitionKey } from './quota/keys.js'
 import type { Balance, Ledger } from './quota/ledger.js'
 import type { PartitionDimension, Quota } from './quota/quota.js'
 import type { Metrics } from './telemetry/metrics.js'
@@ -57,6 +57,8 @@ export function listenForAdmin(address: ListenAddress, parts: UsageParts): Promi
   return listenHttp(address, { '/usage': (query) => usage(query, parts) })
 }
 
+const usageParameters = new Set(['tenant', 'subject', 'client', 'model', 'group'])
+
 /**
  * What each quota has left for one caller and what was spent. A quota that counts by more than the query names
  * is listed with the parameters it still needs.
@@ -66,23 +68,31 @@ async function usage(query: URLSearchParams, parts: UsageParts): Promise<Answer>
   if (tenant === null || tenant === '') {
     return text(400, 'usage: /usage?tenant=TENANT[&subject=][&client=][&model=][&group=]')
   }
+  const unknown = [...query.keys()].find((name) => !usageParameters.has(name))
+  if (unknown !== undefined) {
+    return text(400, `unknown parameter; it takes ${[...usageParameters].join(', ')}`)
+  }
   const policy = parts.policy()
   const model = query.get('model') ?? ''
   const rows = await Promise.all(
     policy.quotas.map(async (quota) => {
       const needs = quota.by.filter((dimension) => !isNamed(dimension, query))
       if (needs.length > 0) return { ...describe(quota), needs }
-      const key = partitionKey(quota, {
+      const caller = {
         tenant,
         subject: query.get('subject') ?? '',
         client: query.get('client') ?? undefined,
         groups: query.getAll('group'),
         // Spending is kept under the model's name, by whichever of its names it was asked for.
         model: findModel(policy, model)?.name ?? model,
-      })
-      const hold = { quota, partitionKey: key, amount: 0 }
+      }
+      const hold = { quota, partitionKey: partitionKey(quota, caller), amount: 0 }
       const [balance] = await parts.ledger.balances([hold], parts.clock.nowEpochMs())
-      return { ...describe(quota), ...(balance === undefined ? {} : figures(balance)) }
+      return {
+        ...describe(quota),
+        partition: describePartition(quota, caller),
+        ...(balance === undefined ? {} : figures(balance)),
+      }
     }),
   )
   const body = JSON.stringify(

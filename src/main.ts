@@ -15,6 +15,7 @@ import { formatFault } from './errors.js'
 import { createIdentity } from './identity/authenticate.js'
 import type { Identity } from './identity/authenticate.js'
 import { listen } from './listen.js'
+import type { ListenOptions } from './listen.js'
 import { encodingNames } from './llm/encodings.js'
 import { createGenerationRates } from './llm/generation-rate.js'
 import { INLINE_BYTES } from './prompt/prompt.js'
@@ -118,15 +119,15 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   })
   let draining = false
   const ready = (): boolean => !draining && snapshot.authenticator.ready()
-  const probes = await listenForProbes(settings.listen.metrics, { metrics, ready })
+  const probes = await at(
+    'listen.metrics',
+    listenForProbes(settings.listen.metrics, { metrics, ready }),
+  )
   atEnd(() => probes.stop())
-  const admin = await listenForAdmin(settings.listen.admin, {
-    policy: () => snapshot.policy,
-    ledger,
-    clock: systemClock,
-  })
+  const usage = { policy: () => snapshot.policy, ledger, clock: systemClock }
+  const admin = await at('listen.admin', listenForAdmin(settings.listen.admin, usage))
   atEnd(() => admin.stop())
-  const listener = await listen({
+  const grpc: ListenOptions = {
     address: settings.listen.grpc,
     tls: settings.listen.tls,
     maxBodyBytes: settings.limits.maxBodyBytes,
@@ -134,7 +135,8 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
     addServices: (server) => {
       services.addTo(server)
     },
-  })
+  }
+  const listener = await at('listen.grpc', listen(grpc))
   atEnd(() => listener.stop(0))
 
   const everySecond = setInterval(() => {
@@ -205,6 +207,16 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   await listener.stop(SECOND_MS)
   await recorder.lifecycle('stop', snapshot.policy.generation)
   log.info('stopped')
+}
+
+/** Says which key of the policy an address is from that cannot be had. */
+async function at<Listening>(key: string, listening: Promise<Listening>): Promise<Listening> {
+  try {
+    return await listening
+  } catch (error) {
+    const why = error instanceof Error ? error.message : 'unknown failure'
+    throw new Error(`${key}: ${why}`, { cause: error })
+  }
 }
 
 function snapshotOf(config: Config, identity: Identity): PolicySnapshot {

@@ -78,7 +78,10 @@ describe('/usage', () => {
   }
   const perModel: Quota = { ...perUser, name: 'model-minute', by: ['model'] }
 
-  async function admin(address: Parameters<typeof listenForAdmin>[0] = anyPort) {
+  async function admin(
+    address: Parameters<typeof listenForAdmin>[0] = anyPort,
+    quotas: readonly Quota[] = [perUser, perModel],
+  ) {
     const ledger = createMemoryLedger<Admission>()
     const caller = { tenant: 'acme', subject: 'alice', client: undefined, groups: [], model: 'm' }
     const hold = { quota: perUser, partitionKey: partitionKey(perUser, caller), amount: 300 }
@@ -99,7 +102,7 @@ describe('/usage', () => {
       { id: 'r', idempotencyKey: 'k', holds: [hold], context, leaseMs: 60_000 },
       nowEpochMs,
     )
-    const policy = examplePolicy({ quotas: [perUser, perModel] })
+    const policy = examplePolicy({ quotas })
     const listener = await listenForAdmin(address, { policy: () => policy, ledger, clock })
     listeners.push(listener)
     return { listener, ledger }
@@ -121,6 +124,24 @@ describe('/usage', () => {
       { quota: 'user-minute', spent: 300, reserved: 0, debt: 50, remaining: 650 },
       { quota: 'model-minute', spent: 0, remaining: 1000 },
     ])
+  })
+
+  test('says whose each balance is: null where the query names no client and no group of the quota', async () => {
+    const quota = { ...perUser, by: ['client', 'group', 'tenant'] as const, groups: ['sales'] }
+    const { listener } = await admin(anyPort, [quota])
+    expect(await rows(listener, 'tenant=acme&client=app&group=sales')).toMatchObject([
+      { partition: { tenant: 'acme', client: 'app', group: 'sales' } },
+    ])
+    expect(await rows(listener, 'tenant=acme&group=unheard-of')).toMatchObject([
+      { partition: { tenant: 'acme', client: null, group: null } },
+    ])
+  })
+
+  test('refuses a parameter that it does not know, rather than answer another question', async () => {
+    const { listener } = await admin()
+    const { status, body } = await get(listener, '/usage?tenant=acme&user=alice')
+    expect(status).toBe(400)
+    expect(body).toBe('unknown parameter; it takes tenant, subject, client, model, group\n')
   })
 
   test('tells one caller from another', async () => {

@@ -153,7 +153,7 @@ describe('a start', () => {
     const { port } = taken.address() as AddressInfo
     const it = await start(policy().replace('METRICS', String(port)))
     expect(await it.child.exited).toBe(1)
-    expect(it.log()).toContain(String(port))
+    expect(it.log()).toMatch(new RegExp(`listen\\.metrics: .*:${String(port)}\\b`))
     expect(it.log()).not.toContain('    at ')
     taken.close()
   })

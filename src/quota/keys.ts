@@ -47,6 +47,16 @@ export function partitionKey(quota: Quota, caller: PartitionedCaller): string {
   return key
 }
 
+/** What the partition is of, for people to read; null where the caller has no such thing. */
+export function describePartition(
+  quota: Quota,
+  caller: PartitionedCaller,
+): Readonly<Partial<Record<PartitionDimension, string | null>>> {
+  return Object.fromEntries(
+    spellerOf(quota).dimensions.map(({ name, valueOf }) => [name, valueOf(caller, quota) ?? null]),
+  )
+}
+
 interface Dimension {
   readonly name: PartitionDimension
   readonly tag: string
