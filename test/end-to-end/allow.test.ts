@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import { readerOf, readUntil } from './reading.js'
 import { chat, eventually, lastServed, startTestStack } from './stack.js'
@@ -45,6 +46,18 @@ describe('an allowed request', () => {
     const names = [...headers.keys()]
     expect(names.filter((name) => name.startsWith('x-tollgate-'))).toEqual(['x-tollgate-audit-id'])
     expect(names.filter((name) => name.startsWith('x-envoy-'))).toEqual([])
+  })
+
+  test('bears the id of its record, which no client chooses', async () => {
+    const chosen = '00000000-0000-4000-8000-000000000000'
+    const headers = { 'x-request-id': chosen }
+    const answer = await stack.send({ caller: 'alice', body: chat(), headers })
+    const requestId = answer.headers.get('x-request-id') ?? 'none'
+    expect(requestId).not.toBe(chosen)
+    await stack.endOf(answer)
+    const records = await readFile(stack.tollgate.auditFile, 'utf8')
+    expect(records.split('\n').filter((line) => line.includes(requestId))).toHaveLength(1)
+    expect(records).not.toContain(chosen)
   })
 
   test('is streamed: words arrive while the model still generates', async () => {

@@ -52,6 +52,7 @@ test('hardens path and headers, and waits for neither longer than told', () => {
     // Below the 60 KiB of Envoy's default, and within the 256 KiB that Tollgate takes beside a body.
     max_request_headers_kb: 48,
     use_remote_address: true,
+    always_set_request_id_in_response: true,
     request_headers_timeout: '10s',
     request_timeout: '60s',
   })
