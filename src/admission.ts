@@ -1,5 +1,3 @@
-import type { DialectName } from './llm/ask.js'
-
 /**
  * What admission knew of a request and its report needs: the context of its reservation. Plain JSON, since a
  * shared ledger stores it. It names the caller for the audit record and holds nothing of the prompt.
@@ -10,7 +8,7 @@ export interface Admission {
   readonly subject: string
   readonly client: string | null
   readonly model: string
-  readonly dialect: DialectName
+  readonly dialect: string
   readonly stream: boolean
   /** The engine stops when its client leaves, also without streaming (the model's policy says so). */
   readonly stopsOnDisconnect: boolean

@@ -20,7 +20,7 @@ import { encodingNames } from './llm/encodings.js'
 import { createGenerationRates } from './llm/generation-rate.js'
 import { INLINE_BYTES } from './prompt/prompt.js'
 import { createPromptReader } from './prompt/reader.js'
-import { createMemoryLedger } from './quota/memory-ledger.js'
+import { createLedger } from './quota/ledgers.js'
 import { createServices } from './server.js'
 import { createLog } from './telemetry/log.js'
 import type { Log } from './telemetry/log.js'
@@ -73,7 +73,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
     clock: systemClock,
   })
 
-  const ledger = createMemoryLedger<Admission>()
+  const ledger = createLedger<Admission>(settings.ledger.kind)
   const rates = createGenerationRates()
   const prompts = createPromptReader({
     workerFile: new URL('./prompt/worker.js', import.meta.url),

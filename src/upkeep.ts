@@ -1,12 +1,9 @@
-import type { Admission } from './admission.js'
 import { expireLeases } from './meter.js'
 import type { MeterParts } from './meter.js'
-import type { MemoryLedger } from './quota/memory-ledger.js'
 import type { Metrics } from './telemetry/metrics.js'
 import type { Recorder } from './telemetry/record.js'
 
 export interface UpkeepParts extends MeterParts {
-  readonly ledger: MemoryLedger<Admission>
   readonly metrics: Pick<Metrics, 'setLedgerSize'>
   readonly recorder: Pick<Recorder, 'ended' | 'failure'>
   readonly ready: () => boolean

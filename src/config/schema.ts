@@ -1,4 +1,5 @@
 import type { z } from 'zod'
+import { ledgerKinds } from '../quota/ledgers.js'
 import { DAY_MS, HOUR_MS, MIB_BYTES, MINUTE_MS, SECOND_MS } from '../units.js'
 import { entries } from './schema-entries.js'
 import {
@@ -10,7 +11,6 @@ import {
   name,
   origin,
   ratio,
-  scalar,
   someOf,
   text,
   wholeNumber,
@@ -46,9 +46,7 @@ const listen = mapping({
 
 /** Where spending is kept. Needs a restart. With `memory` the limits hold per process. */
 const ledger = mapping({
-  kind: scalar('memory (redis is not in this release)', (value) =>
-    value === 'memory' ? value : undefined,
-  ),
+  kind: word(ledgerKinds),
 }).prefault({ kind: 'memory' })
 
 const action = () => word(['block', 'flag', 'shadow', 'off'])

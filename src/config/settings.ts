@@ -1,5 +1,6 @@
 import { dirname, resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
+import type { LedgerKind } from '../quota/ledgers.js'
 import type { ListenAddress } from './address.js'
 import type { Sections } from './schema.js'
 
@@ -11,7 +12,7 @@ export interface ServerSettings {
     readonly metrics: ListenAddress
     readonly admin: ListenAddress
   }
-  readonly ledger: { readonly kind: 'memory' }
+  readonly ledger: { readonly kind: LedgerKind }
   /** Undefined: no record is kept. */
   readonly audit: AuditSettings | undefined
   readonly limits: {

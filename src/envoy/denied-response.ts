@@ -1,7 +1,7 @@
 import type { Decision } from '../decision.js'
 import { denialStatus } from '../denial.js'
 import type { Denial } from '../denial.js'
-import { dialectNamed } from '../llm/dialects.js'
+import { dialects } from '../llm/dialects.js'
 import type { Dialect } from '../llm/dialect.js'
 import { KIB_BYTES, MINUTE_MS, ceilSeconds } from '../units.js'
 import { encodeValue, setHeader } from './header-option.js'
@@ -32,7 +32,7 @@ export function denialCode(denial: Denial): DenialCode {
   return codeOf[denialStatus[denial.reason]]
 }
 
-/** A refusal in the caller's own dialect; in OpenAI's where none is known. */
+/** A refusal in the caller's own dialect; in the first of the list where none is known. */
 export function deniedResponse(decision: Decision, denial: Denial): DeniedHttpResponse {
   const status = denialStatus[denial.reason]
   return {
@@ -46,7 +46,7 @@ export function deniedResponse(decision: Decision, denial: Denial): DeniedHttpRe
       ...retryHeaders(denial),
       ...allowedMethods(denial),
     ],
-    body: errorBody(decision.dialect ?? dialectNamed('openai'), denial, status),
+    body: errorBody(decision.dialect ?? dialects[0], denial, status),
   }
 }
 

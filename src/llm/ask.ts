@@ -1,10 +1,9 @@
 import type { Segment } from '../segment.js'
 
-export type DialectName = 'openai' | 'anthropic'
-
 /** What a request asks for, read strictly out of its body. Contains the prompt: never log one. */
 export interface Ask {
-  readonly dialect: DialectName
+  /** The dialect's name. */
+  readonly dialect: string
   /** As the caller wrote it; the policy resolves aliases. */
   readonly model: string
   readonly segments: readonly Segment[]

@@ -1,5 +1,5 @@
 import type { Denial } from '../denial.js'
-import type { Ask, DialectName } from './ask.js'
+import type { Ask } from './ask.js'
 import type { JsonObject } from './json.js'
 
 /** A refusal or failure, about to be written in a dialect. */
@@ -15,7 +15,8 @@ export interface ErrorAnswer {
  * One request and response format. A new dialect is one file in `dialects/` and one line in `dialects.ts`.
  */
 export interface Dialect {
-  readonly name: DialectName
+  /** Short and lower case: it stands in metrics, records and the report. No two dialects share one. */
+  readonly name: string
   /** Exact paths, without query; all are POST with a JSON body. */
   readonly paths: readonly string[]
   /** The bearer may come in `x-api-key` instead of `Authorization`. */

@@ -1,12 +1,14 @@
-import type { DialectName } from './ask.js'
 import type { Dialect } from './dialect.js'
 import { anthropic } from './dialects/anthropic.js'
 import { openai } from './dialects/openai.js'
 
-const byName: Readonly<Record<DialectName, Dialect>> = { openai, anthropic }
+/**
+ * Every request format that Tollgate can read. What is not among them is refused. A new one is one file and one
+ * line; a caller whose dialect is not known is answered in that of the first.
+ */
+export const dialects: readonly [Dialect, ...Dialect[]] = [openai, anthropic]
 
-/** Every request format that Tollgate can read. What is not among them is refused. */
-export const dialects: readonly Dialect[] = Object.values(byName)
+const byName = new Map(dialects.map((dialect) => [dialect.name, dialect] as const))
 
 const byPath = new Map(
   dialects.flatMap((dialect) => dialect.paths.map((path) => [path, dialect] as const)),
@@ -17,6 +19,9 @@ export function dialectForPath(path: string): Dialect | undefined {
   return byPath.get(path)
 }
 
-export function dialectNamed(name: DialectName): Dialect {
-  return byName[name]
+/** @throws RangeError there is none of that name: it was not taken from a dialect */
+export function dialectNamed(name: string): Dialect {
+  const dialect = byName.get(name)
+  if (dialect === undefined) throw new RangeError('no such dialect')
+  return dialect
 }

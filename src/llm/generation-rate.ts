@@ -1,10 +1,8 @@
-import type { DialectName } from './ask.js'
-
 /** Which reports are alike: a streamed answer has other bytes per token than one JSON document. */
 export interface GenerationKind {
   /** Name of the model as in the policy, at most some hundred of them. */
   readonly model: string
-  readonly dialect: DialectName
+  readonly dialect: string
   readonly stream: boolean
 }
 

@@ -1,7 +1,7 @@
 import type { Denial } from '../denial.js'
 import type { Finding } from '../inspection/finding.js'
 import type { InspectionRules } from '../inspection/rules.js'
-import type { AskSummary, DialectName } from '../llm/ask.js'
+import type { AskSummary } from '../llm/ask.js'
 import type { EncodingName } from '../llm/encodings.js'
 
 /** What the pool tells a worker when it starts it. */
@@ -15,7 +15,7 @@ export type WorkerRequest =
   | {
       readonly kind: 'open'
       readonly prompt: number
-      readonly dialect: DialectName
+      readonly dialect: string
       readonly path: string
       readonly body: Uint8Array
     }

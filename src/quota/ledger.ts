@@ -86,6 +86,13 @@ export interface Ended<Context> {
   readonly charges: readonly { readonly actual: number; readonly debt: number }[]
 }
 
+export interface LedgerSize {
+  /** Partitions with anything spent, reserved or owed, and those that a remembered reservation is held in. */
+  readonly partitions: number
+  /** Reservations that a report would end. */
+  readonly reservations: number
+}
+
 /**
  * Where spending is kept. Every adapter passes `test/quota/ledger.contract.ts`.
  *
@@ -119,5 +126,7 @@ export interface Ledger<Context> {
   expire(nowEpochMs: number): Promise<readonly Ended<Context>[]>
   /** Where the given partitions stand; for `/usage`. `amount` of the holds is ignored. */
   balances(holds: readonly Hold[], nowEpochMs: number): Promise<readonly Balance[]>
+  /** How much this process holds at this moment; for metrics, and for a drain that waits for reports. */
+  size(): LedgerSize
   close(): Promise<void>
 }

@@ -3,8 +3,8 @@ import type { Shortage } from './balance.js'
 import { createDeadlineQueue } from './deadline-queue.js'
 import type { Queued } from './deadline-queue.js'
 import type { End } from './end.js'
-import type { Balance, Ended, Held, Hold, Ledger, Reservation } from './ledger.js'
-import type { ReserveRequest, Short } from './ledger.js'
+import type { Balance, Ended, Held, Hold, Ledger, LedgerSize } from './ledger.js'
+import type { Reservation, ReserveRequest, Short } from './ledger.js'
 import { createPartitions } from './partitions.js'
 import { createRecent } from './recent.js'
 import type { Quota } from './quota.js'
@@ -21,18 +21,9 @@ export interface MemoryLedgerOptions {
   readonly rememberEndedMs?: number
 }
 
-/** How much a ledger holds at this moment; for metrics and measurements. */
-export interface LedgerSize {
-  /** Partitions with anything spent, reserved or owed, and those that a remembered reservation is held in. */
-  readonly partitions: number
-  /** Reservations that a report would end. */
-  readonly reservations: number
-  readonly idempotencyKeys: number
-}
-
 /** A ledger in the memory of this process: limits are per process, and a restart forgets what was spent. */
 export interface MemoryLedger<Context> extends Ledger<Context> {
-  size(): LedgerSize
+  size(): LedgerSize & { readonly idempotencyKeys: number }
 }
 
 interface Entry<Context> extends Queued {

@@ -5,16 +5,16 @@ import type { Reason } from '../denial.js'
 import type { Dependency } from '../errors.js'
 import type { Category } from '../inspection/finding.js'
 import type { Action } from '../inspection/rules.js'
-import type { DialectName } from '../llm/ask.js'
 import { dialects as known } from '../llm/dialects.js'
-import type { Ended } from '../quota/ledger.js'
+import type { Ended, LedgerSize } from '../quota/ledger.js'
+import type { LedgerKind } from '../quota/ledgers.js'
 import { SECOND_MS } from '../units.js'
 
 // Every label is one of a closed list: no caller, model or policy can make a series. All series exist from the
 // start, so that a rate over one that has not happened yet is 0 and not nothing.
 
 const reasons = Object.keys(denialStatus) as readonly Reason[]
-const dialects: readonly (DialectName | 'none')[] = [...known.map(({ name }) => name), 'none']
+const dialects: readonly string[] = [...known.map(({ name }) => name), 'none']
 const stages = [
   'credential',
   'read',
@@ -48,7 +48,6 @@ const operations = ['check', 'report', 'give_back', 'expire'] as const
 const auditResults = ['written', 'failed'] as const
 const keySetEvents = ['fetched', 'failed', 'stale', 'refetched_unknown_kid'] as const
 const policyLoads = ['loaded', 'refused'] as const
-const ledgerKinds = ['memory'] as const
 
 export type Outcome = (typeof outcomes)[number]
 export type TokenFate = (typeof tokenFates)[number]
@@ -59,7 +58,8 @@ export type KeySetEventKind = (typeof keySetEvents)[number]
 /** What is counted of one decision. */
 export interface DecisionSample {
   readonly reason: Reason | 'none'
-  readonly dialect: DialectName | undefined
+  /** The name of one of the dialects. */
+  readonly dialect: string | undefined
   readonly durationMs: number
   readonly stagesMs: Readonly<Partial<Record<Stage, number>>>
   readonly findings: readonly { readonly category: Category; readonly action: Action }[]
@@ -78,8 +78,8 @@ export interface Metrics {
   countKeySetEvent(event: KeySetEventKind): void
   countPolicyLoad(result: (typeof policyLoads)[number]): void
   setPolicy(generation: string): void
-  setLedger(kind: (typeof ledgerKinds)[number]): void
-  setLedgerSize(size: { readonly reservations: number; readonly partitions: number }): void
+  setLedger(kind: LedgerKind): void
+  setLedgerSize(size: LedgerSize): void
 }
 
 /** From a tenth of what a cached small Check takes to the longest that Envoy waits. */

@@ -107,7 +107,7 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '2: leaseMs is 659999; expected at least maxStreamMs + 60000 = 660000, or a lease could end before its stream',
   ],
   'ledger-redis': [
-    '1: ledger.kind is redis; expected memory (redis is not in this release)',
+    '1: ledger.kind is redis; expected memory',
     '1: ledger.url expected kind (the key is unknown)',
   ],
   'list-instead-of-mapping': ['1: drain is a list; expected a mapping'],

@@ -27,6 +27,14 @@ describe('paths', () => {
     expect(dialectForPath(path)).toBeUndefined()
   })
 
+  test('no two dialects share a name', () => {
+    expect(new Set(dialects.map(({ name }) => name)).size).toBe(dialects.length)
+  })
+
+  test('a name that is none is a failure, not a guess', () => {
+    expect(() => dialectNamed('constructor')).toThrow(RangeError)
+  })
+
   test('no path has two dialects', () => {
     const paths = dialects.flatMap((dialect) => dialect.paths)
     expect(new Set(paths).size).toBe(paths.length)
