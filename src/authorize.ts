@@ -103,8 +103,12 @@ async function authorizePrompt(
   draft.model = model.name
 
   // 4. Is a quota already used up? Then the costly work below is not done.
+  const idempotencyKey = idempotencyKeyOf(draft.request, parts)
   const nothing = holdsFor(policy, principal, model, { inputTokens: 0, outputTokens: 0 })
-  const exhausted = await parts.ledger.exhausted(nothing, parts.clock.nowEpochMs())
+  const exhausted = await parts.ledger.exhausted(
+    { holds: nothing, idempotencyKey },
+    parts.clock.nowEpochMs(),
+  )
   if (exhausted !== undefined) return draft.close(shortageDenial(exhausted, undefined))
 
   // 5. What does the prompt say?
@@ -140,7 +144,7 @@ async function authorizePrompt(
   const held = await parts.ledger.reserve(
     {
       id: parts.randomId(),
-      idempotencyKey: idempotencyKey(draft.request, parts),
+      idempotencyKey,
       holds: holdsFor(policy, principal, model, estimate),
       context: admission,
       leaseMs: policy.leaseMs,
@@ -243,7 +247,7 @@ function hasBody(request: IncomingRequest): boolean {
  * A repeated Check of one stream must find its first reservation. Without Envoy's own id there is nothing that
  * tells one request from another, so each is its own: charged twice is safe, sharing one reservation is not.
  */
-function idempotencyKey(request: IncomingRequest, parts: AuthorizeParts): string {
+function idempotencyKeyOf(request: IncomingRequest, parts: AuthorizeParts): string {
   if (request.streamId === '' || request.startedAt === '') return `unique:${parts.randomId()}`
   return `stream:${request.streamId}@${request.startedAt}`
 }

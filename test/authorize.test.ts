@@ -9,7 +9,9 @@ import type { Authenticator } from '../src/identity/authenticate.js'
 import type { Principal } from '../src/identity/principal.js'
 import type { Policy } from '../src/policy.js'
 import { createInlineReader } from '../src/prompt/inline.js'
+import type { EncodingName } from '../src/llm/encodings.js'
 import type { PromptReader } from '../src/prompt/prompt.js'
+import type { Quota } from '../src/quota/quota.js'
 import type { Ledger } from '../src/quota/ledger.js'
 import { createMemoryLedger } from '../src/quota/memory-ledger.js'
 import type { IncomingRequest } from '../src/request.js'
@@ -45,10 +47,13 @@ interface Bench {
   readonly ledger: Ledger<Admission>
   /** What was asked of the parts, in order. */
   readonly calls: string[]
+  /** The encodings that were counted with. */
+  readonly encodings: EncodingName[]
 }
 
 function bench(policy: Policy = examplePolicy()): Bench {
   const calls: string[] = []
+  const encodings: EncodingName[] = []
   const ledger = createMemoryLedger<Admission>()
   let ids = 0
   const parts: AuthorizeParts = {
@@ -75,7 +80,8 @@ function bench(policy: Policy = examplePolicy()): Bench {
           },
           countTokens: (encoding) => {
             calls.push('count')
-            return prompt.countTokens(encoding)
+            encodings.push(encoding)
+            return prompt.countTokens('cl100k_base')
           },
           close: () => {
             calls.push('close')
@@ -88,9 +94,9 @@ function bench(policy: Policy = examplePolicy()): Bench {
     },
     ledger: {
       ...ledger,
-      exhausted: (holds, now) => {
+      exhausted: (request, now) => {
         calls.push('exhausted')
-        return ledger.exhausted(holds, now)
+        return ledger.exhausted(request, now)
       },
       reserve: (request, now) => {
         calls.push('reserve')
@@ -100,7 +106,7 @@ function bench(policy: Policy = examplePolicy()): Bench {
     clock,
     randomId: () => `id-${String((ids += 1))}`,
   }
-  return { parts, ledger, calls }
+  return { parts, ledger, calls, encodings }
 }
 
 const chat = {
@@ -206,6 +212,17 @@ describe('an allowed request', () => {
     expect(await spending(it)).toBe(once)
   })
 
+  test('that comes twice is not refused for what it holds itself', async () => {
+    const [quota] = examplePolicy().quotas
+    if (quota === undefined) throw new Error('the example has a quota')
+    const once: Quota = { ...quota, name: 'once', unit: 'requests', limit: 1, shadow: false }
+    const it = bench(examplePolicy({ quotas: [once] }))
+    expect(reasonOf(await authorize(post(chat), it.parts))).toBe('allowed')
+    expect(reasonOf(await authorize(post(chat), it.parts))).toBe('allowed')
+    const other = post(chat, { streamId: '18' })
+    expect(reasonOf(await authorize(other, it.parts))).toBe('quota_exhausted')
+  })
+
   test.each([
     ['stream id', { streamId: '18' }],
     ['start time', { startedAt: '2.000000000' }],
@@ -247,6 +264,24 @@ describe('an allowed request', () => {
       inputTokens: expect.any(Number) as number,
       outputTokens: 100,
     })
+  })
+
+  test('keeps for its report that a refusal of the engine may come after the work', async () => {
+    const tools = [{ type: 'function', function: { name: 'f', parameters: { type: 'object' } } }]
+    const request = post({ ...chat, tools, tool_choice: 'required' })
+    const { verdict } = await authorize(request, bench().parts)
+    if (verdict.kind !== 'allow') throw new Error(verdict.message)
+    expect(verdict.reservation?.admission).toMatchObject({ failsLate: true })
+  })
+
+  test("is counted with its model's own encoding", async () => {
+    const models = examplePolicy().models.map((model) => ({
+      ...model,
+      encoding: 'o200k_base' as const,
+    }))
+    const it = bench(examplePolicy({ models }))
+    await authorize(post(chat), it.parts)
+    expect(it.encodings).toEqual(['o200k_base'])
   })
 
   test("waits for its report as long as the policy's lease, and no longer", async () => {

@@ -111,8 +111,14 @@ export interface LedgerSize {
  * @throws DependencyError the store did not answer: nothing may be assumed held or ended
  */
 export interface Ledger<Context> {
-  /** Is a non-shadow quota known to have nothing left? Reads only; `amount` of the holds is ignored. */
-  exhausted(holds: readonly Hold[], nowEpochMs: number): Promise<Short | undefined>
+  /**
+   * Is a non-shadow quota known to have nothing left? Reads only; `amount` of the holds is ignored. Never for a
+   * key that `reserve` would answer with its first reservation: that may be the very one that used the quota up.
+   */
+  exhausted(
+    request: Pick<ReserveRequest<Context>, 'holds' | 'idempotencyKey'>,
+    nowEpochMs: number,
+  ): Promise<Short | undefined>
   reserve(request: ReserveRequest<Context>, nowEpochMs: number): Promise<Held<Context> | Short>
   /** The reservation, while it is open or its late report would still settle it. */
   find(id: string, nowEpochMs: number): Promise<Reservation<Context> | undefined>

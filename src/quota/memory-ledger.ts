@@ -73,6 +73,10 @@ export function createMemoryLedger<Context>(
     return latestEpochMs
   }
 
+  function knownBy(idempotencyKey: string): Entry<Context> | undefined {
+    return byIdempotencyKey.get(idempotencyKey) ?? ended.get(idempotencyKey)
+  }
+
   function balancesOf(holds: readonly Hold[], nowEpochMs: number): readonly Balance[] {
     return holds.map((hold) => balanceOf(hold, partitions.look(hold, nowEpochMs), nowEpochMs))
   }
@@ -159,8 +163,9 @@ export function createMemoryLedger<Context>(
   }
 
   return {
-    async exhausted(holds, nowEpochMs) {
+    async exhausted({ holds, idempotencyKey }, nowEpochMs) {
       const now = clamp(nowEpochMs)
+      if (knownBy(idempotencyKey) !== undefined) return undefined
       let short: Shortage | undefined
       for (const hold of holds) {
         const { quota } = hold
@@ -173,8 +178,7 @@ export function createMemoryLedger<Context>(
 
     async reserve(request, nowEpochMs) {
       const now = clamp(nowEpochMs)
-      const { idempotencyKey } = request
-      const known = byIdempotencyKey.get(idempotencyKey) ?? ended.get(idempotencyKey)
+      const known = knownBy(request.idempotencyKey)
       if (known !== undefined) {
         known.repeated = true
         return held(known, true, now)

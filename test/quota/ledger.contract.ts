@@ -188,6 +188,15 @@ export function describeLedger(
         ])
       })
 
+      test('is never said to be exhausted by its own reservation', async () => {
+        await ledger.reserve(request('first', 100), dayMs)
+        expect(await ledger.exhausted(request('second', 0), dayMs)).toBeUndefined()
+        const other = { ...request('second', 0), idempotencyKey: 'stream 2' }
+        expect(await ledger.exhausted(other, dayMs)).toMatchObject({ kind: 'short' })
+        await ledger.end('first', settled(50, 50), dayMs + 1)
+        expect(await ledger.exhausted(request('second', 0), dayMs + 1)).toBeUndefined()
+      })
+
       test('is still known after the lease ran out', async () => {
         await ledger.reserve({ ...request('first', 60), leaseMs: 5 }, dayMs)
         await ledger.expire(dayMs + 5)
@@ -647,9 +656,16 @@ export function describeLedger(
       test('is a quota without anything left, and when a unit will be', async () => {
         const quota = quotaOf()
         await hold([holdOf(quota, 99)], dayMs)
-        expect(await ledger.exhausted([holdOf(quota, 50)], dayMs)).toBeUndefined()
+        expect(
+          await ledger.exhausted({ holds: [holdOf(quota, 50)], idempotencyKey: 'asked' }, dayMs),
+        ).toBeUndefined()
         await hold([holdOf(quota, 1)], dayMs + 1000)
-        expect(await ledger.exhausted([holdOf(quota, 0)], dayMs + 1000)).toMatchObject({
+        expect(
+          await ledger.exhausted(
+            { holds: [holdOf(quota, 0)], idempotencyKey: 'asked' },
+            dayMs + 1000,
+          ),
+        ).toMatchObject({
           kind: 'short',
           quota,
           retryAfterMs: 64_000,
@@ -660,17 +676,26 @@ export function describeLedger(
       test('is never a shadow quota', async () => {
         const shadow = quotaOf({ shadow: true })
         await hold([holdOf(shadow, 500)], dayMs)
-        expect(await ledger.exhausted([holdOf(shadow, 1)], dayMs)).toBeUndefined()
+        expect(
+          await ledger.exhausted({ holds: [holdOf(shadow, 1)], idempotencyKey: 'asked' }, dayMs),
+        ).toBeUndefined()
       })
 
       test('is a partition that owes its whole limit', async () => {
         const quota = quotaOf()
         await hold([holdOf(quota, 0)], dayMs)
         await ledger.end('r1', settled(100, 0), dayMs)
-        expect(await ledger.exhausted([holdOf(quota, 0)], dayMs)).toMatchObject({
+        expect(
+          await ledger.exhausted({ holds: [holdOf(quota, 0)], idempotencyKey: 'asked' }, dayMs),
+        ).toMatchObject({
           retryAfterMs: 640,
         })
-        expect(await ledger.exhausted([holdOf(quota, 0)], dayMs + 640)).toBeUndefined()
+        expect(
+          await ledger.exhausted(
+            { holds: [holdOf(quota, 0)], idempotencyKey: 'asked' },
+            dayMs + 640,
+          ),
+        ).toBeUndefined()
       })
     })
 

@@ -254,7 +254,7 @@ function createPair() {
       const short = holds
         .filter((hold) => !hold.quota.shadow && modelBalance(hold).remaining === 0)
         .map((hold) => ({ ...hold, amount: 1 }))
-      const answer = await ledger.exhausted(holds, clockMs)
+      const answer = await ledger.exhausted({ holds, idempotencyKey: 'asked' }, clockMs)
       if (answer === undefined) expect(short).toEqual([])
       else expectShort(answer, short)
     },
