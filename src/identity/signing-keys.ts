@@ -48,12 +48,12 @@ async function importKey(
   jwk: JsonObject,
   alg: SignatureAlgorithm,
 ): Promise<SigningKey | undefined> {
-  const material = materialFor(jwk, alg)
-  if (material === undefined) return undefined
   const stated = member(jwk, 'alg')
   if (stated !== undefined && stated !== alg) return undefined
   const kid = member(jwk, 'kid')
   try {
+    const material = materialFor(jwk, alg)
+    if (material === undefined) return undefined
     const key = await importJWK(material as JWK, alg)
     // A symmetric key would come back as bytes; `materialFor` has let none through.
     if (key instanceof Uint8Array) return undefined
@@ -64,7 +64,7 @@ async function importKey(
       fingerprint: JSON.stringify([kid ?? null, alg, material]),
     }
   } catch {
-    // The library refuses it, as a point that is not on the curve.
+    // The library refuses it, as a point that is not on the curve. Whatever fails, fails for this key alone.
     return undefined
   }
 }
@@ -136,6 +136,7 @@ function isSafeRsaKey(n: string, e: string): boolean {
   return exponent >= 65537n && exponent % 2n === 1n
 }
 
+/** Whole bytes, at least one: no bytes have 4n + 1 characters. */
 function isBase64url(value: JsonValue | undefined): value is string {
-  return typeof value === 'string' && /^[A-Za-z0-9_-]+$/.test(value)
+  return typeof value === 'string' && /^[A-Za-z0-9_-]+$/.test(value) && value.length % 4 !== 1
 }

@@ -104,6 +104,9 @@ describe('is left out:', () => {
     ['an RSA modulus of 8193 bits', toRsa({ n: bits(8193) })],
     ['an RSA modulus of a million bits', toRsa({ n: 'f'.repeat(170_000) })],
     ['an RSA modulus that is even', toRsa({ n: encodeInteger(1n << 2047n) })],
+    ['an RSA modulus of one character', toRsa({ n: 'A' })],
+    ['an RSA exponent of one character', toRsa({ e: 'A' })],
+    ['an RSA modulus that ends within a byte', toRsa({ n: `${'f'.repeat(344)}f` })],
     ['an RSA modulus that is no base64url', toRsa({ n: `${'A'.repeat(341)}=` })],
     ['an RSA exponent of 1', toRsa({ e: 'AQ' })],
     ['an RSA exponent of 3', toRsa({ e: 'Aw' })],
@@ -121,6 +124,46 @@ describe('is left out:', () => {
 
   test('the reason is the change: the unchanged keys are usable', async () => {
     for (const jwk of [rsa, ec, ed]) expect(await algorithmsOf(jwk)).not.toEqual([])
+  })
+})
+
+describe('takes away no other key of its set:', () => {
+  const deep = JSON.parse(`${'['.repeat(500)}${']'.repeat(500)}`) as unknown
+  const values: readonly (readonly [string, unknown])[] = [
+    ['empty', ''],
+    ['one character', 'A'],
+    ['no whole bytes', 'AAAAA'],
+    ['zero', 'AAAA'],
+    ['no base64url', '+/=='],
+    ['huge', 'f'.repeat(1_000_000)],
+    ['null', null],
+    ['a number', 65537],
+    ['true', true],
+    ['a list', ['AQAB']],
+    ['an object', { n: 'AQAB' }],
+    ['nested', deep],
+  ]
+  const membersOf = { RSA: ['n', 'e'], EC: ['crv', 'x', 'y'], OKP: ['crv', 'x'] } as const
+
+  const table = Object.entries(membersOf).flatMap(([kty, names]) =>
+    ['kty', 'kid', 'alg', 'use', 'key_ops', ...names].flatMap((name) =>
+      values.map(([what, value]) => ({ kty, name, what, value })),
+    ),
+  )
+
+  test.each(table)('$kty key whose $name is $what', async ({ kty, name, value }) => {
+    const base = { RSA: rsa, EC: ec, OKP: ed }[kty] ?? {}
+    const bad = { ...base, kid: 'bad', [name]: value }
+    const good = [rsa, ec, ed].map((jwk, at) => ({ ...jwk, kid: `good-${String(at)}` }))
+    const document = { keys: [bad, ...good] } as unknown as JsonObject
+    const keys = await readKeySet(document, ['RS256', 'ES256', 'EdDSA'])
+    const kids = keys.map((key) => key.kid).filter((kid) => kid?.startsWith('good') === true)
+    expect(kids).toEqual(['good-0', 'good-1', 'good-2'])
+  })
+
+  test.each(values)('a key that is %s', async (_, value) => {
+    const document = { keys: [value, ec] } as unknown as JsonObject
+    expect((await readKeySet(document, ['ES256'])).map((key) => key.alg)).toEqual(['ES256'])
   })
 })
 
