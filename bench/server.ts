@@ -202,12 +202,11 @@ async function createTollgate(): Promise<{
     clock: systemClock,
     randomId: () => `bench-${String((ids += 1))}`,
     recorder: counting,
-    allowedSans: undefined,
   })
   return {
     credentials,
     add: (server) => {
-      services.addTo(server)
+      services.addTo(server, undefined)
     },
   }
 }

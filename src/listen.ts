@@ -22,8 +22,13 @@ export interface ListenOptions {
   readonly tls: GrpcTls | undefined
   readonly maxBodyBytes: number
   readonly maxConcurrentStreams: number
-  /** Adds the services, before the server listens. */
-  readonly addServices: (server: Server) => void
+  /**
+   * Adds the services, before the server listens.
+   *
+   * @param allowedSans what the certificate of a caller must have one of; undefined: the transport alone says who
+   *   can call
+   */
+  readonly addServices: (server: Server, allowedSans: readonly string[] | undefined) => void
 }
 
 export interface Listener {
@@ -68,7 +73,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   }
   setServing(false)
   health.addToServer(server)
-  options.addServices(server)
+  options.addServices(server, options.tls?.allowedSans)
 
   if (address.kind === 'unix') await removeStaleSocket(address.path)
   const port = await bind(server, targetOf(address), options.tls)

@@ -115,7 +115,6 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
     clock: systemClock,
     randomId,
     recorder,
-    allowedSans: settings.listen.tls?.allowedSans,
   })
   let draining = false
   const ready = (): boolean => !draining && snapshot.authenticator.ready()
@@ -132,8 +131,8 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
     tls: settings.listen.tls,
     maxBodyBytes: settings.limits.maxBodyBytes,
     maxConcurrentStreams: settings.limits.maxConcurrentChecks,
-    addServices: (server) => {
-      services.addTo(server)
+    addServices: (server, allowedSans) => {
+      services.addTo(server, allowedSans)
     },
   }
   const listener = await at('listen.grpc', listen(grpc))

@@ -1,3 +1,5 @@
+import { constants } from 'node:http2'
+import type { ServerHttp2Stream } from 'node:http2'
 import type { PeerCertificate } from 'node:tls'
 import { status } from '@grpc/grpc-js'
 import type { sendUnaryData, Server, ServerUnaryCall } from '@grpc/grpc-js'
@@ -25,12 +27,11 @@ import type { Recorder } from './telemetry/record.js'
 
 export interface ServiceParts extends AuthorizeParts, MeterParts {
   readonly recorder: Recorder
-  /** SANs that the peer of a call must have one of; undefined: the transport itself says who can call. */
-  readonly allowedSans: readonly string[] | undefined
 }
 
 export interface Services {
-  addTo(server: Server): void
+  /** @param allowedSans as `listen` hands them over */
+  addTo(server: Server, allowedSans: readonly string[] | undefined): void
   /** Calls that are being answered now. */
   underWay(): number
 }
@@ -72,9 +73,10 @@ export function createServices(parts: ServiceParts): Services {
       throw error
     }
     const response = toCheckResponse(decision)
-    // The call was cut while the answer was on its way through the transport: it was never encoded.
-    call.onGone(() => {
-      if (!delivered.has(response)) void giveBack(decision)
+    // The call was cut while the answer was on its way: it was never encoded, or Envoy reset the stream before it
+    // had read it to its end. It resets none that it has read, so no request went on with this answer.
+    call.onGone(({ reset }) => {
+      if (reset || !delivered.has(response)) void giveBack(decision)
     })
     return response
   }
@@ -101,12 +103,13 @@ export function createServices(parts: ServiceParts): Services {
   function unary<Request, Response>(
     name: 'check' | 'report',
     answer: (request: Request, call: Call) => Promise<Response>,
+    allowedSans: readonly string[] | undefined,
   ) {
     return (call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>): void => {
       underWay += 1
       const watched = watch(call)
       const run = async (): Promise<Response> => {
-        requireAllowedPeer(call, parts.allowedSans)
+        requireAllowedPeer(call, allowedSans)
         return answer(call.request, watched)
       }
       run()
@@ -126,9 +129,11 @@ export function createServices(parts: ServiceParts): Services {
   }
 
   return {
-    addTo(server) {
-      server.addService({ Check: check }, { Check: unary('check', answerCheck) })
-      server.addService(rateLimitService, { ShouldRateLimit: unary('report', answerReport) })
+    addTo(server, allowedSans) {
+      server.addService({ Check: check }, { Check: unary('check', answerCheck, allowedSans) })
+      server.addService(rateLimitService, {
+        ShouldRateLimit: unary('report', answerReport, allowedSans),
+      })
     },
     underWay: () => underWay,
   }
@@ -140,9 +145,11 @@ interface Call {
   readonly signal: AbortSignal
   /** As in `IncomingRequest`, once it is read: joins a failure to Envoy's access log and to what the client got. */
   requestId: string | undefined
-  /** Runs when the call is over, delivered or cut. */
-  onGone(listener: () => void): void
+  /** Runs when the call is over, delivered or cut; `reset`: Envoy cut it. May run twice, `reset` in the second. */
+  onGone(listener: (over: { readonly reset: boolean }) => void): void
 }
+
+const HTTP2_NO_ERROR = constants.NGHTTP2_NO_ERROR
 
 /** Made once: without a reason, every abort makes a DOMException with a stack, 2 % of a small Check (measured). */
 const OVER = new AbandonedError('the call is over')
@@ -169,9 +176,25 @@ function watch(call: ServerUnaryCall<unknown, unknown>): Call {
     signal: controller.signal,
     requestId: undefined,
     onGone(listener) {
-      call.once('cancelled', listener)
+      call.once('cancelled', () => {
+        listener({ reset: false })
+      })
+      const stream = http2StreamOf(call)
+      stream?.once('close', () => {
+        if (stream.rstCode !== HTTP2_NO_ERROR) listener({ reset: true })
+      })
     },
   }
+}
+
+/**
+ * grpc-js tells nobody how a stream was closed. This is its own field, of the exact version that the lock file
+ * names; a test fails when it is no longer there, and then a reservation waits for its lease.
+ */
+function http2StreamOf(call: object): ServerHttp2Stream | undefined {
+  const inner = 'call' in call ? call.call : undefined
+  const hasStream = typeof inner === 'object' && inner !== null && 'stream' in inner
+  return hasStream ? (inner.stream as ServerHttp2Stream) : undefined
 }
 
 function asReleased(ended: Ended<Admission>, clock: Clock): EndedReservation {

@@ -79,7 +79,6 @@ function rig(recorder: Partial<Recorder> = {}): Rig {
     rates: createGenerationRates(),
     clock: systemClock,
     randomId: () => `id-${String((ids += 1))}`,
-    allowedSans: undefined,
     recorder: {
       decision: async () => undefined,
       ended: async (reservation) => {
@@ -96,7 +95,7 @@ function rig(recorder: Partial<Recorder> = {}): Rig {
   const handlers = new Map<string, Handler>()
   let encode: (response: CheckResponse) => unknown = () => undefined
   // No more of a server than `addTo` uses: the test is the transport, so that it decides what is delivered.
-  services.addTo({
+  const server = {
     addService(
       definition: Record<string, { responseSerialize: typeof encode }>,
       implementation: Record<string, Handler>,
@@ -104,7 +103,8 @@ function rig(recorder: Partial<Recorder> = {}): Rig {
       for (const [name, handler] of Object.entries(implementation)) handlers.set(name, handler)
       if (definition['Check'] !== undefined) encode = definition['Check'].responseSerialize
     },
-  } as unknown as Server)
+  }
+  services.addTo(server as unknown as Server, undefined)
   return {
     call(name, request, deadlineEpochMs = Infinity) {
       const call = Object.assign(new EventEmitter(), {

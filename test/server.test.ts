@@ -1,5 +1,8 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { once } from 'node:events'
+import { connect, constants } from 'node:http2'
+import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2'
+import { connect as connectSocket, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Client, credentials, status } from '@grpc/grpc-js'
@@ -81,6 +84,7 @@ interface Rig {
   /** Of the requests that failed. */
   readonly failedRequestIds: (string | undefined)[]
   readonly openReservations: () => number
+  readonly socketPath: string
 }
 
 interface RigOptions {
@@ -115,7 +119,6 @@ async function rig(options: RigOptions = {}): Promise<Rig> {
     rates: createGenerationRates(),
     clock: systemClock,
     randomId: () => `id-${String((ids += 1))}`,
-    allowedSans: options.tls?.allowedSans,
     recorder: {
       decision: async (decision) => {
         decisions.push(decision)
@@ -139,8 +142,8 @@ async function rig(options: RigOptions = {}): Promise<Rig> {
     tls: options.tls,
     maxBodyBytes: options.maxBodyBytes ?? 100_000,
     maxConcurrentStreams: 100,
-    addServices: (server) => {
-      services.addTo(server)
+    addServices: (server, allowedSans) => {
+      services.addTo(server, allowedSans)
     },
   })
   const target = formatAddress(listener.address)
@@ -156,6 +159,7 @@ async function rig(options: RigOptions = {}): Promise<Rig> {
     ended,
     failures,
     failedRequestIds,
+    socketPath: path,
     openReservations: () => ledger.size().reservations,
   }
 }
@@ -272,6 +276,32 @@ function aborted({ request: { signal } }: Decision): Promise<void> {
   })
 }
 
+/** A Check without a client of gRPC, whose own ideas of a call come between. */
+function rawCheck(
+  it: Rig,
+  { initialWindowSize = 65_535, timeout = '10S' },
+): { readonly stream: ClientHttp2Stream; readonly session: ClientHttp2Session } {
+  const { path, requestSerialize } = authorizationService.Check
+  const message = requestSerialize(checkRequest())
+  const frame = Buffer.concat([Buffer.alloc(5), message])
+  frame.writeUInt32BE(message.length, 1)
+  const session = connect('http://localhost', {
+    createConnection: () => connectSocket(it.socketPath),
+    settings: { initialWindowSize },
+  })
+  const stream = session.request({
+    ':method': 'POST',
+    ':path': path,
+    'content-type': 'application/grpc',
+    'grpc-timeout': timeout,
+    te: 'trailers',
+  })
+  // A stream that is reset tells its own side as well.
+  stream.on('error', () => undefined)
+  stream.end(frame)
+  return { stream, session }
+}
+
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5))
 }
@@ -377,6 +407,29 @@ describe('Check', () => {
     await until(() => it.ended.length > 0)
     expect(it.ended.map(({ ended }) => ended.outcome)).toEqual(['released'])
     expect(it.openReservations()).toBe(0)
+  })
+
+  test('gives back what it held when Envoy resets the call before it has read the answer', async () => {
+    const it = await rig()
+    // Without a window the answer's head comes, and the rest waits at the server.
+    const { stream, session } = rawCheck(it, { initialWindowSize: 0 })
+    await once(stream, 'response')
+    expect(it.openReservations()).toBe(1)
+    stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+    await until(() => it.ended.length > 0)
+    session.destroy()
+    expect(it.ended.map(({ ended }) => ended.outcome)).toEqual(['released'])
+    expect(it.openReservations()).toBe(0)
+  })
+
+  test('gives up a little before the deadline, so that Envoy may still hear of it', async () => {
+    const it = await rig({ recorder: { decision: aborted } })
+    const { stream, session } = rawCheck(it, { timeout: '300m' })
+    const [head] = (await once(stream, 'response')) as [Record<string, string>]
+    session.destroy()
+    // At the deadline itself grpc-js would answer DEADLINE_EXCEEDED, whatever is still held.
+    expect(head['grpc-status']).toBe(String(status.CANCELLED))
+    expect(it.ended.map(({ ended }) => ended.outcome)).toEqual(['released'])
   })
 
   test('keeps the reservation of an answer that was delivered', async () => {
@@ -500,6 +553,12 @@ describe('a TCP address', () => {
     expect((await check(it.client).done).error?.code).toBe(status.PERMISSION_DENIED)
     expect((await report(it.client, 'id-2').done).error?.code).toBe(status.PERMISSION_DENIED)
     expect(it.decisions).toEqual([])
+  })
+
+  test('takes no name that only begins as one on the list', async () => {
+    const shorter = { ...tls(), allowedSans: [envoyIdentity.slice(0, -1), `${envoyIdentity}/2`] }
+    const it = await rig({ address: loopback, tls: shorter, channel: channel(certificates.envoy) })
+    expect((await check(it.client).done).error?.code).toBe(status.PERMISSION_DENIED)
   })
 
   test('refuses a peer without a certificate', async () => {
