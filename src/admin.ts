@@ -1,6 +1,7 @@
 import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { lstatSync, unlinkSync } from 'node:fs'
+import type { Socket } from 'node:net'
 import type { Admission } from './admission.js'
 import type { Clock } from './clock.js'
 import { formatAddress } from './config/address.js'
@@ -135,17 +136,20 @@ function text(status: number, body: string): Answer {
   return { status, contentType: 'text/plain; charset=utf-8', body: `${body}\n` }
 }
 
+const maxConnections = 64
+
 async function listenHttp(
   address: ListenAddress,
   routes: Readonly<Record<string, Route>>,
 ): Promise<HttpListener> {
   const server = createServer(
-    { requestTimeout: 5_000, headersTimeout: 5_000 },
+    // Both are looked at once per interval, which is 30 s unless told otherwise.
+    { requestTimeout: 5_000, headersTimeout: 5_000, connectionsCheckingInterval: 1_000 },
     (request, response) => {
       void answer(request, response, routes)
     },
   )
-  server.maxConnections = 64
+  boundConnections(server, maxConnections)
   await bind(server, address)
   const bound = server.address()
   return {
@@ -162,6 +166,41 @@ async function listenHttp(
         server.closeAllConnections()
       }),
   }
+}
+
+/**
+ * A new connection beyond the bound takes the place of the one that has been idle longest: whoever holds connections
+ * and asks for nothing keeps no probe out. Where all are being answered, the one that asked first makes room.
+ */
+function boundConnections(server: Server, max: number): void {
+  // Sets keep the order in which their members came.
+  const idle = new Set<Socket>()
+  const answered = new Set<Socket>()
+  const forget = (socket: Socket): void => {
+    idle.delete(socket)
+    answered.delete(socket)
+  }
+  server.on('connection', (socket: Socket) => {
+    if (idle.size + answered.size >= max) {
+      const [oldest] = [...idle, ...answered]
+      if (oldest !== undefined) {
+        forget(oldest)
+        oldest.destroy()
+      }
+    }
+    idle.add(socket)
+    socket.once('close', () => {
+      forget(socket)
+    })
+  })
+  server.on('request', ({ socket }, response) => {
+    idle.delete(socket)
+    answered.add(socket)
+    response.once('close', () => {
+      forget(socket)
+      if (!socket.destroyed) idle.add(socket)
+    })
+  })
 }
 
 function bind(server: Server, address: ListenAddress): Promise<void> {

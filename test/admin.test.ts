@@ -1,5 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
+import { connect } from 'node:net'
+import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
@@ -62,6 +64,121 @@ describe('the listener for probes', () => {
 
   test('only answers', async () => {
     expect((await get(await probes(() => true), '/healthz', 'POST')).status).toBe(405)
+  })
+})
+
+describe('connections that ask for nothing', () => {
+  const bound = 64
+  const sockets: Socket[] = []
+  afterEach(() => {
+    for (const socket of sockets.splice(0)) socket.destroy()
+  })
+
+  async function open(listener: HttpListener): Promise<Socket> {
+    const [host, port] = listener.address.split(':')
+    const socket = connect({ host, port: Number(port) })
+    sockets.push(socket)
+    // One that the listener closes is told by its end, or by a reset.
+    socket.on('error', () => undefined)
+    await new Promise((resolve) => socket.once('connect', resolve))
+    return socket
+  }
+
+  const gone = (socket: Socket): Promise<unknown> =>
+    new Promise((resolve) => socket.resume().once('close', resolve))
+
+  /** The beginning of the answer on a connection that stays open. */
+  function ask(socket: Socket, path: string): Promise<string> {
+    const answer = new Promise<string>((resolve) => {
+      socket.once('data', (bytes: Buffer) => {
+        resolve(bytes.toString('latin1').slice(0, 12))
+      })
+      socket.once('close', () => {
+        resolve('closed')
+      })
+    })
+    socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`)
+    return answer
+  }
+
+  /** `/metrics` is answered when it is let go. */
+  async function held(): Promise<{
+    readonly listener: HttpListener
+    readonly asked: () => Promise<void>
+    readonly letGo: () => void
+  }> {
+    let letGo = (): void => undefined
+    const answer = new Promise<string>((resolve) => {
+      letGo = () => {
+        resolve('')
+      }
+    })
+    let count = 0
+    let onAsked = (): void => undefined
+    const metrics = createMetrics()
+    const render = (): Promise<string> => {
+      count += 1
+      onAsked()
+      return answer
+    }
+    const listener = await listenForProbes(anyPort, {
+      metrics: { ...metrics, render },
+      ready: () => true,
+    })
+    listeners.push(listener)
+    let seen = 0
+    return {
+      listener,
+      letGo,
+      async asked() {
+        seen += 1
+        while (count < seen) await new Promise<void>((resolve) => (onAsked = resolve))
+      },
+    }
+  }
+
+  test('do not keep a probe out: the one that has been idle longest makes room', async () => {
+    const { listener } = await held()
+    const idle: Socket[] = []
+    for (let at = 0; at < bound; at += 1) idle.push(await open(listener))
+    const [first, second, ...others] = idle
+    if (first === undefined || second === undefined) throw new Error()
+    // It asked since, so that the second has been idle longest.
+    expect(await ask(first, '/healthz')).toBe('HTTP/1.1 200')
+    const closed = gone(second)
+    expect((await get(listener, '/healthz')).status).toBe(200)
+    await closed
+    expect(await ask(first, '/readyz')).toBe('HTTP/1.1 200')
+    for (const socket of others) expect(await ask(socket, '/readyz')).toBe('HTTP/1.1 200')
+  })
+
+  test('make room before one that is being answered', async () => {
+    const { listener, asked, letGo } = await held()
+    const scraper = await open(listener)
+    const answer = ask(scraper, '/metrics')
+    await asked()
+    const idle: Socket[] = []
+    for (let at = 1; at < bound; at += 1) idle.push(await open(listener))
+    const closed = gone(idle[0] ?? scraper)
+    expect((await get(listener, '/healthz')).status).toBe(200)
+    await closed
+    letGo()
+    expect(await answer).toBe('HTTP/1.1 200')
+  })
+
+  test('where all are being answered, the one that asked first makes room', async () => {
+    const { listener, asked, letGo } = await held()
+    const answers: Promise<string>[] = []
+    for (let at = 0; at < bound; at += 1) {
+      answers.push(ask(await open(listener), '/metrics'))
+      await asked()
+    }
+    expect((await get(listener, '/healthz')).status).toBe(200)
+    letGo()
+    expect(await Promise.all(answers)).toEqual([
+      'closed',
+      ...Array<string>(63).fill('HTTP/1.1 200'),
+    ])
   })
 })
 
