@@ -6,6 +6,10 @@ import type { Behaviour } from './gpu-node.js'
 export interface Generation {
   /** All input it read, cached or not. */
   inputTokens: number
+  /** Of the input, what it says it read from a cache. */
+  cachedTokens: number
+  /** Of the input, what it says it wrote to a cache. */
+  cacheWriteTokens: number
   /** Words it has generated so far, over all choices. */
   outputTokens: number
   /** It came to its own end. */
@@ -40,8 +44,9 @@ export async function answerOpenAi(parts: AnswerParts): Promise<void> {
   const { ask, generation, random, response } = parts
   const chat = parts.path === '/v1/chat/completions'
   const inputTokens = inputOf(ask, random)
-  const cachedTokens = between(0, inputTokens, random)
+  const cachedTokens = between(1, inputTokens, random)
   generation.inputTokens = inputTokens
+  generation.cachedTokens = cachedTokens
   const usage = (): object => ({
     prompt_tokens: inputTokens,
     completion_tokens: generation.outputTokens,
@@ -85,7 +90,8 @@ export async function answerOpenAi(parts: AnswerParts): Promise<void> {
   const options = ask['stream_options']
   const wantsUsage = typeof options === 'object' && options !== null && 'include_usage' in options
   if (wantsUsage && options.include_usage === true && parts.behaviour.omitUsage !== true) {
-    sendEvent(response, { ...base, object: 'chat.completion.chunk', choices: [], usage: usage() })
+    const last = { ...base, object: 'chat.completion.chunk', choices: [], usage: usage() }
+    sendEvent(response, last, { paddingBytes: parts.behaviour.paddingBytes })
   }
   generation.finished = true
   response.end('data: [DONE]\n\n')
@@ -95,9 +101,11 @@ export async function answerOpenAi(parts: AnswerParts): Promise<void> {
 export async function answerAnthropic(parts: AnswerParts): Promise<void> {
   const { ask, generation, random, response } = parts
   const input = inputOf(ask, random)
-  const cacheRead = between(0, 40, random)
-  const cacheWrite = between(0, 40, random)
+  const cacheRead = between(1, 40, random)
+  const cacheWrite = between(1, 40, random)
   generation.inputTokens = input + cacheRead + cacheWrite
+  generation.cachedTokens = cacheRead
+  generation.cacheWriteTokens = cacheWrite
   const inputUsage = {
     input_tokens: input,
     cache_read_input_tokens: cacheRead,
@@ -119,26 +127,34 @@ export async function answerAnthropic(parts: AnswerParts): Promise<void> {
     return
   }
   openStream(parts)
-  // A figure from before anything was generated, as the API sends it: whoever counts it counts wrong.
-  const message = { ...base, content: [], usage: { ...inputUsage, output_tokens: 1 } }
-  sendEvent(response, { type: 'message_start', message }, 'message_start')
+  const { cumulativeUsage = false, paddingBytes } = parts.behaviour
+  const early = { input_tokens: 0, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 }
+  // An output figure from before anything was generated, as the API sends it: whoever counts it counts wrong.
+  const earlyUsage = { ...(cumulativeUsage ? early : inputUsage), output_tokens: 1 }
+  const message = { ...base, content: [], usage: earlyUsage }
+  sendEvent(response, { type: 'message_start', message }, { name: 'message_start' })
   const block = { type: 'text', text: '' }
   sendEvent(
     response,
     { type: 'content_block_start', index: 0, content_block: block },
-    'content_block_start',
+    { name: 'content_block_start' },
   )
   for await (const word of generate(parts)) {
     const delta = { type: 'text_delta', text: word }
-    sendEvent(response, { type: 'content_block_delta', index: 0, delta }, 'content_block_delta')
+    const event = { type: 'content_block_delta', index: 0, delta }
+    sendEvent(response, event, { name: 'content_block_delta' })
   }
   if (generation.clientLeft) return
   generation.finished = true
-  sendEvent(response, { type: 'content_block_stop', index: 0 }, 'content_block_stop')
+  sendEvent(response, { type: 'content_block_stop', index: 0 }, { name: 'content_block_stop' })
   const delta = { stop_reason: 'end_turn', stop_sequence: null }
-  const usage = { output_tokens: generation.outputTokens }
-  sendEvent(response, { type: 'message_delta', delta, usage }, 'message_delta')
-  sendEvent(response, { type: 'message_stop' }, 'message_stop')
+  const usage = {
+    ...(cumulativeUsage ? inputUsage : {}),
+    output_tokens: generation.outputTokens,
+  }
+  const last = { type: 'message_delta', delta, usage }
+  sendEvent(response, last, { name: 'message_delta', paddingBytes })
+  sendEvent(response, { type: 'message_stop' }, { name: 'message_stop' })
   response.end()
 }
 
@@ -149,7 +165,10 @@ async function* generate(parts: AnswerParts): AsyncGenerator<string> {
     numberOf(ask['max_tokens']) ?? numberOf(ask['max_completion_tokens']) ?? UNCAPPED_TOKENS
   // Long enough that what it is told to do in the middle happens.
   const leastTokens = 1 + Math.max(behaviour.pauseAfterTokens ?? 0, behaviour.resetAfterTokens ?? 0)
-  const lengthTokens = between(leastTokens, Math.min(capTokens, LONGEST_ANSWER_TOKENS), random)
+  const lengthTokens =
+    behaviour.outputTokens === undefined
+      ? between(leastTokens, Math.min(capTokens, LONGEST_ANSWER_TOKENS), random)
+      : Math.min(capTokens, behaviour.outputTokens)
   for (let index = 0; index < lengthTokens; index++) {
     if (behaviour.pauseAfterTokens === index) await parts.gate
     if (behaviour.resetAfterTokens === index) {
@@ -174,9 +193,15 @@ function openStream(parts: AnswerParts): void {
   parts.response.flushHeaders()
 }
 
-function sendEvent(response: ServerResponse, value: unknown, name?: string): void {
+interface EventOptions {
+  readonly name?: string
+  readonly paddingBytes?: number | undefined
+}
+
+function sendEvent(response: ServerResponse, value: unknown, options: EventOptions = {}): void {
+  const { name, paddingBytes = 0 } = options
   const event = name === undefined ? '' : `event: ${name}\n`
-  response.write(`${event}data: ${JSON.stringify(value)}\n\n`)
+  response.write(`${event}data: ${JSON.stringify(value)}${' '.repeat(paddingBytes)}\n\n`)
 }
 
 function sendWhole(parts: AnswerParts, value: unknown): void {

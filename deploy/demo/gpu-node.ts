@@ -11,6 +11,8 @@ import type { Generation } from './generation.js'
 export interface Behaviour {
   /** Answers wait until `release`. The request was received and is recorded. */
   readonly hold?: boolean
+  /** Generates so many tokens, not a random number; at most the request's cap. */
+  readonly outputTokens?: number
   /** Generates this many tokens, then waits for `release`. */
   readonly pauseAfterTokens?: number
   /** Between two tokens. */
@@ -21,7 +23,9 @@ export interface Behaviour {
   readonly refuseWithStatus?: number
   /** Says nothing of usage. */
   readonly omitUsage?: boolean
-  /** Blank padding at the end of an answer that is not streamed. */
+  /** An Anthropic stream says all figures at its end, and nothing but zeros of the input before. */
+  readonly cumulativeUsage?: boolean
+  /** Blank padding at the end of an answer; in a stream at the end of the event that says the usage. */
   readonly paddingBytes?: number
   /** Sends an answer that is not streamed in chunks, without saying its length. */
   readonly chunked?: boolean
@@ -114,6 +118,8 @@ export async function startGpuNode(options: GpuNodeOptions): Promise<GpuNode> {
     const { current, wait } = { current: behaviour, wait: gate.wait }
     const generation: Generation = {
       inputTokens: 0,
+      cachedTokens: 0,
+      cacheWriteTokens: 0,
       outputTokens: 0,
       finished: false,
       clientLeft: false,

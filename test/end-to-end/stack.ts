@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import { afterAll, afterEach, expect } from 'vitest'
 import { parse, stringify } from 'yaml'
 import { waitForEnd } from '../../deploy/demo/audit-trail.js'
@@ -53,6 +54,12 @@ export interface QuotaRow {
   readonly remaining: number
 }
 
+/** One line of Envoy's access log: the text and, as envoy.yaml names them, its members. */
+export interface AccessLogLine {
+  readonly text: string
+  readonly members: Readonly<Record<string, unknown>>
+}
+
 /** A whole stack with what tests ask of it. */
 export interface TestStack extends Stack {
   credentialOf(caller: string): string
@@ -66,6 +73,8 @@ export interface TestStack extends Stack {
   settledUsage(caller: string, quota: string): Promise<QuotaRow>
   /** How the reservation of an answer ended, once it has. */
   endOf(answer: { readonly headers: Headers }): Promise<EndOfRequest>
+  /** Envoy's line about an answer in its access log, once it is there. */
+  accessLogOf(answer: { readonly headers: Headers }): Promise<AccessLogLine>
   /** The next request that a node gets after those it has. */
   nextServed(node: GpuNode): Promise<ServedRequest>
   /** A gauge or counter of Envoy. */
@@ -172,6 +181,19 @@ function withQuestions(stack: Stack, credentials: Map<string, string>): TestStac
       const auditId = headers.get('x-tollgate-audit-id')
       if (auditId === null) throw new Error('the answer bears no audit id')
       return waitForEnd(stack.tollgate.auditFile, auditId, PATIENCE_MS)
+    },
+    async accessLogOf({ headers }) {
+      // Every answer that Envoy sends bears it, its own errors too.
+      const requestId = headers.get('x-request-id')
+      if (requestId === null) throw new Error('the answer bears no request id')
+      return eventually(async () => {
+        // Envoy writes its log in batches, at the latest when it ends; the flush is asked for.
+        await fetch(`${stack.envoy.adminUrl}/reopen_logs`, { method: 'POST' })
+        const lines = (await readFile(stack.envoy.child.logFile, 'utf8')).split('\n')
+        const text = lines.find((line) => line.endsWith('}') && line.includes(requestId))
+        if (text === undefined) throw new Error(`no line about ${requestId} in Envoy's access log`)
+        return { text, members: JSON.parse(text) as AccessLogLine['members'] }
+      })
     },
     async nextServed(node) {
       const before = node.served.length
