@@ -1,6 +1,7 @@
 import { entry, field, fieldAt, isOfType, isThere, items, numberOf, textOf } from './envoy-file.js'
 import type { Place } from './envoy-file.js'
 import { checkBodySettings } from './envoy-filters.js'
+import { reportFormats } from './envoy-report.js'
 import type { EnvoyCheck } from './envoy-wire.js'
 
 /** Filter names by what they do: per-route settings go by the name that the file gives the filter. */
@@ -82,7 +83,7 @@ export function checkPerFilter(
     const candidates = levels.map((level) => entry(field(level, 'typed_per_filter_config'), name))
     const settings = candidates.find(isThere)
     const missing = check.wire.reportNames.filter(
-      (report) => settings === undefined || !reports(settings, report),
+      (report) => settings === undefined || limitsOf(settings, report).length === 0,
     )
     if (missing.length === check.wire.reportNames.length) {
       check.fault(
@@ -95,12 +96,26 @@ export function checkPerFilter(
         `a descriptor with apply_on_stream_done for ${missing.join(', ')}`,
       )
     }
+    if (settings !== undefined) checkFormats(settings, check)
   }
 }
 
-/** Does it send the figure of this name, with the reservation, at the end of the stream? */
-function reports(settings: Place, report: string): boolean {
-  return items(field(settings, 'rate_limits')).some((limit) => {
+/** A figure under another's name would be settled, or taught to the estimates, without a word. */
+function checkFormats(settings: Place, check: EnvoyCheck): void {
+  for (const report of check.wire.reportNames) {
+    const wanted = reportFormats.get(report)
+    for (const limit of limitsOf(settings, report)) {
+      const format = fieldAt(limit, 'hits_addend', 'format')
+      if (wanted !== undefined && textOf(format) !== wanted) {
+        check.fault(format, `${wanted}, which is what ${report} means`)
+      }
+    }
+  }
+}
+
+/** What sends the figure of this name, with the reservation, at the end of the stream. */
+function limitsOf(settings: Place, report: string): readonly Place[] {
+  return items(field(settings, 'rate_limits')).filter((limit) => {
     const actions = items(field(limit, 'actions'))
     return (
       field(limit, 'apply_on_stream_done').value === true &&

@@ -129,6 +129,13 @@ function checkPoolRoute(action: Place, levels: readonly Place[], check: EnvoyChe
   if (durationMsOf(timeout) !== 0) {
     check.fault(timeout, '0s: a long answer is no failure (without it, Envoy ends it after 15 s)')
   }
+  const silence = field(action, 'idle_timeout')
+  if (durationMsOf(silence) === undefined) {
+    check.fault(
+      silence,
+      'how long a model may be silent, as 600s (without it, stream_idle_timeout cuts a model that thinks)',
+    )
+  }
   const { maxStreamMs } = check.config.policy
   const duration = fieldAt(action, 'max_stream_duration', 'max_stream_duration')
   const durationMs = durationMsOf(duration)

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { checkEnvoyFile } from '../../src/config/envoy-check.js'
+import { reportFormats } from '../../src/config/envoy-report.js'
 import type { EnvoyWire } from '../../src/config/envoy-wire.js'
 import { loadConfig, readConfig } from '../../src/config/load.js'
 import type { Config } from '../../src/config/load.js'
@@ -43,7 +44,7 @@ function edited(edits: readonly (readonly [string, string])[]): string {
 }
 
 const poolA = `                        - match: { prefix: /, headers: [{ name: x-tollgate-pool, string_match: { exact: gpu-a } }] }
-                          route: { cluster: pool-a, timeout: 0s, max_stream_duration: { max_stream_duration: 1800s } }
+                          route: { cluster: pool-a, timeout: 0s, idle_timeout: 600s, max_stream_duration: { max_stream_duration: 1800s } }
 `
 const noPool =
   '                        - match: { prefix: / }\n                          route: { cluster: no-pool }\n'
@@ -196,6 +197,12 @@ const cases: Readonly<Record<string, Case>> = {
       'timeout is (missing); expected 0s: a long answer is no failure (without it, Envoy ends it after 15 s)',
     ],
   },
+  'the silence of other streams': {
+    edits: [['pool-a, timeout: 0s, idle_timeout: 600s,', 'pool-a, timeout: 0s,']],
+    faults: [
+      'idle_timeout is (missing); expected how long a model may be silent, as 600s (without it, stream_idle_timeout cuts a model that thinks)',
+    ],
+  },
   'retries after the engine began': {
     edits: [
       [
@@ -339,6 +346,25 @@ const cases: Readonly<Record<string, Case>> = {
       ],
     ],
     faults: ['rate_limits is a list; expected a descriptor with apply_on_stream_done for end'],
+  },
+  'a figure under the name of another': {
+    edits: [['"%DYNAMIC_METADATA(tollgate.usage:input)%"', '"%BYTES_RECEIVED%"']],
+    faults: [
+      'format is "%BYTES_RECEIVED%"; expected %DYNAMIC_METADATA(tollgate.usage:input)%, which is what input means',
+    ],
+  },
+  'a figure sent twice, once from elsewhere': {
+    edits: [
+      [
+        'rate_limits:\n',
+        `rate_limits:
+                            - actions: [{ metadata: { descriptor_key: reservation } }, { generic_key: { descriptor_key: report, descriptor_value: end } }]
+                              hits_addend: { format: "%DURATION%" }
+                              apply_on_stream_done: true
+`,
+      ],
+    ],
+    faults: ['format is "%DURATION%"; expected %RESPONSE_CODE%, which is what end means'],
   },
   'no report on one route': {
     edits: [
@@ -513,4 +539,8 @@ test('the envoy.yaml of this repository agrees with the policy of the demo', () 
     reportNames,
   })
   expect(faults).toEqual([])
+})
+
+test('every figure of the report has one place where Envoy takes it from', () => {
+  expect([...reportFormats.keys()].sort()).toEqual([...reportNames].sort())
 })
