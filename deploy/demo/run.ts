@@ -3,16 +3,30 @@ import { clientSecret } from './identity-provider.js'
 import { play } from './play.js'
 import { curlLine, demoRequests } from './requests.js'
 import { demoCallers, demoPorts, startStack } from './stack.js'
-import type { Stack } from './stack.js'
+import type { Stack, StackPorts } from './stack.js'
+import { UsageError } from '../../src/commands/command.js'
 import { readDemoPolicy } from './tollgate.js'
 
-/**
- * `make run`: the whole way of a request on one machine. Prints ready-made curl lines and waits for Ctrl-C; with
- * `--once` it sends those requests itself. Exit code 0: stopped, or all came out as told; 1: it did not start, or
- * one did not.
- */
+const help = `Usage: make run [ARGS="OPTIONS"]
+
+The whole way of a request on this machine: Envoy, Tollgate, an identity provider and two stand-ins for GPU nodes.
+Prints ready-made curl lines and waits for Ctrl-C.
+
+  --once         send those requests, print what came of each, and stop
+  --base-port N  listen on N to N + ${String(Object.keys(demoPorts).length - 1)} instead of ${Object.values(demoPorts).join(', ')}
+
+Exit codes:
+  0  stopped by Ctrl-C; with --once: every request came out as told
+  1  a part did not start or ended by itself; with --once: a request did not come out as told
+  2  the command line is wrong`
+
+/** `make run`, as its help says. */
 async function main(): Promise<number> {
-  const { values } = parseArgs({ options: { once: { type: 'boolean', default: false } } })
+  const options = readOptions()
+  if (options === 'help') {
+    print(help)
+    return 0
+  }
   const interrupted = new Promise<undefined>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
       process.on(signal, () => {
@@ -21,23 +35,28 @@ async function main(): Promise<number> {
     }
   })
   const stack = await startStack({
-    ports: demoPorts,
+    ports: options.ports,
     policy: await readDemoPolicy(),
     random: Math.random,
   })
   let asTold = false
+  let stopping = false
   try {
-    if (values.once) {
+    if (options.once) {
       asTold = await Promise.race([play(stack, print), interrupted.then(() => false)])
     } else {
       // Slow enough to be seen streaming.
       for (const node of [stack.nodeA, stack.nodeB]) node.behave({ tokenDelayMs: 10 })
       describe(stack)
-      const ended = await Promise.race([interrupted, aPartEnds(stack)])
+      void stack.tollgate.child.exited.then((code) => {
+        if (!stopping) print(`Tollgate ended (${String(code)}): from now on Envoy answers 503`)
+      })
+      const ended = await Promise.race([interrupted, stack.envoy.child.exited])
       asTold = ended === undefined
-      if (ended !== undefined) print(ended)
+      if (ended !== undefined) print(`Envoy ended (${String(ended)})`)
     }
   } finally {
+    stopping = true
     // A failure is told with its logs; they stay.
     await stack.stop({ keepFiles: !asTold })
     if (!asTold) print(`The logs are in ${stack.directory}`)
@@ -46,8 +65,12 @@ async function main(): Promise<number> {
 }
 
 function describe({ envoy, identityProvider, tollgate, directory, nodeA, nodeB }: Stack): void {
-  print(`Envoy               ${envoy.url} (admin ${envoy.adminUrl})`)
-  print(`Tollgate            ${tollgate.metricsUrl}/metrics`)
+  print(
+    `Envoy               ${envoy.url} (admin ${envoy.adminUrl}, process ${String(envoy.child.pid)})`,
+  )
+  print(
+    `Tollgate            ${tollgate.metricsUrl}/metrics (process ${String(tollgate.child.pid)})`,
+  )
   print(`  who spent what    ${tollgate.adminUrl}/usage?tenant=acme&subject=alice`)
   print(`  audit records     ${tollgate.auditFile}`)
   print(
@@ -71,12 +94,34 @@ function describe({ envoy, identityProvider, tollgate, directory, nodeA, nodeB }
   print('Ctrl-C stops everything.')
 }
 
-/** Resolves when Envoy or Tollgate ends by itself, with which. */
-function aPartEnds({ envoy, tollgate }: Stack): Promise<string> {
-  return Promise.race([
-    envoy.child.exited.then((code) => `Envoy ended (${String(code)})`),
-    tollgate.child.exited.then((code) => `Tollgate ended (${String(code)})`),
-  ])
+/** @throws UsageError the arguments cannot be understood */
+function readOptions(): 'help' | { readonly once: boolean; readonly ports: StackPorts } {
+  try {
+    const { values } = parseArgs({
+      options: {
+        once: { type: 'boolean', default: false },
+        'base-port': { type: 'string' },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    })
+    if (values.help) return 'help'
+    const base = values['base-port']
+    return { once: values.once, ports: base === undefined ? demoPorts : portsFrom(base) }
+  } catch (error) {
+    const message = error instanceof Error ? error.message : 'arguments not understood'
+    throw new UsageError(`${message.split('. ')[0] ?? message}; try make run ARGS=--help`)
+  }
+}
+
+function portsFrom(base: string): StackPorts {
+  const names = Object.keys(demoPorts)
+  const first = Number(base)
+  if (!/^\d+$/.test(base) || first < 1024 || first + names.length > 65_536) {
+    throw new UsageError(`--base-port takes a number from 1024 to ${String(65_536 - names.length)}`)
+  }
+  return Object.fromEntries(names.map((name, index) => [name, first + index])) as {
+    [Name in keyof StackPorts]: number
+  }
 }
 
 function print(line: string): void {
@@ -87,5 +132,5 @@ try {
   process.exitCode = await main()
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
-  process.exitCode = 1
+  process.exitCode = error instanceof UsageError ? 2 : 1
 }

@@ -155,7 +155,7 @@ async function refuseBusyPorts(ports: StackPorts): Promise<void> {
   for (const [part, port] of Object.entries<number>({ ...ports })) {
     if (port !== 0 && (await isBusy(port))) {
       throw new Error(
-        `port ${String(port)} is in use (wanted for ${part}): stop what listens there, then try again`,
+        `port ${String(port)} is in use (wanted for ${part}): stop what listens there, or take other ports: make run ARGS="--base-port 20000"`,
       )
     }
   }

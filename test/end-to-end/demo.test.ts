@@ -1,12 +1,16 @@
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
-import { expect, test } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { play } from '../../deploy/demo/play.js'
-import { demoRequests } from '../../deploy/demo/requests.js'
-import { startStack } from '../../deploy/demo/stack.js'
+import { curlLine, demoRequests } from '../../deploy/demo/requests.js'
+import { demoPorts, startStack } from '../../deploy/demo/stack.js'
 import { readDemoPolicy } from '../../deploy/demo/tollgate.js'
-import { freePorts } from './free-ports.js'
-import { startTestStack } from './stack.js'
+import { freePorts, freePortsInARow } from './free-ports.js'
+import { eventually, startTestStack } from './stack.js'
 
 const stack = await startTestStack()
 
@@ -29,6 +33,90 @@ test('one that does not come out as told is named, and the demo fails', async ()
   await stack.nodeA.reopen()
   expect(good).toBe(false)
   expect(lines.filter((line) => line.includes('NOT AS TOLD')).length).toBeGreaterThanOrEqual(3)
+})
+
+describe('the command', () => {
+  const runs: ChildProcess[] = []
+  afterEach(() => {
+    for (const run of runs.splice(0)) if (run.exitCode === null) run.kill('SIGKILL')
+  })
+
+  /** `make run` as make starts it. */
+  async function start(...args: readonly string[]) {
+    const first = await freePortsInARow(Object.keys(demoPorts).length)
+    const run = spawn(
+      process.execPath,
+      ['--import', 'tsx', 'deploy/demo/run.ts', '--base-port', String(first), ...args],
+      { stdio: ['ignore', 'pipe', 'pipe'] },
+    )
+    runs.push(run)
+    let text = ''
+    for (const stream of [run.stdout, run.stderr]) {
+      stream.on('data', (chunk: Buffer) => (text += chunk.toString()))
+    }
+    const exited = once(run, 'exit').then(([code]) => code as number | null)
+    const prints = (expected: string): Promise<void> =>
+      eventually(() => {
+        if (run.exitCode !== null) throw new Error(text)
+        expect(text).toContain(expected)
+      })
+    return { run, exited, prints, text: () => text, url: `http://127.0.0.1:${String(first)}` }
+  }
+
+  test('--once plays every request, and exits with 0', async () => {
+    const it = await start('--once')
+    expect(await it.exited).toBe(0)
+    const count = String(demoRequests.length)
+    expect(it.text()).toContain(`${count} of ${count} came out as told`)
+  })
+
+  test('--once that did not come to its end exits with 1', async () => {
+    const it = await start('--once')
+    await it.prints(`1. ${demoRequests[0]?.title ?? ''}`)
+    it.run.kill('SIGINT')
+    expect(await it.exited).toBe(1)
+  })
+
+  test('prints its requests as curl lines, outlives Tollgate, and stops whole at Ctrl-C', async () => {
+    const it = await start()
+    await it.prints('Ctrl-C stops everything.')
+    for (const request of demoRequests) {
+      expect(it.text()).toContain(`${request.title}: ${request.expects.told}`)
+      expect(it.text()).toContain(curlLine(request, it.url))
+    }
+    const processes = [...it.text().matchAll(/process (\d+)\)/g)].map(([, id]) => Number(id))
+    expect(processes).toHaveLength(2)
+    const [, tollgate] = processes
+    if (tollgate === undefined) throw new Error('no process')
+    process.kill(tollgate, 'SIGKILL')
+    await it.prints('Tollgate ended (SIGKILL)')
+    const answer = await fetch(`${it.url}/v1/chat/completions`, { method: 'POST', body: '{}' })
+    expect(answer.status).toBe(503)
+
+    it.run.kill('SIGINT')
+    expect(await it.exited).toBe(0)
+    for (const id of processes) expect(() => process.kill(id, 0)).toThrow('ESRCH')
+    const directory = /files and logs +(\S+)/.exec(it.text())?.[1] ?? '/'
+    expect(existsSync(directory)).toBe(false)
+  })
+
+  test.each([
+    [['--nope'], "Unknown option '--nope'"],
+    [['--base-port', '80'], '--base-port takes a number from 1024'],
+  ])('%j is refused with exit code 2', async (args, message) => {
+    const it = await start(...args)
+    expect(await it.exited).toBe(2)
+    expect(it.text()).toContain(message)
+  })
+})
+
+test('what the stand-ins say they used is drawn anew for each request', async () => {
+  const body = { model: 'llama', max_tokens: 500, messages: [{ role: 'user', content: 'Go on.' }] }
+  const before = stack.nodeA.served.length
+  for (let times = 0; times < 5; times += 1) await stack.send({ caller: 'alice', body })
+  const used = stack.nodeA.served.slice(before).map(({ generation }) => generation.outputTokens)
+  expect(used).toHaveLength(5)
+  expect(new Set(used).size).toBeGreaterThan(1)
 })
 
 test('a port that is taken is named in one line', async () => {

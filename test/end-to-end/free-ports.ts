@@ -21,6 +21,17 @@ export async function freePorts(): Promise<StackPorts> {
   }
 }
 
+/** The first of `count` ports in a row, all of them free. */
+export async function freePortsInARow(count: number): Promise<number> {
+  for (;;) {
+    const first = randomInt(18_000, 30_000)
+    const free = await Promise.all(
+      Array.from({ length: count }, (_, index) => isFree(first + index)),
+    )
+    if (free.every(Boolean)) return first
+  }
+}
+
 async function isFree(port: number): Promise<boolean> {
   const server = createServer()
   return new Promise((resolve) => {
