@@ -7,7 +7,7 @@ import type { AuditRecord } from './record.js'
  *     {"seq":7,"prev":"<hash of line 6>","type":"decision", ... ,"hash":"<hash>"}
  *
  * `hash` is the SHA-256, in hex, of the bytes of the line before `,"hash":`. What is hashed is what is
- * written, so no canonical form of JSON is needed, and one line can be checked with `sha256sum` alone.
+ * written, so one line can be checked with `sha256sum` alone.
  * `prev` links it to the line before; every file begins with a `chain` line, a new chain with `seq` 0.
  */
 export const FORMAT_VERSION = 1
@@ -65,29 +65,31 @@ export interface ChainCheckpoint {
 /** Everything that can be a line. */
 export type ChainEntry = AuditRecord | ChainHeader | ChainResume | ChainGap | ChainCheckpoint
 
-/** A line as read back: its place is checked by the caller, its own hash already was. */
-export interface ChainLine {
-  readonly seq: number
-  readonly prev: string
-  readonly hash: string
-  /** The whole object, not validated further. */
-  readonly fields: Readonly<Record<string, unknown>>
-}
-
-const HASH_KEY = ',"hash":"'
-const HASH_END = '"}'
-const SUFFIX_BYTES = HASH_KEY.length + 64 + HASH_END.length
-
 // DEL, C1 controls, line separators and everything else beyond ASCII: a terminal or a line reader that gives
 // them a meaning shows another line than the one that was hashed.
 const beyondAscii = /[\u007f-\uffff]/g
 
-/** The JSON object of an entry, ASCII only; `formatLine` gives it a place. */
-export function payloadOf(entry: ChainEntry): string {
-  return JSON.stringify(entry).replace(
+/** JSON of printable ASCII alone. */
+export function asciiJson(value: object): string {
+  return JSON.stringify(value).replace(
     beyondAscii,
     (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
   )
+}
+
+/** The JSON object of an entry; `formatLine` gives it a place. */
+export function payloadOf(entry: ChainEntry): string {
+  return asciiJson(entry)
+}
+
+/** What of a line is hashed. */
+export function lineBody(state: ChainState, payload: string): string {
+  return `{"seq":${String(state.nextSeq)},"prev":"${state.lastHash}",${payload.slice(1, -1)}`
+}
+
+/** What of a line comes after its body. */
+export function lineSuffix(ownHash: string): string {
+  return `,"hash":"${ownHash}"}`
 }
 
 /**
@@ -99,42 +101,10 @@ export function formatLine(
   state: ChainState,
   payload: string,
 ): { readonly text: string; readonly state: ChainState } {
-  const body = `{"seq":${String(state.nextSeq)},"prev":"${state.lastHash}",${payload.slice(1, -1)}`
+  const body = lineBody(state, payload)
   const lastHash = hash('sha256', body, 'hex')
   return {
-    text: `${body}${HASH_KEY}${lastHash}${HASH_END}\n`,
+    text: `${body}${lineSuffix(lastHash)}\n`,
     state: { nextSeq: state.nextSeq + 1, lastHash },
-  }
-}
-
-/**
- * Reads one line, without its line feed.
- *
- * @returns `malformed` when it is no line of this format, `edited` when its hash is not that of its bytes
- */
-export function readLine(line: Buffer): ChainLine | 'malformed' | 'edited' {
-  if (line.length > MAX_LINE_BYTES) return 'malformed'
-  const bodyEnd = line.length - SUFFIX_BYTES
-  if (bodyEnd < 1) return 'malformed'
-  const suffix = line.toString('latin1', bodyEnd)
-  if (!suffix.startsWith(HASH_KEY) || !suffix.endsWith(HASH_END)) return 'malformed'
-  const stated = suffix.slice(HASH_KEY.length, -HASH_END.length)
-  if (hash('sha256', line.subarray(0, bodyEnd), 'hex') !== stated) return 'edited'
-  const fields = parseObject(line)
-  if (fields === undefined) return 'malformed'
-  const { seq, prev } = fields
-  if (typeof seq !== 'number' || !Number.isSafeInteger(seq) || typeof prev !== 'string') {
-    return 'malformed'
-  }
-  return { seq, prev, hash: stated, fields }
-}
-
-function parseObject(line: Buffer): Readonly<Record<string, unknown>> | undefined {
-  try {
-    const value: unknown = JSON.parse(line.toString('utf8'))
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
-    return value as Readonly<Record<string, unknown>>
-  } catch {
-    return undefined
   }
 }

@@ -1,6 +1,6 @@
 import { createPrivateKey, createPublicKey, hash, sign, verify } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
-import type { ChainCheckpoint, ChainLine, ChainState } from './chain.js'
+import type { ChainCheckpoint, ChainState } from './chain.js'
 
 /** Signs checkpoints. */
 export interface SigningKey {
@@ -81,24 +81,22 @@ export function signCheckpoint(
   return { type: 'checkpoint', time, chainId, key: key.id, signature }
 }
 
-/** Was this `checkpoint` line signed by one of the keys, for this place in this chain? */
+/**
+ * Was this checkpoint signed by one of the keys, for this place in this chain?
+ *
+ * @param place of its line, as `readLine` gives it: the signature covers all of the line but itself
+ */
 export function checkCheckpoint(
-  line: ChainLine,
+  checkpoint: ChainCheckpoint,
+  place: { readonly seq: number; readonly prev: string },
   keys: readonly VerifyingKey[],
 ): 'valid' | 'forged' | 'key_unknown' {
-  const { chainId, time, key: id, signature } = line.fields
-  if (
-    typeof chainId !== 'string' ||
-    typeof time !== 'string' ||
-    typeof id !== 'string' ||
-    typeof signature !== 'string'
-  ) {
-    return 'forged'
-  }
+  const { chainId, time, key: id, signature } = checkpoint
   const key = keys.find((candidate) => candidate.id === id)
   if (key === undefined) return 'key_unknown'
-  const bytes = signedBytes({ chainId, seq: line.seq, prev: line.prev, time, key: id })
-  return verify(null, bytes, key.publicKey, Buffer.from(signature, 'base64url'))
-    ? 'valid'
-    : 'forged'
+  const bytes = signedBytes({ chainId, seq: place.seq, prev: place.prev, time, key: id })
+  const signed = Buffer.from(signature, 'base64url')
+  // The same bytes can be spelt in many ways; the signer spells them in one.
+  if (signed.toString('base64url') !== signature) return 'forged'
+  return verify(null, bytes, key.publicKey, signed) ? 'valid' : 'forged'
 }

@@ -1,7 +1,8 @@
-import { FORMAT_VERSION, GENESIS_HASH, readLine } from './chain.js'
-import type { ChainLine } from './chain.js'
+import { FORMAT_VERSION, GENESIS_HASH } from './chain.js'
 import { checkCheckpoint } from './checkpoint.js'
 import type { VerifyingKey } from './checkpoint.js'
+import { readLine } from './read-line.js'
+import type { ChainLine } from './read-line.js'
 import type { AuditBroken, AuditFault, VerifyResult } from './verify-result.js'
 
 /** Takes the lines of a chain in their order and says where it first breaks. */
@@ -43,42 +44,38 @@ export function followChain(
   })
 
   function place(line: ChainLine): AuditFault | undefined {
-    const { type } = line.fields
-    if (type === 'chain' && line.fields['format'] !== FORMAT_VERSION) return 'malformed'
+    const { own } = line
+    if (own?.type === 'chain' && own.format !== FORMAT_VERSION) return 'malformed'
     if (last === undefined) {
-      if (type !== 'chain' || typeof line.fields['chainId'] !== 'string') return 'header_missing'
+      if (own?.type !== 'chain') return 'header_missing'
       if (line.seq === 0 && line.prev !== GENESIS_HASH) return 'broken_link'
-      chainId = line.fields['chainId']
+      chainId = own.chainId
       firstSeq = line.seq
     } else if (line.seq !== last.seq + 1 || line.prev !== last.hash) {
       return 'broken_link'
     }
-    const own = type === 'chain' || type === 'resume' || type === 'checkpoint'
-    if (own && line.fields['chainId'] !== chainId) return 'other_chain'
-    return undefined
+    const named = own === undefined || own.type === 'gap' ? chainId : own.chainId
+    return named === chainId ? undefined : 'other_chain'
   }
 
   function weigh(line: ChainLine): AuditFault | undefined {
-    const { type } = line.fields
-    if (type === 'checkpoint') {
-      const check = checkCheckpoint(line, keys)
+    const { own } = line
+    if (own?.type === 'checkpoint') {
+      const check = checkCheckpoint(own, line, keys)
       if (check === 'key_unknown') return check
       if (check === 'forged') return 'checkpoint_forged'
       provedCount += sinceCheckpoint + 1
       checkpointCount += 1
-      lastCheckpointTime = String(line.fields['time'])
+      lastCheckpointTime = own.time
       sinceCheckpoint = 0
       return undefined
     }
-    if (type === 'resume') {
+    if (own?.type === 'resume') {
       adoptedCount += sinceCheckpoint
       sinceCheckpoint = 0
     }
-    if (type === 'chain' || type === 'resume') {
-      const every = line.fields['checkpointEvery']
-      checkpointEvery = line.fields['key'] !== null && typeof every === 'number' ? every : 0
-    }
-    if (type === 'gap') lostRecordCount += Number(line.fields['lostRecords'])
+    if (own?.type === 'gap') lostRecordCount += own.lostRecords
+    else if (own !== undefined) checkpointEvery = own.key === null ? 0 : own.checkpointEvery
     sinceCheckpoint += 1
     return checkpointEvery > 0 && sinceCheckpoint > checkpointEvery
       ? 'checkpoint_missing'
@@ -129,8 +126,15 @@ function readAnchors(
   let invalid = false
   for (const text of lines) {
     const line = readLine(Buffer.from(text.trimEnd()))
-    if (typeof line === 'string' || checkCheckpoint(line, keys) !== 'valid') invalid = true
-    else pending.set(line.hash, line.seq)
+    if (
+      typeof line === 'string' ||
+      line.own?.type !== 'checkpoint' ||
+      checkCheckpoint(line.own, line, keys) !== 'valid'
+    ) {
+      invalid = true
+    } else {
+      pending.set(line.hash, line.seq)
+    }
   }
   return { pending, invalid }
 }

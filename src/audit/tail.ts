@@ -1,8 +1,10 @@
 import { open } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { MIB_BYTES } from '../units.js'
-import { FORMAT_VERSION, GENESIS_HASH, MAX_LINE_BYTES, readLine } from './chain.js'
-import type { ChainLine, ChainState } from './chain.js'
+import { FORMAT_VERSION, GENESIS_HASH, MAX_LINE_BYTES } from './chain.js'
+import type { ChainState } from './chain.js'
+import { readLine } from './read-line.js'
+import type { ChainLine } from './read-line.js'
 
 /** What an audit file holds at its end. */
 export interface Tail {
@@ -79,13 +81,11 @@ function mayBeTornHeader(bytes: Buffer): boolean {
 function readChainId(head: Buffer): string {
   const end = head.indexOf(10)
   const line = end === -1 ? 'malformed' : readLine(head.subarray(0, end))
-  if (typeof line === 'string') throw new TailError('its first line is not that of an audit file')
-  const { type, format, chainId } = line.fields
-  if (type !== 'chain' || typeof chainId !== 'string') {
+  if (typeof line === 'string' || line.own?.type !== 'chain') {
     throw new TailError('its first line is not that of an audit file')
   }
-  if (format !== FORMAT_VERSION) throw new TailError('it has another format version')
-  return chainId
+  if (line.own.format !== FORMAT_VERSION) throw new TailError('it has another format version')
+  return line.own.chainId
 }
 
 function checkLines(bytes: Buffer, beginsWithinLine: boolean): ChainLine {

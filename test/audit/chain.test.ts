@@ -1,12 +1,7 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import {
-  formatLine,
-  GENESIS_HASH,
-  MAX_LINE_BYTES,
-  payloadOf,
-  readLine,
-} from '../../src/audit/chain.js'
+import { formatLine, GENESIS_HASH, MAX_LINE_BYTES, payloadOf } from '../../src/audit/chain.js'
+import { readLine } from '../../src/audit/read-line.js'
 import { decision } from './audit-fixture.js'
 
 const start = { nextSeq: 0, lastHash: GENESIS_HASH }
@@ -34,12 +29,28 @@ describe('a line', () => {
     const tenant = 'a\r\nb\u0000\u001b[2J\u007f\u0085\u2028\u2029\u00e9\u{1f600}\ud800"\\'
     const line = lineOf(payloadOf({ ...decision('a'), tenant }))
     expect(line.toString('latin1')).toMatch(/^[\x20-\x7e]+$/)
-    expect(readLine(line)).toMatchObject({ fields: { tenant } })
+    expect(JSON.parse(line.toString('latin1'))).toMatchObject({ tenant })
+    expect(readLine(line)).toMatchObject({ seq: 0 })
   })
 
-  test('is read with its place, its hash and its fields', () => {
-    const line = readLine(lineOf(payloadOf(decision('a'))))
-    expect(line).toMatchObject({ seq: 0, prev: GENESIS_HASH, fields: { auditId: 'a' } })
+  test('of a record is read with its place and its hash', () => {
+    const { text, state } = formatLine(start, payloadOf(decision('a')))
+    const line = readLine(Buffer.from(text.trimEnd()))
+    expect(line).toEqual({ seq: 0, prev: GENESIS_HASH, hash: state.lastHash, own: undefined })
+  })
+
+  test("of the chain's own is read with what it says", () => {
+    const gap = { type: 'gap', time: 't', lostRecords: 3 } as const
+    expect(readLine(lineOf(payloadOf(gap)))).toMatchObject({ seq: 0, own: gap })
+  })
+
+  test('reads back whatever the labels of a route are', () => {
+    const context = JSON.parse('{"__proto__":"a","constructor":"b","10":"c","2":"d","":"e"}') as {
+      readonly [name: string]: string
+    }
+    const line = lineOf(payloadOf({ ...decision('a'), context }))
+    expect(line.toString()).toContain('"__proto__":"a"')
+    expect(readLine(line)).toMatchObject({ seq: 0 })
   })
 
   test('is edited when any one byte of it is another', () => {
@@ -64,11 +75,21 @@ describe('a line', () => {
     ['an array', '[1]'],
     ['no place', '{"a":1}'],
     ['a place that is no whole number', '{"seq":1.5,"prev":""}'],
+    ['a place before the first', '{"seq":-1,"prev":"","type":"end"}'],
     ['broken JSON', '{"seq":1,"prev":"",}'],
+    ['no type', '{"seq":1,"prev":"","auditId":"a"}'],
+    ['a type that is none', '{"seq":1,"prev":"","type":"toString"}'],
+    ['another hash before its own', '{"seq":1,"prev":"","type":"end","hash":"a"}'],
+    ['its place at the end', '{"type":"end","seq":1,"prev":""}'],
   ])('is malformed even with a right hash: %s', (_name, object) => {
     const body = object.slice(0, -1)
     const hash = createHash('sha256').update(body).digest('hex')
     expect(readLine(Buffer.from(`${body},"hash":"${hash}"}`))).toBe('malformed')
+  })
+
+  test('is no failure of the reader, however deep it goes', () => {
+    const deep = `${'['.repeat(32_000)}${']'.repeat(32_000)}`
+    expect(() => readLine(lineOf(`{"type":"end","deep":${deep}}`))).not.toThrow()
   })
 
   test('is malformed when it is longer than a line may be', () => {

@@ -1,8 +1,8 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { formatLine, GENESIS_HASH, payloadOf, readLine } from '../../src/audit/chain.js'
-import type { ChainLine } from '../../src/audit/chain.js'
+import { GENESIS_HASH } from '../../src/audit/chain.js'
+import type { ChainCheckpoint } from '../../src/audit/chain.js'
 import {
   checkCheckpoint,
   readSigningKey,
@@ -16,37 +16,33 @@ const signing = readSigningKey(readFileSync(keyFile, 'utf8'))
 const state = { nextSeq: 7, lastHash: 'ab'.repeat(32) }
 const time = '2026-05-28T10:00:00.000Z'
 
-function checkpointLine(changes: Record<string, unknown> = {}, place = state): ChainLine {
-  const entry = { ...signCheckpoint(signing, 'chain-1', state, time), ...changes }
-  const line = readLine(Buffer.from(formatLine(place, payloadOf(entry)).text.trimEnd()))
-  if (typeof line === 'string') throw new Error(line)
-  return line
+function check(changes: Partial<ChainCheckpoint> = {}, place = state, keys = [verifying]): string {
+  const checkpoint = { ...signCheckpoint(signing, 'chain-1', state, time), ...changes }
+  return checkCheckpoint(checkpoint, { seq: place.nextSeq, prev: place.lastHash }, keys)
 }
 
 describe('a checkpoint', () => {
   test('is valid in its place', () => {
-    expect(checkCheckpoint(checkpointLine(), [verifying])).toBe('valid')
+    expect(check()).toBe('valid')
   })
 
   test.each([
-    ['another place', checkpointLine({}, { ...state, nextSeq: 8 })],
-    ['another line before it', checkpointLine({}, { ...state, lastHash: GENESIS_HASH })],
-    ['another chain', checkpointLine({ chainId: 'chain-2' })],
-    ['another time', checkpointLine({ time: '2026-05-28T10:00:00.001Z' })],
-    ['no signature', checkpointLine({ signature: '' })],
-    ['a signature that is no text', checkpointLine({ signature: 1 })],
-    ['no key id', checkpointLine({ key: null })],
-  ])('is forged: %s', (_name, line) => {
-    expect(checkCheckpoint(line, [verifying])).toBe('forged')
+    ['another place', check({}, { ...state, nextSeq: 8 })],
+    ['another line before it', check({}, { ...state, lastHash: GENESIS_HASH })],
+    ['another chain', check({ chainId: 'chain-2' })],
+    ['another time', check({ time: '2026-05-28T10:00:00.001Z' })],
+    ['no signature', check({ signature: '' })],
+  ])('is forged: %s', (_name, result) => {
+    expect(result).toBe('forged')
   })
 
   test('of a key that was not given says so', () => {
-    expect(checkCheckpoint(checkpointLine(), [makeKeys().verifying])).toBe('key_unknown')
+    expect(check({}, state, [makeKeys().verifying])).toBe('key_unknown')
   })
 
   test('that names a key but is signed by another is forged', () => {
-    const line = checkpointLine({ key: makeKeys().verifying.id })
-    expect(checkCheckpoint(line, [{ ...verifying, id: String(line.fields['key']) }])).toBe('forged')
+    const { id } = makeKeys().verifying
+    expect(check({ key: id }, state, [{ ...verifying, id }])).toBe('forged')
   })
 })
 

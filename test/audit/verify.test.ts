@@ -271,6 +271,77 @@ describe('a tampered file', () => {
   })
 })
 
+describe('a line that no writer writes is found out even where its hash is right and nothing follows:', () => {
+  /** The line with its text changed, and hashed anew by itself. */
+  function edited(line: string, change: (body: string) => string): string {
+    const body = line.slice(0, line.indexOf(',"hash":"'))
+    const after = change(body)
+    expect(after).not.toBe(body)
+    return `${after},"hash":"${createHash('sha256').update(after).digest('hex')}"}`
+  }
+
+  const signature = /(?<="signature":")[\w-]+/
+  /** The last of 86 characters carries four bits that are in no byte. */
+  const nextCharacter = (text: string): string =>
+    `${text.slice(0, -1)}${{ A: 'B', Q: 'R', g: 'h', w: 'x' }[text.at(-1) ?? ''] ?? ''}`
+
+  test.each<[string, (body: string) => string]>([
+    ['one more member', (body) => `${body},"subject":"mallory"`],
+    [
+      'other members before its own',
+      (body) => body.replace('"type"', '"decision":"allow","subject":"mallory","type"'),
+    ],
+    ['a member twice', (body) => body.replace('"type"', '"type":"decision","type"')],
+    ['its members in another order', (body) => body.replace(/("time":"[^"]+"),(.*)$/, '$2,$1')],
+    ['a space', (body) => body.replace('"type":', '"type": ')],
+    ['an escape that nobody needs', (body) => body.replace('checkpoint', '\\u0063heckpoint')],
+    ['a number spelt differently', (body) => body.replace(/"seq":(\d+)/, '"seq":$1.0')],
+    ['its signature padded', (body) => body.replace(signature, (text) => `${text}==`)],
+    [
+      'its signature with bits that are in no byte',
+      (body) => body.replace(signature, nextCharacter),
+    ],
+  ])('a checkpoint with %s', async (_name, change) => {
+    const last = edited(lines.at(-1) ?? '', change)
+    const result = await check(bench, `${lines.slice(0, -1).join('\n')}\n${last}\n`)
+    expect(result).toMatchObject({ kind: 'broken', line: lines.length })
+    expect(['malformed', 'checkpoint_forged']).toContain((result as { fault: string }).fault)
+    expect(await check(bench, whole, [last])).toMatchObject({ fault: 'anchor_invalid' })
+  })
+
+  test.each<[string, (body: string) => string]>([
+    ['a member twice', (body) => body.replace('"decision":', '"decision":"deny","decision":')],
+    ['a space', (body) => body.replace('"type":', '"type": ')],
+    ['text beyond ASCII', (body) => body.replace('acme', 'acm\u00e9')],
+  ])('a record with %s', async (_name, change) => {
+    const at = lines.findLastIndex((line) => line.includes('"type":"decision"'))
+    const copy = [...lines.slice(0, at), edited(lines[at] ?? '', change)]
+    expect(await check(bench, Buffer.from(`${copy.join('\n')}\n`))).toMatchObject({
+      fault: 'malformed',
+      line: at + 1,
+    })
+  })
+
+  const head = { time: 't', chainId: 'c', key: null, checkpointEvery: 0 }
+  test.each<[string, Record<string, unknown>]>([
+    [
+      'a resume that lacks its key',
+      { type: 'resume', time: 't', chainId: 'c', checkpointEvery: 0 },
+    ],
+    ['a resume with a limit that is no number', { type: 'resume', ...head, checkpointEvery: '0' }],
+    ['a resume with one more member', { type: 'resume', ...head, subject: 'mallory' }],
+    ['a gap that counts in text', { type: 'gap', time: 't', lostRecords: '-3' }],
+    ['a gap of less than nothing', { type: 'gap', time: 't', lostRecords: -3 }],
+    ['a checkpoint without a signature', { type: 'checkpoint', time: 't', chainId: 'c', key: 'k' }],
+  ])('%s', async (_name, payload) => {
+    const { chainId } = JSON.parse(lines[0] ?? '') as { chainId: string }
+    const { seq, hash } = JSON.parse(lines.at(-1) ?? '') as { seq: number; hash: string }
+    const text = JSON.stringify(payload).replace('"c"', `"${chainId}"`)
+    const added = formatLine({ nextSeq: seq + 1, lastHash: hash }, text)
+    expect(await check(bench, `${whole}${added.text}`)).toMatchObject({ fault: 'malformed' })
+  })
+})
+
 describe('what is asked of it', () => {
   test('an empty file has no header', async () => {
     expect(await check(bench, '')).toMatchObject({ fault: 'header_missing', line: 1 })
