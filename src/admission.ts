@@ -1,19 +1,18 @@
+import type { ReportTerms } from './llm/ask.js'
+
 /**
  * What admission knew of a request and its report needs: the context of its reservation. Plain JSON, since a
  * shared ledger stores it. It names the caller for the audit record and holds nothing of the prompt.
  */
-export interface Admission {
+export interface Admission extends ReportTerms {
   readonly auditId: string
   readonly tenant: string
   readonly subject: string
   readonly client: string | null
   readonly model: string
   readonly dialect: string
-  readonly stream: boolean
   /** The engine stops when its client leaves, also without streaming (the model's policy says so). */
   readonly stopsOnDisconnect: boolean
-  /** A 4xx proves nothing: the engine may send it after it has generated. */
-  readonly failsLate: boolean
   readonly inputTokens: number
   /** For all choices together. */
   readonly outputTokens: number

@@ -65,7 +65,8 @@ export async function authorize(
   if (request.body === undefined || request.body.length === 0) {
     return draft.close(deny('body_missing', 'Send the request as a JSON body.'))
   }
-  const prompt = await parts.prompts.open(dialect, request.path, request.body, request.signal)
+  const { path, body, signal } = request
+  const prompt = await parts.prompts.open({ dialect, path, body, principal, signal })
   draft.lap('read')
   if (isDenial(prompt)) return draft.close(prompt)
   try {
@@ -114,6 +115,7 @@ async function authorizePrompt(
   // 5. What does the prompt say?
   const findings = await prompt.inspect(policy.inspection)
   draft.lap('inspect')
+  if (isDenial(findings)) return draft.close(findings)
   draft.findings = findings.map((finding) => ({
     ...finding,
     action: actionOf(policy.inspection, finding.category, finding.rule),
@@ -138,7 +140,12 @@ async function authorizePrompt(
     dialect: dialect.name,
     stream: ask.stream,
     stopsOnDisconnect: model.stopsOnDisconnect,
+    choices: ask.choices,
+    candidatesPerChoice: ask.candidatesPerChoice,
+    runningUsage: ask.runningUsage,
+    withholdsTokens: ask.withholdsTokens,
     failsLate: ask.failsLate,
+    teachesRates: ask.teachesRates,
     ...estimate,
   }
   const held = await parts.ledger.reserve(

@@ -50,11 +50,12 @@ export async function meter(
   const reservation = await parts.ledger.find(report.reservationId, nowEpochMs)
   if (reservation === undefined) return undefined
 
-  const end = endOf(report, reservation.context, parts.rates)
+  const heldMs = nowEpochMs - reservation.admittedAtEpochMs
+  const end = endOf(heldMs, report, reservation.context, parts.rates)
   const ended = await parts.ledger.end(report.reservationId, end, nowEpochMs)
   if (ended === undefined) return undefined
 
-  learn(report, reservation.context, end, parts.rates)
+  learn(heldMs, report, reservation.context, end, parts.rates)
   return { atEpochMs: nowEpochMs, ended, end, report }
 }
 
@@ -73,12 +74,20 @@ export async function expireLeases(parts: MeterParts): Promise<readonly EndedRes
 /**
  * How a reservation ends (docs/design.md). That nothing was generated has to be proved: a client that leaves
  * a non-streaming request shows status 0 and no bytes while the engine works on.
+ *
+ * @param heldMs since the admission
  */
-export function endOf(report: Report, admission: Admission, rates: GenerationRates): End {
+export function endOf(
+  heldMs: number,
+  report: Report,
+  admission: Admission,
+  rates: GenerationRates,
+): End {
   const inputTokens = totalInputTokens(dialectNamed(admission.dialect), report.usage)
   const { outputTokens } = report.usage
+  const exact = !admission.runningUsage && admission.candidatesPerChoice === 1
 
-  if (inputTokens !== undefined && outputTokens !== undefined) {
+  if (exact && inputTokens !== undefined && outputTokens !== undefined) {
     return { kind: 'settled', inputTokens, outputTokens }
   }
   if (
@@ -91,7 +100,7 @@ export function endOf(report: Report, admission: Admission, rates: GenerationRat
   return {
     kind: 'estimated',
     inputTokens: inputTokens ?? admission.inputTokens * attemptsOf(report),
-    outputTokens: outputTokens ?? estimateOutput(report, admission, rates),
+    outputTokens: estimateOutput(heldMs, report, admission, rates),
   }
 }
 
@@ -108,17 +117,56 @@ function provesNothingGenerated(report: Report, { failsLate }: Admission): boole
   return refusedByEngine && answeredByEngine
 }
 
+/**
+ * A reported figure is the least that it can be: the running one of a stream that was cut is behind what was
+ * generated, and an engine may leave out the candidates that it did not return.
+ */
+function estimateOutput(
+  heldMs: number,
+  report: Report,
+  admission: Admission,
+  rates: GenerationRates,
+): number {
+  const { outputTokens } = report.usage
+  if (outputTokens === undefined) return estimateByTrace(heldMs, report, admission, rates)
+  const allCandidates = outputTokens * admission.candidatesPerChoice
+  return Math.max(
+    outputTokens,
+    Math.min(allCandidates, mostOutput(report, admission)),
+    admission.runningUsage ? estimateByTrace(heldMs, report, admission, rates) : 0,
+  )
+}
+
 /** At most the output reservation per attempt, and all of it where nothing proves that it was less. */
-function estimateOutput(report: Report, admission: Admission, rates: GenerationRates): number {
-  const mostTokens = admission.outputTokens * attemptsOf(report)
+function estimateByTrace(
+  heldMs: number,
+  report: Report,
+  admission: Admission,
+  rates: GenerationRates,
+): number {
+  const mostTokens = mostOutput(report, admission)
   const stopsWithClient = admission.stream || admission.stopsOnDisconnect
-  if (!stopsWithClient) return mostTokens
-  if (report.bytesSent === undefined || report.durationMs === undefined) return mostTokens
+  if (!stopsWithClient || admission.withholdsTokens) return mostTokens
+  const durationMs = generatingMs(heldMs, report)
+  if (report.bytesSent === undefined || durationMs === undefined) return mostTokens
   const generatedTokens = rates.estimate(
     { model: admission.model, dialect: admission.dialect, stream: admission.stream },
-    { bytes: report.bytesSent, durationMs: report.durationMs },
+    { bytes: report.bytesSent, durationMs, choices: admission.choices },
   )
   return Math.min(mostTokens, generatedTokens ?? mostTokens)
+}
+
+function mostOutput(report: Report, admission: Admission): number {
+  return admission.outputTokens * attemptsOf(report)
+}
+
+/**
+ * For how long an engine can have generated. Nothing was before the admission, though a caller can make the
+ * request itself last: it sends the body slowly. Where the clock was set back since, only Envoy's figure is left.
+ */
+function generatingMs(heldMs: number, report: Report): number | undefined {
+  if (report.durationMs === undefined || heldMs < 0) return report.durationMs
+  return Math.min(report.durationMs, heldMs)
 }
 
 function attemptsOf(report: Report): number {
@@ -126,11 +174,18 @@ function attemptsOf(report: Report): number {
 }
 
 /** Settled reports teach how many tokens a byte and a millisecond of this model and dialect stand for. */
-function learn(report: Report, admission: Admission, end: End, rates: GenerationRates): void {
-  if (end.kind !== 'settled' || report.endStatus !== 200) return
-  if (report.bytesSent === undefined || report.durationMs === undefined) return
+function learn(
+  heldMs: number,
+  report: Report,
+  admission: Admission,
+  end: End,
+  rates: GenerationRates,
+): void {
+  if (end.kind !== 'settled' || report.endStatus !== 200 || !admission.teachesRates) return
+  const durationMs = generatingMs(heldMs, report)
+  if (report.bytesSent === undefined || durationMs === undefined) return
   rates.observe(
     { model: admission.model, dialect: admission.dialect, stream: admission.stream },
-    { outputTokens: end.outputTokens, bytes: report.bytesSent, durationMs: report.durationMs },
+    { outputTokens: end.outputTokens, bytes: report.bytesSent, durationMs },
   )
 }

@@ -6,6 +6,7 @@ import type { Category, Finding } from './inspection/finding.js'
 import { actionOf } from './inspection/rules.js'
 import type { InspectionRules } from './inspection/rules.js'
 import type { AskSummary } from './llm/ask.js'
+import { dialectNamed } from './llm/dialects.js'
 import type { Model } from './llm/model.js'
 import { partitionKey } from './quota/keys.js'
 import type { Hold } from './quota/ledger.js'
@@ -181,9 +182,11 @@ function admitUnder(grant: Grant, model: Model, ask: AskSummary): Admitted | Den
   )
   if (guarded !== undefined) {
     const name = safeName(guarded)
+    const instead = dialectNamed(ask.dialect).insteadOf?.get(guarded)
+    const leaveItOut = `Leave it out${instead === undefined ? '' : ` and ${instead}`}`
     return deny(
       'field_not_granted',
-      `The field or content "${name}" needs a grant of its own. Leave it out, or ask the operator to add it to fields of your grant.`,
+      `The field or content "${name}" needs a grant of its own. ${leaveItOut}, or ask the operator to add it to fields of your grant.`,
       // The names that need a grant are a closed list of the dialect, so the record may tell which.
       { param: name, detail: `grant ${grant.name} does not list the field ${name}` },
     )

@@ -212,6 +212,11 @@ describe('/usage', () => {
       stream: false,
       stopsOnDisconnect: false,
       failsLate: false,
+      choices: 1,
+      candidatesPerChoice: 1,
+      runningUsage: false,
+      withholdsTokens: false,
+      teachesRates: true,
       inputTokens: 100,
       outputTokens: 200,
     }

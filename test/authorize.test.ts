@@ -177,6 +177,11 @@ describe('an allowed request', () => {
       stream: false,
       stopsOnDisconnect: false,
       failsLate: false,
+      choices: 1,
+      candidatesPerChoice: 1,
+      runningUsage: false,
+      withholdsTokens: false,
+      teachesRates: true,
     })
     expect(await spending(it)).toBe((admission?.inputTokens ?? 0) + 100)
   })
@@ -261,6 +266,11 @@ describe('an allowed request', () => {
       stream: true,
       stopsOnDisconnect: true,
       failsLate: false,
+      choices: 1,
+      candidatesPerChoice: 1,
+      runningUsage: false,
+      withholdsTokens: false,
+      teachesRates: true,
       inputTokens: expect.any(Number) as number,
       outputTokens: 100,
     })

@@ -2,8 +2,9 @@ import { describe, expect, test } from 'vitest'
 import type { Admission } from '../src/admission.js'
 import { createGenerationRates } from '../src/llm/generation-rate.js'
 import type { GenerationRates } from '../src/llm/generation-rate.js'
-import { endOf, expireLeases, meter } from '../src/meter.js'
+import { endOf as endAfter, expireLeases, meter } from '../src/meter.js'
 import type { Report } from '../src/meter.js'
+import type { End } from '../src/quota/end.js'
 import { createMemoryLedger } from '../src/quota/memory-ledger.js'
 import type { Quota } from '../src/quota/quota.js'
 
@@ -17,6 +18,11 @@ const admission: Admission = {
   stream: true,
   stopsOnDisconnect: false,
   failsLate: false,
+  choices: 1,
+  candidatesPerChoice: 1,
+  runningUsage: false,
+  withholdsTokens: false,
+  teachesRates: true,
   inputTokens: 100,
   outputTokens: 500,
 }
@@ -49,13 +55,25 @@ function learnedRates(stream: boolean): GenerationRates {
   for (let index = 0; index < 20; index += 1) {
     rates.observe(
       { model: 'llama', dialect: 'openai', stream },
-      { outputTokens: 100, bytes: 1000, durationMs: 10_000 },
+      { outputTokens: 500, bytes: 5000, durationMs: 50_000 },
     )
   }
   return rates
 }
 
 const unlearned = createGenerationRates()
+
+/** Long before any duration below: the report's own counts. */
+const longHeldMs = 3_600_000
+
+function endOf(
+  report: Report,
+  admission: Admission,
+  rates: GenerationRates,
+  heldMs = longHeldMs,
+): End {
+  return endAfter(heldMs, report, admission, rates)
+}
 
 describe('a report with both figures', () => {
   test('settles to them', () => {
@@ -214,15 +232,90 @@ describe('a report without figures', () => {
     })
   })
 
-  test('charges the whole output while fewer than 20 settled reports of the pair exist', () => {
+  test('charges the whole output while too few settled reports of the pair exist', () => {
     const rates = createGenerationRates()
     const pair = { model: 'llama', dialect: 'openai', stream: true } as const
     for (let index = 0; index < 19; index += 1) {
-      rates.observe(pair, { outputTokens: 1, bytes: 1000, durationMs: 1000 })
+      rates.observe(pair, { outputTokens: 1000, bytes: 1_000_000, durationMs: 1_000_000 })
     }
     expect(endOf(report({}), admission, rates)).toMatchObject({ outputTokens: 500 })
-    rates.observe(pair, { outputTokens: 1, bytes: 1000, durationMs: 1000 })
+    rates.observe(pair, { outputTokens: 1000, bytes: 1_000_000, durationMs: 1_000_000 })
     expect(endOf(report({}), admission, rates)).not.toMatchObject({ outputTokens: 500 })
+  })
+
+  test('lets the duration count once for each choice, as all decode at once, and the bytes once', () => {
+    const four: Admission = { ...admission, choices: 4 }
+    const stalled = report({ bytesSent: 0, durationMs: 3000 })
+    expect(endOf(stalled, four, learnedRates(true))).toMatchObject({ outputTokens: 120 })
+    const read = report({ bytesSent: 3000, durationMs: 3000 })
+    expect(endOf(read, four, learnedRates(true))).toMatchObject({ outputTokens: 300 })
+    const long = report({ bytesSent: 0, durationMs: 30_000 })
+    expect(endOf(long, four, learnedRates(true))).toMatchObject({ outputTokens: 500 })
+  })
+
+  test('counts no time before the admission: nothing is generated then', () => {
+    const uploadedSlowly = report({ bytesSent: 0, durationMs: 20_000 })
+    expect(endOf(uploadedSlowly, admission, learnedRates(true), 3000)).toMatchObject({
+      outputTokens: 30,
+    })
+  })
+
+  test('counts the whole duration where the clock was set back since', () => {
+    const stalled = report({ bytesSent: 0, durationMs: 3000 })
+    expect(endOf(stalled, admission, learnedRates(true), -1)).toMatchObject({ outputTokens: 30 })
+  })
+
+  test('charges the whole output of a cut stream whose engine held tokens back', () => {
+    const bundled: Admission = { ...admission, withholdsTokens: true }
+    const cut = report({ bytesSent: 10, durationMs: 10 })
+    expect(endOf(cut, bundled, learnedRates(true))).toMatchObject({ outputTokens: 500 })
+    const usage = { ...noUsage, inputTokens: 90, outputTokens: 7 }
+    expect(endOf(report({ usage }), bundled, learnedRates(true))).toMatchObject({
+      kind: 'settled',
+      outputTokens: 7,
+    })
+  })
+})
+
+describe('an output figure that may be less than what was generated', () => {
+  const usage = { ...noUsage, inputTokens: 90, outputTokens: 7 }
+
+  test('of a stream with running usage counts as the least: the estimate may be more', () => {
+    const running: Admission = { ...admission, runningUsage: true }
+    const cut = report({ usage, bytesSent: 1000, durationMs: 100 })
+    expect(endOf(cut, running, learnedRates(true))).toEqual({
+      kind: 'estimated',
+      inputTokens: 90,
+      outputTokens: 100,
+    })
+    expect(endOf(cut, running, unlearned)).toMatchObject({ outputTokens: 500 })
+    const told = report({ usage: { ...usage, outputTokens: 400 }, bytesSent: 1000, durationMs: 1 })
+    expect(endOf(told, running, learnedRates(true))).toMatchObject({
+      kind: 'estimated',
+      outputTokens: 400,
+    })
+  })
+
+  test('stands for all candidates where the engine may report only what it returned', () => {
+    const best: Admission = { ...admission, choices: 16, candidatesPerChoice: 16 }
+    expect(endOf(report({ usage }), best, unlearned)).toEqual({
+      kind: 'estimated',
+      inputTokens: 90,
+      outputTokens: 112,
+    })
+    const outputOnly = { ...noUsage, outputTokens: 7 }
+    expect(endOf(report({ usage: outputOnly }), best, unlearned)).toMatchObject({
+      kind: 'estimated',
+      outputTokens: 112,
+    })
+  })
+
+  test('is multiplied up to the reservation, and counts in full beyond it', () => {
+    const best: Admission = { ...admission, choices: 16, candidatesPerChoice: 16 }
+    const most = report({ usage: { ...usage, outputTokens: 100 } })
+    expect(endOf(most, best, unlearned)).toMatchObject({ outputTokens: 500 })
+    const over = report({ usage: { ...usage, outputTokens: 501 } })
+    expect(endOf(over, best, unlearned)).toMatchObject({ outputTokens: 501 })
   })
 })
 
@@ -239,7 +332,7 @@ describe('the ledger under the meter', () => {
   }
   const hold = { quota, partitionKey: 'p', amount: 600 }
 
-  async function held() {
+  async function held(context = admission) {
     const clock = {
       now: Date.UTC(2026, 0, 1),
       nowEpochMs: () => clock.now,
@@ -248,7 +341,7 @@ describe('the ledger under the meter', () => {
     const ledger = createMemoryLedger<Admission>()
     const rates = createGenerationRates()
     await ledger.reserve(
-      { id: 'r', idempotencyKey: 'k', holds: [hold], context: admission, leaseMs: 60_000 },
+      { id: 'r', idempotencyKey: 'k', holds: [hold], context, leaseMs: 60_000 },
       clock.now,
     )
     const spent = async () => (await ledger.balances([hold], clock.now))[0]
@@ -293,16 +386,40 @@ describe('the ledger under the meter', () => {
     }
     const usage = { ...noUsage, inputTokens: 90, outputTokens: 10 }
     const good = await held()
+    good.clock.now += 60_000
     await meter(report({ usage }), { ...good.parts, rates })
     const failed = await held()
     await meter(report({ usage, endStatus: 500 }), { ...failed.parts, rates })
     const estimated = await held()
     await meter(report({}), { ...estimated.parts, rates })
+    const swollen = await held({ ...admission, teachesRates: false })
+    await meter(report({ usage }), { ...swollen.parts, rates })
+    const best = await held({ ...admission, candidatesPerChoice: 2 })
+    await meter(report({ usage }), { ...best.parts, rates })
     expect(observed).toEqual([
       [
         { model: 'llama', dialect: 'openai', stream: true },
         { outputTokens: 10, bytes: 1000, durationMs: 2000 },
       ],
     ])
+  })
+
+  test('learns and estimates by the time since the admission where the upload took longer', async () => {
+    const seen: unknown[] = []
+    const rates: GenerationRates = {
+      observe: (_, { durationMs }) => seen.push(durationMs),
+      estimate: (_, { durationMs }) => {
+        seen.push(durationMs)
+        return undefined
+      },
+    }
+    const usage = { ...noUsage, inputTokens: 90, outputTokens: 10 }
+    const settled = await held()
+    settled.clock.now += 700
+    await meter(report({ usage }), { ...settled.parts, rates })
+    const cut = await held()
+    cut.clock.now += 800
+    await meter(report({}), { ...cut.parts, rates })
+    expect(seen).toEqual([700, 800])
   })
 })

@@ -28,6 +28,10 @@ const ask: AskSummary = {
   streamUsage: false,
   rewritable: true,
   failsLate: false,
+  candidatesPerChoice: 1,
+  runningUsage: false,
+  withholdsTokens: false,
+  teachesRates: true,
   unknownFields: [],
   guardedFields: [],
   markupTokens: 8,
@@ -128,6 +132,17 @@ describe('a grant of a model', () => {
     const refused = admitAsk(policyWith({}, { extraFields: ['*'] }), alice, steering)
     expect(refused).toMatchObject({ reason: 'field_not_granted', param: 'priority' })
     expect(admitAsk(policyWith({ fields: ['priority'] }), alice, steering).kind).toBe('admitted')
+  })
+
+  test('says what to ask for in place of a guarded field, where there is something', () => {
+    const refused = admitAsk(policyWith({}), alice, {
+      ...ask,
+      guardedFields: ['continuous_usage_stats'],
+    })
+    expect(isDenial(refused) && refused.message).toBe(
+      'The field or content "continuous_usage_stats" needs a grant of its own. Leave it out and ask for ' +
+        'stream_options.include_usage alone, or ask the operator to add it to fields of your grant.',
+    )
   })
 
   test('falls through to the next grant that covers the caller', () => {

@@ -43,6 +43,11 @@ async function reservedOf(dimension: PartitionDimension, query: string): Promise
     stream: false,
     stopsOnDisconnect: false,
     failsLate: false,
+    choices: 1,
+    candidatesPerChoice: 1,
+    runningUsage: false,
+    withholdsTokens: false,
+    teachesRates: true,
     ...estimate,
   }
   await ledger.reserve(

@@ -5,6 +5,7 @@ import { compileInspection } from '../inspection/inspect.js'
 import { actionOf } from '../inspection/rules.js'
 import { dialectForPath, dialects } from '../llm/dialects.js'
 import { parseJson } from '../llm/json.js'
+import { readAsk } from '../llm/read-ask.js'
 import type { Segment } from '../segment.js'
 import { readArguments, required } from './arguments.js'
 import { exitCodes, UsageError } from './command.js'
@@ -94,7 +95,7 @@ function readRequest(body: Buffer, path: string): Input {
     throw new UsageError(`--path takes ${paths.join(', ')}`)
   }
   const json = parseJson(body)
-  const ask = isDenial(json) ? json : dialect.read(path, json)
+  const ask = isDenial(json) ? json : readAsk(dialect, path, json)
   if (isDenial(ask)) throw new Error(`${ask.reason}: ${ask.message}`)
   return { readAs: path, segments: ask.segments }
 }
@@ -104,7 +105,7 @@ function readAny(body: Buffer, provenance: Segment['provenance']): Input {
   if (!isDenial(json)) {
     for (const dialect of dialects) {
       for (const path of dialect.paths) {
-        const ask = dialect.read(path, json)
+        const ask = readAsk(dialect, path, json)
         if (!isDenial(ask)) return { readAs: path, segments: ask.segments }
       }
     }

@@ -1,6 +1,8 @@
 import type { Denial } from '../denial.js'
-import type { Ask } from './ask.js'
+import type { OutputTerms } from './ask.js'
+import type { FieldTable } from './fields.js'
 import type { JsonObject } from './json.js'
+import type { Reading } from './reading.js'
 
 /** A refusal or failure, about to be written in a dialect. */
 export interface ErrorAnswer {
@@ -25,8 +27,22 @@ export interface Dialect {
   readonly cachedTokens: 'within_input' | 'on_top'
   /** The field that a filter adds to put an output cap into a body that names none. */
   readonly outputCapField: string
-  /** @param path one of `paths` */
-  read(path: string, body: JsonObject): Ask | Denial
+  /** Every name that needs a grant, wherever in a body it stands, by what `foldName` makes of it. */
+  readonly guardedNames: ReadonlyMap<string, string>
+  /** What a caller can do in place of using a guarded name, for the refusal: as it follows "Leave it out". */
+  readonly insteadOf?: ReadonlyMap<string, string>
+  /**
+   * The closed list of the body's fields. `readAsk` holds each body against it before `read` sees it.
+   *
+   * @param path one of `paths`
+   */
+  fieldsOf(path: string): FieldTable
+  /**
+   * Reads the fields that are its own: notes every text and everything guarded in `reading`.
+   *
+   * @param path one of `paths`
+   */
+  read(reading: Reading, path: string, body: JsonObject): OutputTerms | Denial
   /** The JSON error body this dialect's clients expect. */
   errorBody(error: ErrorAnswer): string
 }

@@ -30,6 +30,8 @@ export type FieldKind =
   /** One string or a list of them. */
   | { readonly texts: Provenance }
   | { readonly any: Provenance }
+  /** An object with a closed list of its own. */
+  | { readonly fields: FieldTable }
 
 export interface FieldRule {
   readonly kind: FieldKind
@@ -37,7 +39,9 @@ export interface FieldRule {
   readonly nullable?: boolean
   /** Only a grant admits it; the text is the reason, for the reader of the table. */
   readonly guard?: string
-  /** Values that need no grant, though the field is guarded. */
+  /** In use it changes how many bytes or how much time an output token takes on its way out: see `teachesRates`. */
+  readonly reshapes?: boolean
+  /** Values that need no grant and reshape nothing: what an engine does anyway. */
   readonly harmless?: readonly (string | boolean)[]
 }
 
@@ -94,8 +98,10 @@ export function readFields(
       }
       // A field that needs a grant elsewhere is not made harmless by its place.
       const guarded = reading.guardedNames.get(folded)
-      if (guarded !== undefined) reading.guarded.add(guarded)
-      else reading.unknown.add(table.prefix + name)
+      if (guarded !== undefined) {
+        reading.guarded.add(guarded)
+        reading.reshaping.add(guarded)
+      } else reading.unknown.add(table.prefix + name)
       if (reading.unknown.size > maxUnknownFields) {
         return deny(
           'request_invalid',
@@ -106,7 +112,10 @@ export function readFields(
       continue
     }
     if (value === null && rule.nullable === true) continue
-    if (rule.guard !== undefined && !isHarmless(rule, value)) reading.guarded.add(name)
+    if (!isHarmless(rule, value)) {
+      if (rule.guard !== undefined) reading.guarded.add(name)
+      if (rule.reshapes === true) reading.reshaping.add(name)
+    }
     const denial = readField(reading, value, rule.kind, at + name)
     if (denial !== undefined) return denial
   }
@@ -126,7 +135,7 @@ function readField(
   kind: FieldKind,
   param: string,
 ): Denial | undefined {
-  if (typeof kind === 'object') return readText(reading, value, kind, param)
+  if (typeof kind === 'object') return readInto(reading, value, kind, param)
   switch (kind) {
     case 'own':
       return undefined
@@ -153,12 +162,16 @@ function readField(
   }
 }
 
-function readText(
+function readInto(
   reading: Reading,
   value: JsonValue,
   kind: Extract<FieldKind, object>,
   param: string,
 ): Denial | undefined {
+  if ('fields' in kind) {
+    if (!isObject(value)) return invalid(param, 'an object')
+    return readFields(reading, value, kind.fields, `${param}.`)
+  }
   if ('any' in kind) {
     reading.sayJson(kind.any, value)
     return undefined

@@ -13,13 +13,27 @@ export interface GenerationTrace {
 }
 
 export interface GenerationRates {
-  /** Learns from a report that told its output tokens. Reports without output, bytes or duration teach nothing. */
+  /**
+   * Learns from the report of one whole answer to an ordinary request. One of fewer than 64 output tokens, or
+   * without bytes or duration, teaches nothing.
+   */
   observe(kind: GenerationKind, report: GenerationTrace & { readonly outputTokens: number }): void
-  /** Output tokens, rounded up, of an answer whose report told none; undefined before 20 of its kind were observed. */
-  estimate(kind: GenerationKind, trace: GenerationTrace): number | undefined
+  /**
+   * Output tokens, rounded up, of an answer whose report told none; undefined until 20 reports and 10,000 output
+   * tokens of its kind were learnt from.
+   *
+   * @param trace `choices` is how many candidates the engine decoded at once
+   */
+  estimate(
+    kind: GenerationKind,
+    trace: GenerationTrace & { readonly choices: number },
+  ): number | undefined
 }
 
+/** What comes before the first token and around the last takes a large part of a shorter answer. */
+const minReportTokens = 64
 const minReports = 20
+const minTokens = 10_000
 const maxKinds = 1024
 
 /** A span of reports is full when it has so many, and so many output tokens. */
@@ -35,21 +49,23 @@ interface Span {
 }
 
 interface Learned {
-  /** Of all spans. */
+  /** Of all spans, as `outputTokens`. */
   reports: number
+  outputTokens: number
   younger: Span
   older: Span
 }
 
 /**
  * What an answer cut short has probably cost: the larger of its bytes and its duration, each at the highest
- * rate among the last reports of the same kind. Highest and not mean, as the caller decides when to leave:
+ * rate among the last reports of the same kind. The rates are those of one choice: several share the bytes, but
+ * each of them decodes the whole time. Highest and not mean, as the caller decides when to leave:
  * whoever leaves where the mean is short would have the difference for nothing. The caller of `estimate`
  * bounds it by the reservation.
  *
  * Remembered are the last 64 reports at least, and as many more as 1,000,000 output tokens take: were it a number
- * of reports alone, 64 answers of one token each, slow and swollen by log probabilities, would make the next long
- * one nearly free. So a caller who wants the rates to be forgotten has to pay for a million tokens first.
+ * of reports alone, 64 short and slow answers would make the next long one nearly free. So a caller who wants the
+ * rates to be forgotten has to pay for a million tokens first.
  *
  * Holds 1,024 kinds; the one that was observed longest ago goes first.
  */
@@ -58,9 +74,15 @@ export function createGenerationRates(): GenerationRates {
 
   return {
     observe(kind, { outputTokens, bytes, durationMs }) {
-      if (!isPositive(outputTokens) || !isPositive(bytes) || !isPositive(durationMs)) return
+      if (!(outputTokens >= minReportTokens) || !isPositive(bytes) || !isPositive(durationMs))
+        return
       const key = keyOf(kind)
-      const learned = kinds.get(key) ?? { reports: 0, younger: emptySpan(), older: emptySpan() }
+      const learned = kinds.get(key) ?? {
+        reports: 0,
+        outputTokens: 0,
+        younger: emptySpan(),
+        older: emptySpan(),
+      }
       const { younger } = learned
       younger.reports += 1
       younger.outputTokens += outputTokens
@@ -71,6 +93,7 @@ export function createGenerationRates(): GenerationRates {
         learned.younger = emptySpan()
       }
       learned.reports += 1
+      learned.outputTokens += outputTokens
       // A map keeps the order of insertion: what is set again moves to the young end.
       kinds.delete(key)
       kinds.set(key, learned)
@@ -80,12 +103,14 @@ export function createGenerationRates(): GenerationRates {
       }
     },
 
-    estimate(kind, { bytes, durationMs }) {
+    estimate(kind, { bytes, durationMs, choices }) {
       const learned = kinds.get(keyOf(kind))
-      if (learned === undefined || learned.reports < minReports) return undefined
+      if (learned === undefined) return undefined
+      if (learned.reports < minReports || learned.outputTokens < minTokens) return undefined
       const { younger, older } = learned
       const byBytes = Math.max(0, bytes) * Math.max(younger.tokensPerByte, older.tokensPerByte)
-      const byDuration = Math.max(0, durationMs) * Math.max(younger.tokensPerMs, older.tokensPerMs)
+      const byDuration =
+        Math.max(0, durationMs) * choices * Math.max(younger.tokensPerMs, older.tokensPerMs)
       return Math.ceil(Math.max(byBytes, byDuration))
     },
   }

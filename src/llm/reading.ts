@@ -1,22 +1,21 @@
 import type { Provenance, Segment } from '../segment.js'
-import type { Ask } from './ask.js'
-import type { JsonObject, JsonValue } from './json.js'
-import { survivesRewrite, textOf, valuesIn } from './json-text.js'
+import type { JsonValue } from './json.js'
+import { textOf, valuesIn } from './json-text.js'
 
-/** What is found while one body is read. It grows field by field and becomes an `Ask` at the end. */
+/** What is found while one body is read. It grows field by field; `readAsk` makes an `Ask` of it. */
 export interface Reading {
   /** Every name in this dialect that needs a grant, wherever it stands, by what `foldName` makes of it. */
   readonly guardedNames: ReadonlyMap<string, string>
   readonly guarded: Set<string>
   readonly unknown: Set<string>
+  /** Fields in use that change how many bytes or how much time an output token takes on its way out. */
+  readonly reshaping: Set<string>
+  readonly segments: readonly Segment[]
+  readonly markupTokens: () => number
   /** Notes a text. An empty one is no segment, but a template prints its marks around it. */
   say(provenance: Provenance, text: string): void
   /** Notes what a template prints as JSON. `text` is what it says, where that is not simply `textOf` of it. */
   sayJson(provenance: Provenance, value: JsonValue, text?: string): void
-  finish(
-    body: JsonObject,
-    rest: Omit<Ask, 'segments' | 'markupTokens' | 'unknownFields' | 'guardedFields' | 'rewritable'>,
-  ): Ask
 }
 
 /** The markers of a role and of a message's end: 4 to 6 in the templates of common models. */
@@ -26,8 +25,6 @@ const jsonValueTokens = 3
 
 export function startReading(guardedNames: ReadonlyMap<string, string>): Reading {
   const segments: Segment[] = []
-  const guarded = new Set<string>()
-  const unknown = new Set<string>()
   let markupTokens = 0
   const say = (provenance: Provenance, text: string): void => {
     markupTokens += textMarkTokens
@@ -35,24 +32,17 @@ export function startReading(guardedNames: ReadonlyMap<string, string>): Reading
   }
   return {
     guardedNames,
-    guarded,
-    unknown,
+    guarded: new Set(),
+    unknown: new Set(),
+    reshaping: new Set(),
+    segments,
+    markupTokens: () => markupTokens,
     say,
     sayJson(provenance, value, text = textOf(value)) {
       say(provenance, text)
       // Each escape that JSON writes is a token where a run of line breaks, unescaped, is next to none.
       const escapes = JSON.stringify(text).length - text.length
       markupTokens += jsonValueTokens * valuesIn(value) + escapes
-    },
-    finish(body, rest) {
-      return {
-        ...rest,
-        segments,
-        markupTokens,
-        rewritable: survivesRewrite(body),
-        unknownFields: [...unknown],
-        guardedFields: [...guarded],
-      }
     },
   }
 }

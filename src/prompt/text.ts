@@ -8,6 +8,7 @@ import type { Ask, AskSummary } from '../llm/ask.js'
 import type { Dialect } from '../llm/dialect.js'
 import type { EncodingName } from '../llm/encodings.js'
 import { parseJson } from '../llm/json.js'
+import { readAsk } from '../llm/read-ask.js'
 import type { Counting, TokenCounter } from '../llm/tokens.js'
 
 /** A moment to stop at, on a monotonic clock. */
@@ -27,7 +28,7 @@ export interface PromptText {
 export function readPrompt(dialect: Dialect, path: string, body: Uint8Array): PromptText | Denial {
   const json = parseJson(body)
   if (isDenial(json)) return json
-  const ask = dialect.read(path, json)
+  const ask = readAsk(dialect, path, json)
   if (isDenial(ask)) return ask
   return {
     summary: summarize(ask),

@@ -27,6 +27,10 @@ test('a plain message is read into what it asks for', () => {
     streamUsage: false,
     rewritable: true,
     failsLate: false,
+    candidatesPerChoice: 1,
+    runningUsage: false,
+    withholdsTokens: false,
+    teachesRates: true,
     unknownFields: [],
     guardedFields: [],
   })
@@ -34,6 +38,16 @@ test('a plain message is read into what it asks for', () => {
 
 test('a stream always tells its usage', () => {
   expect(ask(path, body({ stream: true }))).toMatchObject({ stream: true, streamUsage: true })
+})
+
+test.each([
+  [{ thinking: { type: 'enabled', budget_tokens: 40 } }, true],
+  [{ speed: 'standard' }, true],
+  [{ speed: 'fast' }, false],
+  [{ service_tier: 'flex' }, false],
+  [{ field_of_tomorrow: 1 }, false],
+])('the report of one with %j teaches the rates: %s', (fields, teachesRates) => {
+  expect(ask(path, body(fields)).teachesRates).toBe(teachesRates)
 })
 
 test('without max_tokens there is no cap', () => {

@@ -4,6 +4,7 @@ import type { Denial } from '../../src/denial.js'
 import type { Ask } from '../../src/llm/ask.js'
 import { dialectForPath } from '../../src/llm/dialects.js'
 import { parseJson } from '../../src/llm/json.js'
+import { readAsk } from '../../src/llm/read-ask.js'
 
 /** Reads a body as the gate does: bytes, JSON, dialect. A string is sent as it is. */
 export function readBody(path: string, body: unknown): Ask | Denial {
@@ -12,7 +13,7 @@ export function readBody(path: string, body: unknown): Ask | Denial {
   if (isDenial(json)) return json
   const dialect = dialectForPath(path)
   if (dialect === undefined) throw new Error(`no dialect reads ${path}`)
-  return dialect.read(path, json)
+  return readAsk(dialect, path, json)
 }
 
 export function ask(path: string, body: unknown): Ask {

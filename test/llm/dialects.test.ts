@@ -3,7 +3,9 @@ import { denialStatus } from '../../src/denial.js'
 import { dialectForPath, dialectNamed, dialects } from '../../src/llm/dialects.js'
 import { blockFields, messageRequestFields } from '../../src/llm/dialects/anthropic-fields.js'
 import { chatFields, completionFields } from '../../src/llm/dialects/openai-fields.js'
+import type { FieldKind } from '../../src/llm/fields.js'
 import { totalInputTokens } from '../../src/llm/usage.js'
+import { ask } from './bodies.js'
 
 describe('paths', () => {
   test.each([
@@ -47,6 +49,65 @@ describe('field tables', () => {
     for (const table of tables) expect(table.folded.size).toBe(table.rules.size)
   })
 })
+
+/** The least that each path can read. A new path needs a line here. */
+const leastBodies: Readonly<Record<string, object>> = {
+  '/v1/chat/completions': { model: 'llama', messages: [{ role: 'user', content: 'x' }] },
+  '/v1/completions': { model: 'llama', prompt: 'x' },
+  '/v1/messages': { model: 'llama', max_tokens: 9, messages: [{ role: 'user', content: 'x' }] },
+}
+
+/** A value that a field of this kind takes. */
+function sampleOf(kind: FieldKind): unknown {
+  if (typeof kind === 'object') {
+    if ('fields' in kind || 'any' in kind) return { sample: 'sample' }
+    return 'sample'
+  }
+  switch (kind) {
+    case 'boolean':
+      return true
+    case 'number':
+    case 'integer':
+    case 'count':
+      return 1
+    case 'integers':
+      return [1]
+    case 'biases':
+      return { '1': 1 }
+    case 'keyword':
+    case 'opaque':
+    case 'own':
+      return 'sample'
+  }
+}
+
+describe.each(dialects.flatMap((dialect) => dialect.paths.map((path) => ({ path, dialect }))))(
+  'on $path',
+  ({ path, dialect }) => {
+    const body = leastBodies[path] ?? {}
+    const guarded = [...dialect.fieldsOf(path).rules].filter(([, { guard }]) => guard !== undefined)
+
+    test('a plain body holds nothing that is unknown or needs a grant', () => {
+      expect(ask(path, body)).toMatchObject({ unknownFields: [], guardedFields: [] })
+    })
+
+    test('an unknown field is named, and its text is read', () => {
+      const { unknownFields, segments } = ask(path, { ...body, field_of_tomorrow: 'hidden text' })
+      expect(unknownFields).toEqual(['field_of_tomorrow'])
+      expect(segments.some(({ text }) => text.includes('hidden text'))).toBe(true)
+    })
+
+    test('what steers an engine is free on no path', () => {
+      const steering = { ...body, kv_transfer_params: { a: 1 } }
+      const { unknownFields, guardedFields } = ask(path, steering)
+      expect([...unknownFields, ...guardedFields]).toEqual(['kv_transfer_params'])
+    })
+
+    test.each(guarded)('%s needs a grant', (name, { kind }) => {
+      expect(ask(path, { ...body, [name]: sampleOf(kind) }).guardedFields).toContain(name)
+    })
+  },
+)
 
 describe('error bodies', () => {
   const error = { status: 400, code: 'request_invalid', message: 'No "x".', param: 'messages[0]' }

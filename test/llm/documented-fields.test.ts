@@ -117,6 +117,7 @@ test.each([
   ...['prompt_embeds', 'chat_template', 'chat_template_kwargs', 'priority', 'kv_transfer_params'],
   ...['ec_transfer_params', 'request_id', 'session_id', 'allowed_token_ids', 'vllm_xargs'],
   ...['logits_processors', 'documents', 'mm_processor_kwargs', 'media_io_kwargs'],
+  ...['stream_interval', 'continuous_usage_stats'],
   ...['add_special_tokens', 'image_url', 'audio_url', 'video_url', 'file', 'prompt_token_ids'],
 ])('OpenAI: %s needs a grant', (name) => {
   expect(openaiGuardedNames.has(name)).toBe(true)

@@ -3,7 +3,10 @@ import { createGenerationRates } from '../../src/llm/generation-rate.js'
 import type { GenerationKind } from '../../src/llm/generation-rate.js'
 
 const streamed: GenerationKind = { model: 'llama', dialect: 'openai', stream: true }
-const report = { outputTokens: 100, bytes: 20_000, durationMs: 4000 }
+const report = { outputTokens: 500, bytes: 100_000, durationMs: 20_000 }
+
+/** What is seen of an answer to one choice. */
+const trace = (bytes: number, durationMs: number) => ({ bytes, durationMs, choices: 1 })
 
 function observeTimes(count: number, kind: GenerationKind = streamed, what = report) {
   const rates = createGenerationRates()
@@ -12,56 +15,71 @@ function observeTimes(count: number, kind: GenerationKind = streamed, what = rep
 }
 
 describe('the estimate of an answer without usage', () => {
-  test('there is none before 20 reports', () => {
-    const trace = { bytes: 1000, durationMs: 1000 }
-    expect(observeTimes(19).estimate(streamed, trace)).toBeUndefined()
-    expect(observeTimes(20).estimate(streamed, trace)).toBe(25)
+  test('there is none before 20 reports and 10,000 output tokens', () => {
+    expect(observeTimes(19).estimate(streamed, trace(1000, 1000))).toBeUndefined()
+    expect(observeTimes(20).estimate(streamed, trace(1000, 1000))).toBe(25)
+    const short = { outputTokens: 100, bytes: 20_000, durationMs: 4000 }
+    expect(observeTimes(99, streamed, short).estimate(streamed, trace(1, 1))).toBeUndefined()
+    expect(observeTimes(100, streamed, short).estimate(streamed, trace(1, 1))).toBe(1)
+  })
+
+  test('learns nothing from an answer of fewer than 64 tokens', () => {
+    const first = { outputTokens: 63, bytes: 63, durationMs: 63 }
+    expect(observeTimes(1000, streamed, first).estimate(streamed, trace(1, 1))).toBeUndefined()
+    const enough = { ...first, outputTokens: 64 }
+    expect(observeTimes(1000, streamed, enough).estimate(streamed, trace(63, 0))).toBe(64)
+  })
+
+  test('lets the duration count for each choice, and the bytes once', () => {
+    const rates = observeTimes(20)
+    const four = { bytes: 1000, durationMs: 1000, choices: 4 }
+    expect(rates.estimate(streamed, four)).toBe(100)
+    expect(rates.estimate(streamed, { ...four, durationMs: 0 })).toBe(5)
   })
 
   test('is the larger of bytes and duration at their rates', () => {
     const rates = observeTimes(20)
-    expect(rates.estimate(streamed, { bytes: 10_000, durationMs: 1000 })).toBe(50)
-    expect(rates.estimate(streamed, { bytes: 200, durationMs: 3000 })).toBe(75)
+    expect(rates.estimate(streamed, trace(10_000, 1000))).toBe(50)
+    expect(rates.estimate(streamed, trace(200, 3000))).toBe(75)
   })
 
   test('is rounded up, and nothing for nothing', () => {
     const rates = observeTimes(20)
-    expect(rates.estimate(streamed, { bytes: 1, durationMs: 0 })).toBe(1)
-    expect(rates.estimate(streamed, { bytes: 0, durationMs: 0 })).toBe(0)
+    expect(rates.estimate(streamed, trace(1, 0))).toBe(1)
+    expect(rates.estimate(streamed, trace(0, 0))).toBe(0)
   })
 
   test('takes the highest rate, not the mean', () => {
     const rates = observeTimes(63)
     rates.observe(streamed, { outputTokens: 100, bytes: 2000, durationMs: 4000 })
-    expect(rates.estimate(streamed, { bytes: 2000, durationMs: 0 })).toBe(100)
+    expect(rates.estimate(streamed, trace(2000, 0))).toBe(100)
   })
 
   test('is not pushed down by many small, slow and swollen answers', () => {
     const rates = observeTimes(64)
     for (let index = 0; index < 10_000; index += 1) {
-      rates.observe(streamed, { outputTokens: 1, bytes: 100_000, durationMs: 60_000 })
+      rates.observe(streamed, { outputTokens: 64, bytes: 6_400_000, durationMs: 3_840_000 })
     }
     // A whole answer of 8,000 tokens, left just before its last event.
-    expect(rates.estimate(streamed, { bytes: 1_600_000, durationMs: 80_000 })).toBe(8000)
+    expect(rates.estimate(streamed, trace(1_600_000, 80_000))).toBe(8000)
   })
 
   test('forgets after a million output tokens, twice, and never within 64 reports', () => {
     const fast = { outputTokens: 100, bytes: 2000, durationMs: 400 }
-    const trace = { bytes: 2000, durationMs: 400 }
     const long = { outputTokens: 10_000, bytes: 2_000_000, durationMs: 400_000 }
     const rates = observeTimes(1, streamed, fast)
     const observeLong = (count: number): void => {
       for (let index = 0; index < count; index += 1) rates.observe(streamed, long)
     }
     observeLong(199)
-    expect(rates.estimate(streamed, trace)).toBe(100)
+    expect(rates.estimate(streamed, trace(2000, 400))).toBe(100)
     observeLong(1)
-    expect(rates.estimate(streamed, trace)).toBe(10)
+    expect(rates.estimate(streamed, trace(2000, 400))).toBe(10)
 
     const huge = { outputTokens: 1_000_000, bytes: 200_000_000, durationMs: 40_000_000 }
     const few = observeTimes(1, streamed, fast)
     for (let index = 0; index < 64; index += 1) few.observe(streamed, huge)
-    expect(few.estimate(streamed, trace)).toBe(100)
+    expect(few.estimate(streamed, trace(2000, 400))).toBe(100)
   })
 
   test('learns nothing from a report without output, bytes or duration', () => {
@@ -72,7 +90,7 @@ describe('the estimate of an answer without usage', () => {
       rates.observe(streamed, { ...report, durationMs: 0 })
       rates.observe(streamed, { ...report, outputTokens: Number.NaN })
     }
-    expect(rates.estimate(streamed, { bytes: 1000, durationMs: 1000 })).toBeUndefined()
+    expect(rates.estimate(streamed, trace(1000, 1000))).toBeUndefined()
   })
 })
 
@@ -82,18 +100,17 @@ describe('what was learnt of one kind', () => {
     ['another dialect', { ...streamed, dialect: 'anthropic' }],
     ['answers in one piece', { ...streamed, stream: false }],
   ] as const)('says nothing of %s', (_, other) => {
-    expect(observeTimes(64).estimate(other, { bytes: 1, durationMs: 1 })).toBeUndefined()
+    expect(observeTimes(64).estimate(other, trace(1, 1))).toBeUndefined()
   })
 
   test('goes when 1,024 others were observed since', () => {
     const rates = observeTimes(20)
-    const trace = { bytes: 20_000, durationMs: 1 }
     for (let index = 0; index < 1023; index += 1) {
       rates.observe({ ...streamed, model: `other-${String(index)}` }, report)
     }
-    expect(rates.estimate(streamed, trace)).toBe(100)
+    expect(rates.estimate(streamed, trace(20_000, 1))).toBe(100)
     rates.observe({ ...streamed, model: 'one too many' }, report)
-    expect(rates.estimate(streamed, trace)).toBeUndefined()
+    expect(rates.estimate(streamed, trace(20_000, 1))).toBeUndefined()
   })
 
   test('stays when it was observed again in between', () => {
@@ -102,6 +119,6 @@ describe('what was learnt of one kind', () => {
       rates.observe({ ...streamed, model: `other-${String(index)}` }, report)
       if (index % 500 === 0) rates.observe(streamed, report)
     }
-    expect(rates.estimate(streamed, { bytes: 20_000, durationMs: 1 })).toBe(100)
+    expect(rates.estimate(streamed, trace(20_000, 1))).toBe(100)
   })
 })

@@ -21,6 +21,10 @@ describe('a plain chat', () => {
       streamUsage: false,
       rewritable: true,
       failsLate: false,
+      candidatesPerChoice: 1,
+      runningUsage: false,
+      withholdsTokens: false,
+      teachesRates: true,
       unknownFields: [],
       guardedFields: [],
     })
@@ -229,10 +233,10 @@ describe('what can be read is read', () => {
       chatBody({ messages, stream_options: { chunk: 1 }, mirostat: 2 }),
     )
     expect(unknownFields).toEqual([
+      'stream_options.chunk',
+      'mirostat',
       'messages[].content[].cache',
       'messages[].mood',
-      'mirostat',
-      'stream_options.chunk',
     ])
   })
 
@@ -528,6 +532,18 @@ describe('output caps', () => {
       ask(completions, completionBody({ prompt: ['a', 'b', 'c'], n: 2, best_of: 4 })).choices,
     ).toBe(12)
   })
+
+  test.each([
+    [{}, 1],
+    [{ n: 3 }, 1],
+    [{ n: 4, best_of: 4 }, 1],
+    [{ n: 5, best_of: 4 }, 1],
+    [{ best_of: 16 }, 16],
+    [{ n: 3, best_of: 16 }, 6],
+  ])('of %j there are so many candidates for each that is returned: %i', (fields, candidates) => {
+    expect(ask(chat, chatBody(fields)).candidatesPerChoice).toBe(candidates)
+    expect(ask(completions, completionBody(fields)).candidatesPerChoice).toBe(candidates)
+  })
 })
 
 describe('streams', () => {
@@ -543,14 +559,83 @@ describe('streams', () => {
     expect(ask(chat, chatBody(fields))).toMatchObject({ stream, streamUsage })
   })
 
-  test('running usage is that of one choice, so it is refused where there are several', () => {
-    const param = 'stream_options.continuous_usage_stats'
-    const mustBe = 'false where there are several choices'
-    const running = { stream: true, stream_options: { continuous_usage_stats: true } }
-    expectInvalid(chat, chatBody({ ...running, n: 2 }), param, mustBe)
-    expectInvalid(completions, completionBody({ ...running, prompt: ['a', 'b'] }), param, mustBe)
-    const last = { stream: true, stream_options: { continuous_usage_stats: false } }
-    expect(ask(chat, chatBody({ ...last, n: 2 })).choices).toBe(2)
+  test.each([chat, completions])('on %s running usage needs a grant, and is noted', (path) => {
+    const read = (stats: unknown) =>
+      ask(path, {
+        ...(path === chat ? chatBody({}) : completionBody({})),
+        stream: true,
+        stream_options: { include_usage: true, continuous_usage_stats: stats },
+      })
+    expect(read(true)).toMatchObject({
+      guardedFields: ['continuous_usage_stats'],
+      runningUsage: true,
+      streamUsage: true,
+      teachesRates: false,
+    })
+    for (const stats of [false, null]) {
+      expect(read(stats)).toMatchObject({
+        guardedFields: [],
+        runningUsage: false,
+        teachesRates: true,
+      })
+    }
+  })
+
+  test.each([chat, completions])(
+    'on %s tokens sent in bundles need a grant, and are noted',
+    (path) => {
+      const read = (interval: unknown) =>
+        ask(path, {
+          ...(path === chat ? chatBody({}) : completionBody({})),
+          stream_interval: interval,
+        })
+      expect(read(4)).toMatchObject({
+        guardedFields: ['stream_interval'],
+        withholdsTokens: true,
+        teachesRates: false,
+      })
+      expect(read(null)).toMatchObject({ guardedFields: [], withholdsTokens: false })
+    },
+  )
+})
+
+describe('a report teaches the rates', () => {
+  const one = { n: 1, best_of: 1, logprobs: false, echo: false, stream_options: null }
+  test.each([
+    [chat, chatBody(one)],
+    [chat, chatBody({ include_reasoning: true, tools: [], stop: 'x' })],
+    [chat, chatBody({ stream: true, stream_options: { include_usage: true } })],
+    [completions, completionBody({ echo: false, use_beam_search: false, return_token_ids: false })],
+  ])('of an ordinary request', (path, body) => {
+    expect(ask(path, body).teachesRates).toBe(true)
+  })
+
+  test.each([
+    [chat, { n: 2 }],
+    [chat, { best_of: 2 }],
+    [chat, { logprobs: true }],
+    [chat, { top_logprobs: 5 }],
+    [chat, { prompt_logprobs: 0 }],
+    [chat, { logprob_token_ids: [1] }],
+    [chat, { echo: true }],
+    [chat, { use_beam_search: true }],
+    [chat, { include_reasoning: false }],
+    [chat, { prediction: { type: 'content', content: 'x' } }],
+    [chat, { modalities: ['text', 'audio'] }],
+    [chat, { return_token_ids: true }],
+    [chat, { return_prompt_text: true }],
+    [chat, { stream_options: { include_obfuscation: true } }],
+    [chat, { request_id: 'x'.repeat(5000) }],
+    [chat, { priority: 9 }],
+    [chat, { vllm_xargs: {} }],
+    [chat, { field_of_tomorrow: 1 }],
+    [chat, { messages: [{ role: 'user', content: 'x', stream_interval: 9 }] }],
+    [completions, { logprobs: 0 }],
+    [completions, { echo: true }],
+    [completions, { prompt: ['a', 'b'] }],
+  ] as const)('on %s not of one with %j', (path, fields) => {
+    const body = path === chat ? chatBody(fields) : completionBody(fields)
+    expect(ask(path, body).teachesRates).toBe(false)
   })
 })
 
@@ -654,7 +739,6 @@ test('the sampling fields of OpenAI and vLLM are known', () => {
     return_token_ids: false,
     return_tokens_as_token_ids: false,
     use_beam_search: false,
-    stream_interval: 4,
     prompt_cache_retention: '24h',
   }
   const answer = readBody(chat, chatBody(known))
@@ -669,4 +753,14 @@ test.each([
   [{ type: 'function', function: { name: 'f' } }, true],
 ])('a tool choice of %j may fail after the engine has generated: %s', (choice, failsLate) => {
   expect(ask(chat, chatBody({ tool_choice: choice })).failsLate).toBe(failsLate)
+})
+
+test.each([
+  [undefined, false],
+  [null, false],
+  ['auto', false],
+  ['none', false],
+  [{ name: 'f' }, true],
+])('a function call of %j may fail after the engine has generated: %s', (choice, failsLate) => {
+  expect(ask(chat, chatBody({ function_call: choice })).failsLate).toBe(failsLate)
 })

@@ -16,6 +16,11 @@ export const admission: Admission = {
   stream: false,
   stopsOnDisconnect: false,
   failsLate: false,
+  choices: 1,
+  candidatesPerChoice: 1,
+  runningUsage: false,
+  withholdsTokens: false,
+  teachesRates: true,
   inputTokens: 100,
   outputTokens: 200,
 }

@@ -8,13 +8,19 @@ const template = 'decides how the conversation becomes a prompt'
 
 const cacheControl: FieldRule = { kind: { any: 'user' }, nullable: true }
 
+const thinkingFields = fieldTable('thinking.', {
+  type: { kind: 'keyword' },
+  budget_tokens: { kind: 'count' },
+  display: { kind: 'keyword', nullable: true },
+})
+
 /** `POST /v1/messages`: Anthropic's own fields, and what vLLM adds to them. Null is allowed only where listed. */
 export const messageRequestFields = fieldTable('', {
   model: { kind: 'own' },
   messages: { kind: 'own' },
   system: { kind: 'own' },
   tools: { kind: 'own' },
-  thinking: { kind: 'own' },
+  thinking: { kind: { fields: thinkingFields } },
   max_tokens: { kind: 'count' },
   stream: { kind: 'boolean' },
   temperature: { kind: 'number' },
@@ -27,9 +33,20 @@ export const messageRequestFields = fieldTable('', {
   output_format: { kind: { any: 'tool_definition' }, nullable: true },
   cache_control: cacheControl,
 
-  service_tier: { kind: 'keyword', guard: scheduling, harmless: ['auto', 'standard_only'] },
-  inference_geo: { kind: { text: 'user' }, nullable: true, guard: scheduling },
-  speed: { kind: 'keyword', nullable: true, guard: scheduling, harmless: ['standard'] },
+  service_tier: {
+    kind: 'keyword',
+    guard: scheduling,
+    reshapes: true,
+    harmless: ['auto', 'standard_only'],
+  },
+  inference_geo: { kind: { text: 'user' }, nullable: true, guard: scheduling, reshapes: true },
+  speed: {
+    kind: 'keyword',
+    nullable: true,
+    guard: scheduling,
+    reshapes: true,
+    harmless: ['standard'],
+  },
   container: { kind: { any: 'user' }, nullable: true, guard: remote },
   mcp_servers: { kind: { any: 'user' }, guard: remote },
   context_management: { kind: { any: 'user' }, nullable: true, guard: rewriting },
@@ -37,12 +54,6 @@ export const messageRequestFields = fieldTable('', {
   chat_template: { kind: { text: 'system' }, nullable: true, guard: template },
   chat_template_kwargs: { kind: { any: 'system' }, nullable: true, guard: template },
   kv_transfer_params: { kind: { any: 'user' }, nullable: true, guard: remote },
-})
-
-export const thinkingFields = fieldTable('thinking.', {
-  type: { kind: 'keyword' },
-  budget_tokens: { kind: 'count' },
-  display: { kind: 'keyword', nullable: true },
 })
 
 export const messageFields = fieldTable('messages[].', {

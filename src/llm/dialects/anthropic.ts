@@ -3,8 +3,6 @@ import type { Dialect, ErrorAnswer } from '../dialect.js'
 import { countOf, foldNames, invalid, readFields } from '../fields.js'
 import type { JsonObject, JsonValue } from '../json.js'
 import { isArray, isObject } from '../json-text.js'
-import { modelName } from '../model-name.js'
-import { startReading } from '../reading.js'
 import type { Reading } from '../reading.js'
 import { readContent } from './anthropic-blocks.js'
 import {
@@ -12,10 +10,7 @@ import {
   messageFields,
   messageRequestFields,
   serverTools,
-  thinkingFields,
 } from './anthropic-fields.js'
-
-const guardedNames = foldNames(anthropicGuardedNames)
 
 /** Anthropic's messages, with what vLLM adds to them. */
 export const anthropic: Dialect = {
@@ -25,29 +20,28 @@ export const anthropic: Dialect = {
   cachedTokens: 'on_top',
   outputCapField: 'max_tokens',
 
-  read(_path, body) {
-    const reading = startReading(guardedNames)
-    const model = modelName(body)
-    if (typeof model !== 'string') return model
+  guardedNames: foldNames(anthropicGuardedNames),
+  fieldsOf: () => messageRequestFields,
+
+  read(reading, _path, body) {
     const denial =
       readSystem(reading, body.get('system')) ??
       readMessages(reading, body.get('messages')) ??
       readTools(reading, body.get('tools')) ??
-      readFields(reading, body, messageRequestFields, '') ??
-      readThinking(reading, body)
+      checkThinking(body)
     if (denial !== undefined) return denial
-
     const stream = body.get('stream') === true
-    return reading.finish(body, {
-      dialect: 'anthropic',
-      model,
+    return {
       outputCapTokens: countOf(body, 'max_tokens'),
       choices: 1,
+      candidatesPerChoice: 1,
       stream,
-      // A stream always tells its usage, in `message_start` and `message_delta`.
+      // A stream always tells its usage, in `message_start` and `message_delta`; the output at its end alone.
       streamUsage: stream,
+      runningUsage: false,
+      withholdsTokens: false,
       failsLate: forcesCall(body.get('tool_choice')),
-    })
+    }
   },
 
   errorBody({ status, code, message, param }) {
@@ -106,13 +100,9 @@ function readTools(reading: Reading, tools: JsonValue | undefined): Denial | und
 }
 
 /** Thinking is output: its budget is spent within `max_tokens`. */
-function readThinking(reading: Reading, body: JsonObject): Denial | undefined {
+function checkThinking(body: JsonObject): Denial | undefined {
   const thinking = body.get('thinking')
-  if (thinking === undefined) return undefined
-  if (!isObject(thinking)) return invalid('thinking', 'an object')
-  const denial = readFields(reading, thinking, thinkingFields, 'thinking.')
-  if (denial !== undefined) return denial
-  const budgetTokens = countOf(thinking, 'budget_tokens')
+  const budgetTokens = isObject(thinking) ? countOf(thinking, 'budget_tokens') : undefined
   const capTokens = countOf(body, 'max_tokens')
   return budgetTokens !== undefined && capTokens !== undefined && budgetTokens > capTokens
     ? invalid('thinking.budget_tokens', 'within max_tokens')

@@ -1,24 +1,20 @@
 import type { Denial } from '../../denial.js'
 import type { Dialect, ErrorAnswer } from '../dialect.js'
-import { countOf, foldNames, invalid, isNumber, readFields } from '../fields.js'
+import { countOf, foldNames, invalid, isNumber } from '../fields.js'
 import type { JsonArray, JsonObject, JsonValue } from '../json.js'
 import { isArray, isObject, textOf } from '../json-text.js'
-import { modelName } from '../model-name.js'
-import { startReading } from '../reading.js'
 import type { Reading } from '../reading.js'
 import {
   chatFields,
   completionFields,
   openaiGuardedNames,
+  openaiInsteadOf,
   promptTokenIds,
-  streamOptionFields,
 } from './openai-fields.js'
 import { readMessages, readTools } from './openai-messages.js'
 
 const chatPath = '/v1/chat/completions'
 const completionPath = '/v1/completions'
-
-const guardedNames = foldNames(openaiGuardedNames)
 
 /** OpenAI's chat completions and completions, with what vLLM adds to them. */
 export const openai: Dialect = {
@@ -28,30 +24,28 @@ export const openai: Dialect = {
   cachedTokens: 'within_input',
   outputCapField: 'max_tokens',
 
-  read(path, body) {
-    const reading = startReading(guardedNames)
-    const chat = path === chatPath
-    const model = modelName(body)
-    if (typeof model !== 'string') return model
+  guardedNames: foldNames(openaiGuardedNames),
+  insteadOf: openaiInsteadOf,
+  fieldsOf: (path) => (path === chatPath ? chatFields : completionFields),
 
-    const prompts = chat ? readChat(reading, body) : readPrompts(reading, body)
+  read(reading, path, body) {
+    const prompts = path === chatPath ? readChat(reading, body) : readPrompts(reading, body)
     if (typeof prompts !== 'number') return prompts
-    const choices = prompts * Math.max(countOf(body, 'n') ?? 1, countOf(body, 'best_of') ?? 1)
-    const denial =
-      readFields(reading, body, chat ? chatFields : completionFields, '') ??
-      readStreamOptions(reading, body.get('stream_options'), choices) ??
-      checkOutput(body)
+    const denial = checkOutput(body)
     if (denial !== undefined) return denial
-
-    return reading.finish(body, {
-      dialect: 'openai',
-      model,
+    const returned = countOf(body, 'n') ?? 1
+    const candidates = Math.max(returned, countOf(body, 'best_of') ?? 1)
+    const stream = body.get('stream') === true
+    return {
       outputCapTokens: outputCap(body),
-      choices,
-      stream: body.get('stream') === true,
-      streamUsage: body.get('stream') === true && asksForUsage(body.get('stream_options')),
-      failsLate: forcesCall(body.get('tool_choice')),
-    })
+      choices: prompts * candidates,
+      candidatesPerChoice: Math.ceil(candidates / returned),
+      stream,
+      streamUsage: stream && asksFor('include_usage', body),
+      runningUsage: asksFor('continuous_usage_stats', body),
+      withholdsTokens: countOf(body, 'stream_interval') !== undefined,
+      failsLate: forcesCall(body.get('tool_choice')) || forcesCall(body.get('function_call')),
+    }
   },
 
   errorBody({ status, code, message, param }) {
@@ -112,29 +106,14 @@ function sayTokenIds(reading: Reading, ids: JsonValue): void {
   reading.say('user', textOf(ids))
 }
 
-function readStreamOptions(
-  reading: Reading,
-  options: JsonValue | undefined,
-  choices: number,
-): Denial | undefined {
-  if (options === undefined || options === null) return undefined
-  if (!isObject(options)) return invalid('stream_options', 'an object')
-  const denial = readFields(reading, options, streamOptionFields, 'stream_options.')
-  if (denial !== undefined) return denial
-  // vLLM's running figures are those of one choice, and of its prompt: a caller of many who leaves before the last
-  // event, which has the sums, would be charged for one.
-  return options.get('continuous_usage_stats') === true && choices > 1
-    ? invalid('stream_options.continuous_usage_stats', 'false where there are several choices')
-    : undefined
+function asksFor(option: string, body: JsonObject): boolean {
+  const options = body.get('stream_options')
+  return isObject(options) && options.get(option) === true
 }
 
-function asksForUsage(options: JsonValue | undefined): boolean {
-  return isObject(options) && options.get('include_usage') === true
-}
-
-/** `required`, or the name of one tool: the engine must call, whatever it would rather say. */
+/** `required`, or the name of one tool or function: the engine must call, whatever it would rather say. */
 function forcesCall(choice: JsonValue | undefined): boolean {
-  return choice === 'required' || (choice !== undefined && choice !== null && isObject(choice))
+  return choice === 'required' || isObject(choice)
 }
 
 /** The larger of both: some engines read the one, some the other. */
