@@ -166,6 +166,9 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
       log.info({ generation: snapshot.policy.generation, needRestart }, 'policy loaded')
       void recorder.lifecycle('policy_loaded', snapshot.policy.generation)
     },
+    onUnchanged: () => {
+      log.info({ generation: snapshot.policy.generation }, 'policy unchanged')
+    },
     onFault: (error) => {
       metrics.countPolicyLoad('refused')
       for (const fault of error.faults)

@@ -101,8 +101,24 @@ async function verdictOf(): Promise<string> {
 describe('a record that is required', () => {
   let tollgate: Tollgate
 
-  test('is in the file when the allow is answered', async () => {
+  test('is there for the start, and for each policy that was taken or refused', async () => {
     tollgate = await start()
+    expect(records()[1]).toMatchObject({ type: 'lifecycle', event: 'start' })
+    for (const [text, event] of [
+      [`${policy()}cors: { origins: ['https://chat.example'] }\n`, 'policy_loaded'],
+      ['issuers: []\n', 'policy_refused'],
+    ] as const) {
+      writeFileSync(join(directory, 'policy.yaml'), text)
+      await vi.waitFor(
+        () => {
+          expect(records().at(-1)).toMatchObject({ type: 'lifecycle', event })
+        },
+        { timeout: 20_000, interval: 50 },
+      )
+    }
+  })
+
+  test('is in the file when the allow is answered', async () => {
     expect(await check('/health')).toBe('allow')
     expect(records().at(-1)).toMatchObject({ type: 'decision', decision: 'allow', path: '/health' })
   })

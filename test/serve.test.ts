@@ -14,11 +14,16 @@ import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Client, credentials } from '@grpc/grpc-js'
+import { Client, credentials, status } from '@grpc/grpc-js'
 import { service as healthService } from 'grpc-health-check'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { SignJWT } from 'jose'
+import { createCertificates, envoyIdentity } from '../deploy/demo/certificates.js'
+import type { KeyPairFiles } from '../deploy/demo/certificates.js'
 import { startChild } from '../deploy/demo/child.js'
 import type { Child } from '../deploy/demo/child.js'
+import { authorizationService } from '../src/envoy/protos.js'
+import type { CheckRequest, CheckResponse } from '../src/envoy/wire.js'
 
 // The program as it is started in a pod, without Envoy: what it does at start, at a reload and at its end.
 
@@ -32,10 +37,11 @@ afterEach(async () => {
   }
 })
 
+const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+
 /** All that a start asks of a provider: who it is, and its keys. */
 const provider = createHttpServer((request, response) => {
   const issuer = `http://${request.headers.host ?? ''}`
-  const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const documents: Record<string, object> = {
     '/.well-known/openid-configuration': { issuer, jwks_uri: `${issuer}/jwks` },
     '/jwks': { keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'k', alg: 'ES256' }] },
@@ -134,6 +140,89 @@ function health(socket: string): Promise<string> {
   })
 }
 
+/** Whether a chat of alice is allowed; it stays reserved, for nobody reports. */
+async function allowed(socket: string): Promise<boolean> {
+  const credential = await new SignJWT({ sub: 'alice', aud: 'llm' })
+    .setProtectedHeader({ alg: 'ES256', kid: 'k' })
+    .setIssuer(issuer)
+    .setExpirationTime('1h')
+    .sign(privateKey)
+  const body = JSON.stringify({
+    model: 'llama',
+    max_tokens: 10,
+    messages: [{ role: 'user', content: 'Good morning.' }],
+  })
+  const header = (key: string, value: string) => ({ key, rawValue: Buffer.from(value) })
+  const response = await ask(new Client(`unix:${socket}`, credentials.createInsecure()), {
+    attributes: {
+      request: {
+        time: { seconds: 1, nanos: 1 },
+        http: {
+          id: '17',
+          method: 'POST',
+          path: '/v1/chat/completions',
+          rawBody: Buffer.from(body),
+          headerMap: {
+            headers: [
+              header('authorization', `Bearer ${credential}`),
+              header('content-type', 'application/json'),
+            ],
+          },
+        },
+      },
+    },
+  })
+  return typeof response === 'object' && 'okResponse' in response
+}
+
+/** The answer to one Check, or the status of the call that failed. */
+function ask(client: Client, request: CheckRequest): Promise<CheckResponse | number> {
+  const { Check } = authorizationService
+  return new Promise((resolve) => {
+    client.makeUnaryRequest(
+      Check.path,
+      Check.requestSerialize,
+      Check.responseDeserialize,
+      request,
+      (error, response) => {
+        client.close()
+        resolve(error?.code ?? response ?? status.UNKNOWN)
+      },
+    )
+  })
+}
+
+describe('a TCP address', () => {
+  test('takes the callers of its list alone', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tollgate-serve-tls-'))
+    const certificates = await createCertificates(directory, ['server'])
+    const server = certificates.nodes.get('server')
+    if (server === undefined) throw new Error('no certificate')
+    const port = await freePort()
+    const tls = `tls: { certFile: '${server.certificateFile}', keyFile: '${server.keyFile}', clientCaFile: '${certificates.authorityFile}', allowedSans: ['${envoyIdentity}'] }`
+    const it = await start(
+      policy().replace('grpc: unix://SOCKET', `grpc: 127.0.0.1:${String(port)}\n  ${tls}`),
+    )
+    await started(it)
+    const asking = (pair: KeyPairFiles) =>
+      ask(
+        new Client(
+          `127.0.0.1:${String(port)}`,
+          credentials.createSsl(
+            readFileSync(certificates.authorityFile),
+            readFileSync(pair.keyFile),
+            readFileSync(pair.certificateFile),
+            { checkServerIdentity: () => undefined },
+          ),
+        ),
+        { attributes: { request: { http: { id: '1', method: 'GET', path: '/health' } } } },
+      )
+    expect(await asking(certificates.envoy)).toMatchObject({ okResponse: {} })
+    expect(await asking(certificates.stranger)).toBe(status.PERMISSION_DENIED)
+    rmSync(directory, { recursive: true })
+  })
+})
+
 describe('a start', () => {
   test('with a bad policy names every fault, and exits with 1', async () => {
     const it = await start('listen: { grpc: nowhere }\nquotas: [{ name: q }]\nfoo: 1\n')
@@ -196,8 +285,11 @@ describe('one process, from start to end', () => {
     writeFileSync(it.file, it.fill(next()))
     await becomes(it, (now) => now !== first)
     writeFileSync(it.file, it.fill(policy()))
-    it.child.signal('SIGHUP')
     await becomes(it, (now) => now === first)
+    it.child.signal('SIGHUP')
+    await vi.waitFor(() => {
+      expect(it.log()).toContain('policy unchanged')
+    }, patience)
 
     // A bad one: every fault is said, the last good one stays, and the next good one is taken.
     writeFileSync(it.file, it.fill(bad()))
@@ -217,9 +309,10 @@ describe('one process, from start to end', () => {
       expect(await health(it.socket)).toBe('SERVING')
     }, patience)
     it.child.signal('SIGTERM')
-    await vi.waitFor(async () => {
-      expect(await health(it.socket)).toBe('NOT_SERVING')
+    await vi.waitFor(() => {
+      expect(it.log()).toContain('draining')
     }, patience)
+    expect(await health(it.socket)).toBe('NOT_SERVING')
     expect(it.child.running()).toBe(true)
     expect(await it.status('/readyz')).toBe(503)
     expect(await it.status('/healthz')).toBe(200)
@@ -227,6 +320,30 @@ describe('one process, from start to end', () => {
     expect(await it.child.exited).toBe(0)
     expect(it.log()).toContain('stopped')
   }, 60_000)
+
+  test('waits at its end for reports that may still come, but no longer than told', async () => {
+    const it = await start(
+      [
+        policy().replace('delayMs: 1500, deadlineMs: 3000', 'delayMs: 0, deadlineMs: 500'),
+        'limits: { examinationWorkers: 1 }',
+        'models: [{ name: llama, tokenizer: cl100k_base, contextTokens: 8192, pool: gpu-a }]',
+        'grants: [{ tenants: [acme], models: [llama] }]',
+        'quotas: [{ name: day, unit: tokens, limit: 100000, window: day, by: [tenant] }]',
+        '',
+      ].join('\n'),
+    )
+    await started(it)
+    expect(await allowed(it.socket)).toBe(true)
+    it.child.signal('SIGTERM')
+    expect(await it.child.exited).toBe(0)
+  }, 60_000)
+
+  test('says as much as log.level lets it', async () => {
+    const it = await start(`${policy()}log: { level: warn }\n`)
+    await started(it)
+    expect(it.log()).toContain('limits hold per process')
+    expect(it.log()).not.toContain('"level":"info"')
+  })
 
   test('follows the link that Kubernetes turns', async () => {
     const it = await start(policy(), (directory) => {
