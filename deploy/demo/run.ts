@@ -74,6 +74,9 @@ function describe({ envoy, identityProvider, tollgate, directory, nodeA, nodeB }
   print(`  who spent what    ${tollgate.adminUrl}/usage?tenant=acme&subject=alice`)
   print(`  audit records     ${tollgate.auditFile}`)
   print(
+    `    verified by     npx tollgate verify-audit ${tollgate.auditFile} --key ${tollgate.auditPublicKeyFile}`,
+  )
+  print(
     `GPU nodes           https://127.0.0.1:${String(nodeA.port)} (gpu-a), https://127.0.0.1:${String(nodeB.port)} (gpu-b): they accept Envoy's certificate alone`,
   )
   print(`identity provider   ${identityProvider.issuer}`)
