@@ -91,7 +91,7 @@ export async function answerOpenAi(parts: AnswerParts): Promise<void> {
   const wantsUsage = typeof options === 'object' && options !== null && 'include_usage' in options
   if (wantsUsage && options.include_usage === true && parts.behaviour.omitUsage !== true) {
     const last = { ...base, object: 'chat.completion.chunk', choices: [], usage: usage() }
-    sendEvent(response, last, { paddingBytes: parts.behaviour.paddingBytes })
+    await sendUsageEvent(parts, last)
   }
   generation.finished = true
   response.end('data: [DONE]\n\n')
@@ -127,34 +127,32 @@ export async function answerAnthropic(parts: AnswerParts): Promise<void> {
     return
   }
   openStream(parts)
-  const { cumulativeUsage = false, paddingBytes } = parts.behaviour
+  const { cumulativeUsage = false } = parts.behaviour
   const early = { input_tokens: 0, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 }
   // An output figure from before anything was generated, as the API sends it: whoever counts it counts wrong.
   const earlyUsage = { ...(cumulativeUsage ? early : inputUsage), output_tokens: 1 }
   const message = { ...base, content: [], usage: earlyUsage }
-  sendEvent(response, { type: 'message_start', message }, { name: 'message_start' })
+  sendEvent(response, { type: 'message_start', message }, 'message_start')
   const block = { type: 'text', text: '' }
   sendEvent(
     response,
     { type: 'content_block_start', index: 0, content_block: block },
-    { name: 'content_block_start' },
+    'content_block_start',
   )
   for await (const word of generate(parts)) {
     const delta = { type: 'text_delta', text: word }
-    const event = { type: 'content_block_delta', index: 0, delta }
-    sendEvent(response, event, { name: 'content_block_delta' })
+    sendEvent(response, { type: 'content_block_delta', index: 0, delta }, 'content_block_delta')
   }
   if (generation.clientLeft) return
   generation.finished = true
-  sendEvent(response, { type: 'content_block_stop', index: 0 }, { name: 'content_block_stop' })
+  sendEvent(response, { type: 'content_block_stop', index: 0 }, 'content_block_stop')
   const delta = { stop_reason: 'end_turn', stop_sequence: null }
   const usage = {
     ...(cumulativeUsage ? inputUsage : {}),
     output_tokens: generation.outputTokens,
   }
-  const last = { type: 'message_delta', delta, usage }
-  sendEvent(response, last, { name: 'message_delta', paddingBytes })
-  sendEvent(response, { type: 'message_stop' }, { name: 'message_stop' })
+  await sendUsageEvent(parts, { type: 'message_delta', delta, usage }, 'message_delta')
+  sendEvent(response, { type: 'message_stop' }, 'message_stop')
   response.end()
 }
 
@@ -193,15 +191,22 @@ function openStream(parts: AnswerParts): void {
   parts.response.flushHeaders()
 }
 
-interface EventOptions {
-  readonly name?: string
-  readonly paddingBytes?: number | undefined
+function sendEvent(response: ServerResponse, value: unknown, name?: string): void {
+  response.write(`${eventOf(value, name)}\n\n`)
 }
 
-function sendEvent(response: ServerResponse, value: unknown, options: EventOptions = {}): void {
-  const { name, paddingBytes = 0 } = options
+/** The event that says the usage; one that is padded waits in its middle, so that it never arrives in one piece. */
+async function sendUsageEvent(parts: AnswerParts, value: unknown, name?: string): Promise<void> {
+  const { response, behaviour } = parts
+  const half = ' '.repeat((behaviour.usageEventPaddingBytes ?? 0) / 2)
+  response.write(`${eventOf(value, name)}${half}`)
+  if (half !== '') await parts.gate
+  response.write(`${half}\n\n`)
+}
+
+function eventOf(value: unknown, name?: string): string {
   const event = name === undefined ? '' : `event: ${name}\n`
-  response.write(`${event}data: ${JSON.stringify(value)}${' '.repeat(paddingBytes)}\n\n`)
+  return `${event}data: ${JSON.stringify(value)}`
 }
 
 function sendWhole(parts: AnswerParts, value: unknown): void {

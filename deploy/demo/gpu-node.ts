@@ -25,7 +25,9 @@ export interface Behaviour {
   readonly omitUsage?: boolean
   /** An Anthropic stream says all figures at its end, and nothing but zeros of the input before. */
   readonly cumulativeUsage?: boolean
-  /** Blank padding at the end of an answer; in a stream at the end of the event that says the usage. */
+  /** Blank padding in the event of a stream that says the usage; in the middle of it waits for `release`. */
+  readonly usageEventPaddingBytes?: number
+  /** Blank padding at the end of an answer that is not streamed. */
   readonly paddingBytes?: number
   /** Sends an answer that is not streamed in chunks, without saying its length. */
   readonly chunked?: boolean
