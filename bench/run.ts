@@ -149,7 +149,8 @@ if (data === undefined) {
     'Inspection: set TOLLGATE_DATA to a directory of labelled *.jsonl for recall and false alarms.',
   )
 } else {
-  spawnSync(process.execPath, [here('./inspection-quality.js'), data], {
+  const { status } = spawnSync(process.execPath, [here('./inspection-quality.js'), data], {
     stdio: 'inherit',
   })
+  process.exitCode = status ?? 1
 }
