@@ -23,6 +23,7 @@ const namespaces = new Map(
   ]),
 )
 
+const projectLabels = { 'app.kubernetes.io/part-of': 'tollgate' }
 const gatewayLabels = { 'app.kubernetes.io/name': 'llm-gateway' }
 const engineLabels = { 'app.kubernetes.io/component': 'engine' }
 const dnsLabels = { 'k8s-app': 'kube-dns' }
@@ -36,9 +37,16 @@ const endpoints: readonly Endpoint[] = [
     ip: `10.1.0.${String(index + 1)}`,
     ports: containersOf(pod).flatMap(({ ports = [] }) => ports),
   })),
-  // In our namespaces without our labels: a debug pod, a job.
+  // In our namespaces and neither the gateway nor an engine: a debug pod, a job, a part to come, pods without labels.
   { name: 'gateway/debug', namespace: 'gateway', ip: '10.1.1.1', labels: { run: 'debug' } },
-  { name: 'gpu/job', namespace: 'gpu', ip: '10.1.1.2', labels: { job: 'fine-tuning' } },
+  { name: 'gateway/store', namespace: 'gateway', ip: '10.1.1.2', labels: projectLabels },
+  { name: 'gateway/unlabelled', namespace: 'gateway', ip: '10.1.1.3' },
+  { name: 'gpu/job', namespace: 'gpu', ip: '10.1.1.4', labels: { job: 'fine-tuning' } },
+  { name: 'gpu/exporter', namespace: 'gpu', ip: '10.1.1.5', labels: projectLabels },
+  { name: 'gpu/unlabelled', namespace: 'gpu', ip: '10.1.1.6' },
+  // In one of our namespaces with the labels of the other.
+  { name: 'gateway/false-engine', namespace: 'gateway', ip: '10.1.2.1', labels: engineLabels },
+  { name: 'gpu/false-gateway', namespace: 'gpu', ip: '10.1.2.2', labels: gatewayLabels },
   // In a namespace of others with our labels.
   { name: 'default/false-gateway', namespace: 'default', ip: '10.2.0.1', labels: gatewayLabels },
   { name: 'default/false-engine', namespace: 'default', ip: '10.2.0.2', labels: engineLabels },
@@ -60,21 +68,25 @@ const endpoints: readonly Endpoint[] = [
   { name: 'node DNS cache', ip: '169.254.20.10' },
 ]
 
-/** Every port that something here or near it listens on, or might. */
+/** Every port that something here or near it listens on, or might; the neighbours of the engines', and the first and last. */
 const targets: readonly Target[] = [
-  { protocol: 'UDP', port: 53 },
-  ...[22, 53, 80, 443, 5000, 6443, 8000, 8080, 8443, 9192, 9193, 9400, 9901, 10250].map(
-    (port): Target => ({ protocol: 'TCP', port }),
-  ),
-]
+  1, 22, 53, 80, 443, 5000, 6443, 8000, 8080, 8442, 8443, 8444, 9192, 9193, 9400, 9901, 10250,
+  65535,
+].flatMap((port): readonly Target[] => [
+  { protocol: 'TCP', port },
+  { protocol: 'UDP', port },
+])
 
-/** Every way from or into our namespaces that the policies leave open, as `from -> to protocol/port`. */
-function openWays(inForce: readonly NetworkPolicy[]): readonly string[] {
-  const ours = ({ namespace = '' }: Endpoint): boolean => ownNamespaces.includes(namespace)
+/** Every way from or into these namespaces that the policies leave open, as `from -> to protocol/port`. */
+function openWays(
+  inForce: readonly NetworkPolicy[],
+  closed: readonly string[] = ownNamespaces,
+): readonly string[] {
+  const isClosed = ({ namespace = '' }: Endpoint): boolean => closed.includes(namespace)
   return endpoints
     .flatMap((from) =>
       endpoints
-        .filter((to) => to !== from && (ours(from) || ours(to)))
+        .filter((to) => to !== from && (isClosed(from) || isClosed(to)))
         .flatMap((to) =>
           targets
             .filter((target) => mayConnect(inForce, namespaces, from, to, target))
@@ -84,8 +96,11 @@ function openWays(inForce: readonly NetworkPolicy[]): readonly string[] {
     .sort()
 }
 
-/** The whole list: what is not in it is refused. */
-const intended = [
+const ofNamespace = (name: string): readonly NetworkPolicy[] =>
+  policies.filter(({ namespace }) => namespace === name)
+
+/** What the gateway's policies leave open, whatever those of others say. The whole list: what is not in it is refused. */
+const intendedOfGateway = [
   'gateway/llm-gateway -> gpu/gpu-a TCP/8443',
   'gateway/llm-gateway -> gpu/gpu-b TCP/8443',
   'gateway/llm-gateway -> identity provider TCP/443',
@@ -93,6 +108,14 @@ const intended = [
   'gateway/llm-gateway -> kube-system/dns UDP/53',
   'gateway/llm-gateway -> node DNS cache TCP/53',
   'gateway/llm-gateway -> node DNS cache UDP/53',
+  'ingress/controller -> gateway/llm-gateway TCP/8080',
+  'monitoring/prometheus -> gateway/llm-gateway TCP/9192',
+]
+
+/** The same of the GPU namespace, whatever the gateway's say: an engine trusts no fence but its own. */
+const intendedOfGpu = [
+  'gateway/llm-gateway -> gpu/gpu-a TCP/8443',
+  'gateway/llm-gateway -> gpu/gpu-b TCP/8443',
   'gpu/gpu-a -> kube-system/dns TCP/53',
   'gpu/gpu-a -> kube-system/dns UDP/53',
   'gpu/gpu-a -> node DNS cache TCP/53',
@@ -101,12 +124,23 @@ const intended = [
   'gpu/gpu-b -> kube-system/dns UDP/53',
   'gpu/gpu-b -> node DNS cache TCP/53',
   'gpu/gpu-b -> node DNS cache UDP/53',
-  'ingress/controller -> gateway/llm-gateway TCP/8080',
-  'monitoring/prometheus -> gateway/llm-gateway TCP/9192',
 ]
+
+const intended = [...new Set([...intendedOfGateway, ...intendedOfGpu])].sort()
 
 test('exactly the intended ways are open', () => {
   expect(openWays(policies)).toEqual(intended)
+})
+
+// Both ends must agree, so one end's fence hides the holes of the other's.
+describe('with every other namespace open', () => {
+  test('the policies of the gateway alone leave exactly its ways open', () => {
+    expect(openWays(ofNamespace('gateway'), ['gateway'])).toEqual(intendedOfGateway)
+  })
+
+  test('the policies of the GPU namespace alone leave exactly its ways open', () => {
+    expect(openWays(ofNamespace('gpu'), ['gpu'])).toEqual(intendedOfGpu)
+  })
 })
 
 describe('every policy is needed', () => {
