@@ -19,6 +19,7 @@ export const { policy, settings } = readConfig(policyFile)
 
 interface Cluster {
   readonly name: string
+  readonly type: string
   readonly load_assignment: {
     readonly endpoints: readonly {
       readonly lb_endpoints: readonly { readonly endpoint: { readonly address: EnvoyAddress } }[]

@@ -1,6 +1,14 @@
 import { describe, expect, test } from 'vitest'
-import { addressOf, clusters, longestStreamSeconds, mountOf, policy, workloads } from './gateway.js'
-import { argument, named } from './workload.js'
+import {
+  addressOf,
+  clusters,
+  longestStreamSeconds,
+  mountOf,
+  policy,
+  rendered,
+  workloads,
+} from './gateway.js'
+import { argument, named, probesOf } from './workload.js'
 
 describe.each([...new Set(policy.models.map(({ pool }) => pool))])('the pool %s', (pool) => {
   const engine = named(workloads, pool)
@@ -14,6 +22,18 @@ describe.each([...new Set(policy.models.map(({ pool }) => pool))])('the pool %s'
     expect(container.ports?.map(({ containerPort }) => containerPort)).toEqual([
       Number(argument(container, '--port')),
     ])
+  })
+
+  test('has no address of its own: the name resolves to every ready engine', () => {
+    const [service] = rendered.objects.filter(
+      ({ kind, metadata }) => kind === 'Service' && metadata.name === pool,
+    )
+    expect(service?.spec).toEqual({
+      clusterIP: 'None',
+      selector: { 'app.kubernetes.io/name': pool },
+      ports: [{ name: 'engine', port: 8443, targetPort: 'engine' }],
+    })
+    expect(named(clusters, pool).type).toBe('STRICT_DNS')
   })
 
   test('bears the identity that Envoy asks for', () => {
@@ -36,6 +56,10 @@ describe.each([...new Set(policy.models.map(({ pool }) => pool))])('the pool %s'
     }
   })
 
+  test('takes up a renewed certificate without a restart', () => {
+    expect(container.args).toContain('--enable-ssl-refresh')
+  })
+
   test('serves the models of the policy under all their names', () => {
     const args = container.args ?? []
     const from = args.indexOf('--served-model-name') + 1
@@ -50,11 +74,19 @@ describe.each([...new Set(policy.models.map(({ pool }) => pool))])('the pool %s'
     ])
   })
 
-  test('finishes its streams before it goes', () => {
+  test('is there once its port is open, and is asked by TCP alone: the kubelet has no client certificate', () => {
+    expect(probesOf(container)).toEqual({
+      startupProbe: { tcpSocket: { port: 'engine' }, periodSeconds: 5, failureThreshold: 360 },
+      readinessProbe: { tcpSocket: { port: 'engine' }, periodSeconds: 10, timeoutSeconds: 5 },
+    })
+  })
+
+  test('goes on for as long as Envoy may still send to it, and then finishes its streams', () => {
+    expect(container.lifecycle).toEqual({ preStop: { sleep: { seconds: 15 } } })
     const shutdownSeconds = Number(argument(container, '--shutdown-timeout'))
     expect(shutdownSeconds).toBeGreaterThanOrEqual(longestStreamSeconds)
     expect(engine.pod.terminationGracePeriodSeconds).toBeGreaterThanOrEqual(
-      (container.lifecycle?.preStop?.sleep?.seconds ?? 0) + shutdownSeconds + 10,
+      15 + shutdownSeconds + 10,
     )
   })
 })

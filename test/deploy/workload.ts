@@ -125,6 +125,10 @@ export function containersOf({ initContainers = [], containers }: PodSpec): read
   return [...initContainers, ...containers]
 }
 
+export function probesOf({ startupProbe, readinessProbe, livenessProbe }: Container) {
+  return { startupProbe, readinessProbe, livenessProbe }
+}
+
 /** The value of an argument, written as `--name=value` or as two. */
 export function argument(container: Container, name: string): string | undefined {
   const args = container.args ?? []
