@@ -5,7 +5,7 @@ import { kubernetesValidator } from './kubernetes-schema.js'
 import type { KubernetesObject } from './kustomization.js'
 import { renderKustomization, repository } from './kustomization.js'
 import { podSecurityFaults } from './pod-security.js'
-import { containersOf, workloadsOf } from './workload.js'
+import { containersOf, probesOf, workloadsOf } from './workload.js'
 import type { PodSpec, Workload } from './workload.js'
 
 const rendered = renderKustomization('.')
@@ -193,10 +193,10 @@ describe('references', () => {
       const volumes = [...(pod.volumes ?? []).map(({ name }) => name), ...claims]
       const mounted = containersOf(pod).flatMap(({ volumeMounts = [] }) => volumeMounts)
       expect(new Set(mounted.map(({ name }) => name))).toEqual(new Set(volumes))
-      for (const { ports = [], startupProbe, readinessProbe, livenessProbe } of containersOf(pod)) {
-        for (const probe of [startupProbe, readinessProbe, livenessProbe]) {
+      for (const container of containersOf(pod)) {
+        for (const probe of Object.values(probesOf(container))) {
           const port = probe?.httpGet?.port ?? probe?.tcpSocket?.port
-          if (port !== undefined) expect(ports.map(({ name }) => name)).toContain(port)
+          if (port !== undefined) expect(container.ports?.map(({ name }) => name)).toContain(port)
           // The kubelet asks at the pod's address; with `host` it would ask another machine.
           expect(probe?.httpGet?.host).toBeUndefined()
         }
@@ -236,6 +236,14 @@ describe('pod security', () => {
     ['envoy: runAsNonRoot', withSecurity({ runAsNonRoot: false })],
     ['envoy: runAsUser', withSecurity({ runAsUser: 0 })],
     ['envoy: runAsGroup', withSecurity({ runAsGroup: 1000 })],
+    ['envoy: fsGroup', withSecurity({ runAsGroup: 10002 })],
+    [
+      'envoy: fsGroup',
+      {
+        ...gateway.pod,
+        securityContext: { ...gateway.pod.securityContext, fsGroup: undefined },
+      },
+    ],
     ['envoy: privileged', withSecurity({ privileged: true })],
     ['envoy: allowPrivilegeEscalation', withSecurity({ allowPrivilegeEscalation: undefined })],
     ['envoy: readOnlyRootFilesystem', withSecurity({ readOnlyRootFilesystem: false })],

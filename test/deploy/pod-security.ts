@@ -14,7 +14,8 @@ const allowedVolumes = [
 
 /**
  * What of a pod breaks the Pod Security Standard `restricted`, and what this project asks beyond it: a user above
- * 10000, a read-only root, no credential of the Kubernetes API, resources, an image with a version.
+ * 10000, volumes of its own group, a read-only root, no credential of the Kubernetes API, resources, an image with a
+ * version.
  *
  * @see https://kubernetes.io/docs/concepts/security/pod-security-standards/
  */
@@ -43,6 +44,8 @@ export function podSecurityFaults(pod: PodSpec): readonly string[] {
     const own = (what: string): string => `${container.name}: ${what}`
     require(effective['runAsNonRoot'] === true, own('runAsNonRoot'))
     for (const id of ['runAsUser', 'runAsGroup']) require(Number(effective[id]) > 10000, own(id))
+    // The files of Secrets are root's, and others cannot read them (0440): that leaves their group, which is fsGroup.
+    require(pod.securityContext?.['fsGroup'] === effective['runAsGroup'], own('fsGroup'))
     require(effective['privileged'] !== true, own('privileged'))
     require(effective['allowPrivilegeEscalation'] === false, own('allowPrivilegeEscalation'))
     require(effective['readOnlyRootFilesystem'] === true, own('readOnlyRootFilesystem'))
