@@ -2,7 +2,8 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer as createTcpServer } from 'node:net'
+import type { AddressInfo, Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -17,9 +18,23 @@ const container = named(
   'envoy',
 )
 const scripts = join(repository, 'deploy', 'kubernetes', 'gateway')
+const root = mkdtempSync(join(tmpdir(), 'tollgate-drain-'))
 
-let directory: string
-let envoy: EnvoyProcess
+/** What is to be stopped at the end, the last first. */
+const endings: (() => unknown)[] = []
+afterAll(async () => {
+  for (const end of endings.reverse()) await end()
+  rmSync(root, { recursive: true, force: true })
+})
+
+async function listen(server: Server): Promise<number> {
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve)
+  })
+  endings.push(() => server.close())
+  return (server.address() as AddressInfo).port
+}
+
 /** Streams that the upstream has begun and not ended. */
 const open: ServerResponse[] = []
 const upstream = createServer((request, response) => {
@@ -30,113 +45,223 @@ const upstream = createServer((request, response) => {
     response.end('answered\n')
   }
 })
-
-beforeAll(async () => {
-  directory = mkdtempSync(join(tmpdir(), 'tollgate-drain-'))
-  await new Promise<void>((resolve) => {
-    upstream.listen(0, '127.0.0.1', resolve)
-  })
-  const configFile = join(directory, 'envoy.json')
-  writeFileSync(configFile, JSON.stringify(plainEnvoy((upstream.address() as AddressInfo).port)))
-  // As deployed, but for the place of the configuration.
-  const args = (container.args ?? []).map((arg) => (arg.startsWith('/etc/') ? configFile : arg))
-  envoy = await startEnvoyProcess(directory, args)
-})
-
-afterAll(async () => {
-  await envoy.child.stop()
+endings.push(() => {
   for (const response of open) response.end()
-  upstream.close()
-  rmSync(directory, { recursive: true, force: true })
 })
 
-interface Run {
-  readonly exited: Promise<number | null>
-  readonly output: Promise<string>
-  readonly errors: Promise<string>
-  readonly running: () => boolean
+let upstreamPort: number
+beforeAll(async () => {
+  upstreamPort = await listen(upstream)
+  // The scripts' `sleep`: says for how long, and ends once it is told to.
+  writeFileSync(
+    join(root, 'sleep'),
+    '#!/usr/bin/env bash\nexec 3<>"/dev/tcp/127.0.0.1/$SLEEP_PORT"\necho "$*" >&3\nread -r <&3\n',
+    { mode: 0o755 },
+  )
+})
+
+/** As deployed, but for its configuration. */
+async function startEnvoy(...more: readonly string[]): Promise<EnvoyProcess> {
+  const directory = mkdtempSync(join(root, 'envoy-'))
+  const configFile = join(directory, 'envoy.json')
+  writeFileSync(configFile, JSON.stringify(plainEnvoy(upstreamPort)))
+  const args = (container.args ?? []).map((arg) => (arg.startsWith('/etc/') ? configFile : arg))
+  const started = await startEnvoyProcess(directory, [...args, ...more])
+  endings.push(() => started.child.stop())
+  return started
 }
 
-function run(script: string, ...args: readonly (string | number)[]): Run {
-  const child = spawn('bash', [join(scripts, script), ...args.map(String)])
-  return {
-    exited: new Promise((resolve) => child.once('close', resolve)),
-    output: text(child.stdout),
-    errors: text(child.stderr),
-    running: () => child.exitCode === null,
+interface Ended {
+  readonly code: number | null
+  readonly output: string
+  readonly errors: string
+}
+
+interface Clock {
+  /** What bash's SECONDS begins with. */
+  readonly seconds?: number
+  /** What happens while the script sleeps: the next thing that it does comes after it. */
+  readonly onSleep?: (seconds: string) => unknown
+}
+
+/** Runs a script to its end. Its sleeps take no time but that of `onSleep`. */
+async function run(
+  script: string,
+  args: readonly (string | number)[],
+  { seconds = 0, onSleep = () => undefined }: Clock = {},
+): Promise<Ended> {
+  const faults: unknown[] = []
+  const sleepPort = await listen(
+    createTcpServer((sleeper) => {
+      sleeper.once('data', (duration) => {
+        void (async () => onSleep(duration.toString().trim()))()
+          .catch((cause: unknown) => {
+            faults.push(cause)
+            child.kill('SIGKILL')
+          })
+          .finally(() => sleeper.end())
+      })
+    }),
+  )
+  const child = spawn('bash', [join(scripts, script), ...args.map(String)], {
+    env: {
+      ...process.env,
+      PATH: `${root}:${process.env['PATH'] ?? ''}`,
+      SLEEP_PORT: String(sleepPort),
+      SECONDS: String(seconds),
+    },
+  })
+  endings.push(() => child.kill('SIGKILL'))
+  const [code, output, errors] = await Promise.all([
+    new Promise<number | null>((resolve) => child.once('close', resolve)),
+    text(child.stdout),
+    text(child.stderr),
+  ])
+  for (const fault of faults) throw fault
+  return { code, output, errors }
+}
+
+describe('drain-envoy.bash, step by step', () => {
+  /** Runs it against an admin that counts so many requests under way, one figure for each look. */
+  async function stepsWith(...figures: readonly string[]): Promise<readonly string[]> {
+    const steps: string[] = []
+    const left = [...figures]
+    const adminPort = await listen(
+      createServer(({ method = '', url = '' }, response) => {
+        steps.push(`${method} ${url}`)
+        response.end(method === 'POST' ? 'OK\n' : `${left.shift() ?? ''}\n`)
+      }),
+    )
+    const { code } = await run('drain-envoy.bash', [15, 1830, adminPort], {
+      onSleep: (seconds) => steps.push(`sleep ${seconds}`),
+    })
+    return [...steps, `exit ${String(code)}`]
   }
-}
 
-async function beginStream(): Promise<ReadableStreamDefaultReader<Uint8Array>> {
-  const response = await fetch(`${envoy.url}/stream`)
-  if (response.body === null) throw new Error('no body')
-  const reader = response.body.getReader() as ReadableStreamDefaultReader<Uint8Array>
-  await reader.read()
-  return reader
-}
+  const drain = 'POST /drain_listeners?graceful&skip_exit'
+  const look = 'GET /stats?filter=^http\\.llm\\.downstream_rq_active$'
+  const active = (count: number): string => `http.llm.downstream_rq_active: ${String(count)}`
 
-const pause = (durationMs: number): Promise<void> =>
-  new Promise((resolve) => setTimeout(resolve, durationMs))
-
-describe('ask-envoy.bash', () => {
-  test('prints a 200 and succeeds', async () => {
-    const asked = run('ask-envoy.bash', 'GET', '/ready', envoy.adminPort)
-    expect(await asked.exited).toBe(0)
-    expect(await asked.output).toContain('LIVE')
+  test('it lets the cluster settle before it looks, though nobody may be there', async () => {
+    expect(await stepsWith(active(0))).toEqual([drain, 'sleep 15', look, 'exit 0'])
   })
 
-  test('fails for anything else: Envoy takes no GET for what changes its state', async () => {
-    const asked = run('ask-envoy.bash', 'GET', '/drain_listeners?graceful', envoy.adminPort)
-    expect(await asked.exited).toBe(1)
-    expect(await asked.output).toContain('405 Method Not Allowed')
+  test('it looks once a second until no request is under way', async () => {
+    expect(await stepsWith(active(10), active(1), active(0))).toEqual([
+      ...[drain, 'sleep 15'],
+      ...[look, 'sleep 1', look, 'sleep 1', look],
+      'exit 0',
+    ])
   })
 
-  test('fails when nobody answers', async () => {
-    expect(await run('ask-envoy.bash', 'GET', '/ready', 1).exited).toBe(1)
+  test('an answer without the figure does not end it', async () => {
+    expect(await stepsWith('', active(0))).toEqual([
+      ...[drain, 'sleep 15', look, 'sleep 1', look],
+      'exit 0',
+    ])
   })
 })
 
 // In this order: an Envoy that drains does not stop draining.
-describe('drain-envoy.bash', () => {
-  test('before it, connections stay', async () => {
+describe('with the real Envoy', () => {
+  let envoy: EnvoyProcess
+  beforeAll(async () => {
+    envoy = await startEnvoy()
+  })
+
+  async function beginStream(): Promise<ReadableStreamDefaultReader<Uint8Array>> {
+    const response = await fetch(`${envoy.url}/stream`)
+    if (response.body === null) throw new Error('no body')
+    const reader = response.body.getReader() as ReadableStreamDefaultReader<Uint8Array>
+    await reader.read()
+    return reader
+  }
+
+  test('ask-envoy.bash prints a 200 and succeeds', async () => {
+    const { code, output } = await run('ask-envoy.bash', ['GET', '/ready', envoy.adminPort])
+    expect(code).toBe(0)
+    expect(output).toContain('LIVE')
+  })
+
+  test('it fails for anything else: Envoy takes no GET for what changes its state', async () => {
+    const { code, output } = await run('ask-envoy.bash', [
+      'GET',
+      '/drain_listeners?graceful',
+      envoy.adminPort,
+    ])
+    expect(code).toBe(1)
+    expect(output).toContain('405 Method Not Allowed')
+  })
+
+  test('it fails when nobody answers', async () => {
+    expect(await run('ask-envoy.bash', ['GET', '/ready', 1])).toMatchObject({ code: 1 })
+  })
+
+  test('before a drain connections stay', async () => {
     const response = await fetch(envoy.url)
     expect([response.status, response.headers.get('connection')]).toEqual([200, null])
     await response.text()
   })
 
-  test('waits for the stream under way, while whoever still comes is answered and sent elsewhere', async () => {
+  test('drain-envoy.bash waits for the stream under way, while whoever still comes is answered and sent elsewhere', async () => {
     const reader = await beginStream()
-    const drain = run('drain-envoy.bash', 0, 60, envoy.adminPort)
-    let connection: string | null = null
-    while (connection !== 'close') {
-      const response = await fetch(envoy.url)
-      expect(await response.text()).toBe('answered\n')
-      connection = response.headers.get('connection')
-    }
-    // It looks once a second: had it not waited, it would have ended by now.
-    await pause(2500)
-    expect(drain.running()).toBe(true)
-
-    open.pop()?.end('ended\n')
-    expect(Buffer.from((await reader.read()).value ?? []).toString()).toBe('ended\n')
-    expect(await drain.exited).toBe(0)
-    expect(await drain.errors).toBe('')
+    const sleeps: string[] = []
+    const ended = await run('drain-envoy.bash', [15, 1830, envoy.adminPort], {
+      onSleep: async (seconds) => {
+        sleeps.push(seconds)
+        if (sleeps.length === 1) {
+          // The very first answer says it; the default strategy would begin with a few of them.
+          const response = await fetch(envoy.url)
+          expect(await response.text()).toBe('answered\n')
+          expect(response.headers.get('connection')).toBe('close')
+        } else if (sleeps.length === 3) {
+          // It has looked twice, and is there still.
+          open.pop()?.end('ended\n')
+          expect(Buffer.from((await reader.read()).value ?? []).toString()).toBe('ended\n')
+        }
+      },
+    })
+    expect(ended).toMatchObject({ code: 0, errors: '' })
+    expect(sleeps.slice(0, 3)).toEqual(['15', '1', '1'])
     expect(envoy.child.running()).toBe(true)
   })
 
-  test('ends at its deadline, and says how many streams are cut', async () => {
+  test('it ends at its deadline, and says how many streams are cut', async () => {
     const reader = await beginStream()
-    const drain = run('drain-envoy.bash', 0, 1, envoy.adminPort)
-    expect(await drain.exited).toBe(1)
-    expect(await drain.errors).toBe('requests still under way: 1\n')
+    const sleeps: string[] = []
+    const ended = await run('drain-envoy.bash', [15, 1830, envoy.adminPort], {
+      seconds: 1830,
+      onSleep: (seconds) => sleeps.push(seconds),
+    })
+    expect(ended).toMatchObject({ code: 1, errors: 'requests still under way: 1\n' })
+    expect(sleeps).toEqual(['15'])
     open.pop()?.end()
     await reader.cancel()
   })
 
-  test('has nothing to do where no Envoy answers', async () => {
-    const drain = run('drain-envoy.bash', 0, 60, 1)
-    expect(await drain.exited).toBe(0)
-    expect(await drain.output).toBe('Envoy does not answer: nothing to drain\n')
+  test('it has nothing to do where no Envoy answers', async () => {
+    expect(await run('drain-envoy.bash', [15, 1830, 1])).toMatchObject({
+      code: 0,
+      output: 'Envoy does not answer: nothing to drain\n',
+    })
+  })
+
+  test('Envoy goes on accepting when its drain time is over, which without skip_exit it does not', async () => {
+    const [drained, control] = await Promise.all([
+      startEnvoy('--drain-time-s', '1'),
+      startEnvoy('--drain-time-s', '1'),
+    ])
+    const accepts = ({ url }: EnvoyProcess): Promise<boolean> =>
+      fetch(url, { headers: { connection: 'close' } }).then(
+        async (response) => (await response.text()) === 'answered\n',
+        () => false,
+      )
+    const { code, errors } = await run('drain-envoy.bash', [0, 60, drained.adminPort])
+    expect({ code, errors }).toEqual({ code: 0, errors: '' })
+    // Later by some moments, so once this one's drain time is over, that of the other is.
+    await fetch(`${control.adminUrl}/drain_listeners?graceful`, { method: 'POST' })
+    await expect.poll(() => accepts(control), { timeout: 20_000 }).toBe(false)
+    expect(await accepts(drained)).toBe(true)
   })
 })
 
