@@ -35,9 +35,6 @@ function keysOf(path: string, schema: z.ZodType, fallback: Fallback): readonly P
     const value: unknown = schema.def.defaultValue
     return keysOf(path, schema.unwrap() as z.ZodType, { kind: 'value', value })
   }
-  if (schema instanceof z.ZodPipe && schema.in instanceof z.ZodObject) {
-    return keysOf(path, schema.in, fallback)
-  }
   if (schema instanceof z.ZodObject) {
     return Object.entries(schema.shape as Record<string, z.ZodType>).flatMap(([name, inner]) =>
       keysOf(`${path}.${name}`, inner, ofMember(fallback, name)),

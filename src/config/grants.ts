@@ -1,121 +1,168 @@
-import type { ConfigFault } from '../errors.js'
 import { matchesPattern } from '../policy.js'
-import type { FileContent } from './read-sections.js'
-import { checkModelPatterns } from './rules.js'
-import type { GrantEntry, ModelEntry, QuotaEntry } from './schema-entries.js'
+import { amountToReserve, quotaUnitNames } from '../quota/units.js'
 import type { KeyPath } from './faults.js'
-import type { YamlDocument } from './yaml-document.js'
+import { checkModelPatterns, namedModels } from './model-patterns.js'
+import { given, soundItems, wrong } from './partly.js'
+import type { FileContent } from './schema.js'
+import type { PartlyEntry } from './schema-entries.js'
+import { oneOf } from './values.js'
+
+type Fault = (at: KeyPath, expected: string) => void
+type Grant = PartlyEntry<'grants'>
+type NamedModel = ReturnType<typeof namedModels>[number]
+
+/** More names than these help nobody to find the right one. */
+const maxNames = 20
 
 /**
  * Rules of the grants. The one that matters most: a grant that no token quota binds would be an unmetered
  * way to the GPUs, so it has to say `unlimited: true`.
  */
-export function checkGrants(
-  content: FileContent,
-  document: YamlDocument,
-  report: (fault: ConfigFault) => void,
-): void {
-  const fault = (at: KeyPath, expected: string): void => {
-    report(document.fault(at, expected))
-  }
-  const { grants, models, paths, quotas } = content
+export function checkGrants(content: FileContent, fault: Fault): void {
+  const models = namedModels(content)
+  const tenants = fixedTenants(content)
   const names = new Set<string>()
-  checkModelPatterns(grants, models, fault)
-  for (const { at, value: grant } of grants.items) {
-    if (grant.name !== undefined) {
-      if (names.has(grant.name)) fault([...at, 'name'], 'a grant name that no earlier entry has')
-      names.add(grant.name)
-    }
-    checkWho(grant, at, fault)
-    if (grant.models.length === 0 && grant.paths.length === 0) {
-      fault(at, 'models, paths or both: it grants nothing')
-    }
-    if (grant.models.length === 0) {
-      for (const key of ['maxOutputTokens', 'fields', 'unlimited'] as const) {
-        if (isSet(grant[key])) fault([...at, key], 'to be left out, since it grants no models')
-      }
-    }
-    grant.paths.forEach((path, index) => {
-      if (paths.complete && !paths.items.some((plain) => plain.value.path === path)) {
-        fault([...at, 'paths', index], 'a path that the section paths lists')
-      }
+  for (const { index: position, item: grant } of soundItems(content.grants)) {
+    const at = ['grants', position]
+    given([grant.name], (name) => {
+      if (name === undefined) return
+      if (names.has(name)) fault([...at, 'name'], 'a grant name that no earlier entry has')
+      names.add(name)
     })
-    const covered = models.items
-      .map((model) => model.value)
-      .filter((model) => grant.models.some((pattern) => matchesPattern(pattern, model.name)))
-    checkOutput(grant, covered, at, fault)
-    if (quotas.complete && models.complete) {
-      checkBound(
-        grant,
-        covered,
-        quotas.items.map((quota) => quota.value),
-        at,
-        fault,
+    checkWho(grant, at, fault)
+    for (const { index, item } of soundItems(grant.tenants)) {
+      if (tenants === undefined || tenants.includes(item)) continue
+      fault(
+        [...at, 'tenants', index],
+        `a tenant that an issuer of this file has: ${tenants.slice(0, maxNames).join(', ')}`,
       )
     }
+    checkWhat(grant, at, fault)
+    checkModelPatterns(grant.models, [...at, 'models'], content, fault)
+    checkGrantedPaths(grant, content, at, fault)
+    const covered = models.filter(({ name }) =>
+      soundItems(grant.models).some(({ item }) => matchesPattern(item, name)),
+    )
+    checkOutput(grant, covered, at, fault)
+    checkBound(grant, covered, content, at, fault)
   }
 }
 
-type Fault = (at: KeyPath, expected: string) => void
+/** Whoever could come, where every issuer has a tenant of its own; undefined where a claim or a fault leaves it open. */
+function fixedTenants({ issuers }: FileContent): readonly string[] | undefined {
+  if (issuers === wrong) return undefined
+  const tenants = issuers.flatMap(({ tenant: { claim, fixed } }) =>
+    claim === undefined && fixed !== undefined && fixed !== wrong ? [fixed] : [],
+  )
+  return tenants.length === issuers.length ? tenants : undefined
+}
 
-function isSet(value: number | boolean | readonly string[] | undefined): boolean {
+function checkWho(grant: Grant, at: KeyPath, fault: Fault): void {
+  given(
+    [grant.tenants, grant.groups, grant.clients, grant.anyone],
+    (tenants, groups, clients, anyone) => {
+      const conditions = tenants.length + groups.length + clients.length
+      if (conditions === 0 && !anyone) {
+        fault(
+          at,
+          'a condition: tenants, groups, clients, or anyone: true for every verified caller',
+        )
+      }
+      if (conditions > 0 && anyone) {
+        fault([...at, 'anyone'], 'to be left out, since the grant lists who it is for')
+      }
+    },
+  )
+}
+
+function checkWhat(grant: Grant, at: KeyPath, fault: Fault): void {
+  given([grant.models, grant.paths], (models, paths) => {
+    if (models.length === 0 && paths.length === 0) {
+      fault(at, 'models, paths or both: it grants nothing')
+    }
+  })
+  for (const key of ['maxOutputTokens', 'fields', 'unlimited'] as const) {
+    given([grant.models, grant[key]], (models, value) => {
+      if (models.length > 0 || !isSet(value)) return
+      fault([...at, key], 'to be left out, since it grants no models')
+    })
+  }
+}
+
+function isSet(value: number | boolean | readonly unknown[] | undefined): boolean {
   return Array.isArray(value) ? value.length > 0 : value !== undefined && value !== false
 }
 
-function checkWho(grant: GrantEntry, at: KeyPath, fault: Fault): void {
-  const conditions = grant.tenants.length + grant.groups.length + grant.clients.length
-  if (conditions === 0 && !grant.anyone) {
-    fault(at, 'a condition: tenants, groups, clients, or anyone: true for every verified caller')
-  }
-  if (conditions > 0 && grant.anyone) {
-    fault([...at, 'anyone'], 'to be left out, since the grant lists who it is for')
+function checkGrantedPaths(grant: Grant, { paths }: FileContent, at: KeyPath, fault: Fault): void {
+  // A path that is wrong may be the one that is meant.
+  if (paths === wrong || paths.some(({ path }) => path === wrong)) return
+  for (const { index, item } of soundItems(grant.paths)) {
+    if (paths.some(({ path }) => path === item)) continue
+    fault([...at, 'paths', index], 'a path that the section paths lists')
   }
 }
 
 function checkOutput(
-  grant: GrantEntry,
-  covered: readonly ModelEntry[],
+  grant: Grant,
+  covered: readonly NamedModel[],
   at: KeyPath,
   fault: Fault,
 ): void {
-  const cap = grant.maxOutputTokens
-  if (cap === undefined || covered.length === 0) return
-  const smallest = covered.reduce((least, model) =>
-    model.contextTokens < least.contextTokens ? model : least,
+  const contexts = covered.flatMap(({ name, model: { contextTokens } }) =>
+    contextTokens === wrong ? [] : [{ name, contextTokens }],
   )
-  if (cap >= smallest.contextTokens) {
+  const [first, ...others] = contexts
+  if (first === undefined) return
+  const smallest = others.reduce(
+    (least, model) => (model.contextTokens < least.contextTokens ? model : least),
+    first,
+  )
+  given([grant.maxOutputTokens], (capTokens) => {
+    if (capTokens === undefined || capTokens < smallest.contextTokens) return
     fault(
       [...at, 'maxOutputTokens'],
       `less than ${String(smallest.contextTokens)}, the contextTokens of ${smallest.name}`,
     )
-  }
+  })
 }
 
 function checkBound(
-  grant: GrantEntry,
-  covered: readonly ModelEntry[],
-  quotas: readonly QuotaEntry[],
+  grant: Grant,
+  covered: readonly NamedModel[],
+  { quotas }: FileContent,
   at: KeyPath,
   fault: Fault,
 ): void {
-  if (grant.unlimited) return
-  const unbound = covered.filter(
-    (model) => !quotas.some((quota) => limitsTokens(quota, model.name)),
-  )
+  if (grant.unlimited !== false || quotas === wrong) return
+  const unbound = covered
+    .filter(({ name }) => !quotas.some((quota) => mayLimitTokens(quota, name)))
+    .map(({ name }) => name)
   if (unbound.length === 0) return
-  const names = unbound.slice(0, 3).map((model) => model.name)
   const rest = unbound.length > 3 ? ` and ${String(unbound.length - 3)} more` : ''
   fault(
     at,
-    `unlimited: true, or a quota of unit tokens without shadow that binds ${names.join(', ')}${rest}`,
+    `unlimited: true, or a quota of unit ${tokenUnits} without shadow that binds ${unbound.slice(0, 3).join(', ')}${rest}`,
   )
 }
 
-function limitsTokens(quota: QuotaEntry, modelName: string): boolean {
+/** What is wrong in the quota may have been meant to bind. */
+function mayLimitTokens(quota: PartlyEntry<'quotas'>, modelName: string): boolean {
+  const { unit, shadow, models } = quota
   return (
-    quota.unit === 'tokens' &&
-    !quota.shadow &&
-    (quota.models.length === 0 ||
-      quota.models.some((pattern) => matchesPattern(pattern, modelName)))
+    (unit === wrong || limitsTokens(unit)) &&
+    shadow !== true &&
+    (models === wrong ||
+      models.length === 0 ||
+      models.some((pattern) => pattern === wrong || matchesPattern(pattern, modelName)))
   )
 }
+
+/** Does a request hold more of the unit the more it sends, and the more it may generate? Only then it is metered. */
+function limitsTokens(unit: (typeof quotaUnitNames)[number]): boolean {
+  const many = 1_000_000
+  const held = (inputTokens: number, outputTokens: number): number =>
+    amountToReserve(unit, { inputTokens, outputTokens })
+  return held(many, 0) > held(0, 0) && held(0, many) > held(0, 0)
+}
+
+const tokenUnits = oneOf(quotaUnitNames.filter(limitsTokens))

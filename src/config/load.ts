@@ -5,12 +5,14 @@ import type { ConfigFault } from '../errors.js'
 import type { Policy } from '../policy.js'
 import { checkGrants } from './grants.js'
 import { policyFrom } from './policy-from.js'
-import { readSections } from './read-sections.js'
+import { isMapping, readPartly } from './partly.js'
 import { checkRules } from './rules.js'
-import type { Sections } from './schema.js'
+import { policyFile } from './schema.js'
+import type { SoundContent } from './schema.js'
 import { settingsFrom } from './settings.js'
 import type { ServerSettings } from './settings.js'
 import { boundFaults, wholeFileFault } from './faults.js'
+import type { KeyPath } from './faults.js'
 import { maxFileBytes, readYaml } from './yaml-document.js'
 
 /** One policy file, read whole. Plain data: it crosses from a worker thread. */
@@ -32,24 +34,30 @@ export interface Config {
  */
 export function loadConfig(file: string, text: string): Config {
   const document = readYaml(file, text, { aliases: 'refuse' })
+  if (!isMapping(document.value)) {
+    const keys = Object.keys(policyFile.shape).join(', ')
+    throw new ConfigError([document.fault([], `a mapping with keys of ${keys}`)])
+  }
   const faults: ConfigFault[] = []
-  const report = (fault: ConfigFault): void => {
-    faults.push(fault)
+  const fault = (at: KeyPath, expected: string): void => {
+    faults.push(document.fault(at, expected))
   }
-  const content = readSections(document, report)
-  // Of a file that is no mapping at all, one sentence is enough.
-  if (typeof document.value === 'object' && !Array.isArray(document.value)) {
-    checkRules(content, document, report)
-    checkGrants(content, document, report)
-  }
+  const content = readPartly(policyFile, document.value, {
+    value: fault,
+    key: (at, expected) => {
+      faults.push(document.keyFault(at, expected))
+    },
+  })
+  checkRules(content, fault)
+  checkGrants(content, fault)
   if (faults.length > 0) throw new ConfigError(boundFaults(file, faults))
 
-  // No fault: every section is there.
-  const sections = content.sections as Sections
+  // Without a fault nothing is wrong: a value that is has been said.
+  const sound = content as SoundContent
   return {
-    settings: settingsFrom(file, sections),
-    policy: policyFrom(file, generationOf(text), sections, content),
-    corsOrigins: sections.cors.origins,
+    settings: settingsFrom(file, sound),
+    policy: policyFrom(file, generationOf(text), sound),
+    corsOrigins: sound.cors.origins,
   }
 }
 

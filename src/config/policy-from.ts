@@ -3,40 +3,34 @@ import type { InspectionRules } from '../inspection/rules.js'
 import type { Model } from '../llm/model.js'
 import type { Grant, Policy } from '../policy.js'
 import type { Quota, Window } from '../quota/quota.js'
-import type { FileContent } from './read-sections.js'
 import { leaseMarginMs } from './schema.js'
-import type { GrantEntry, IssuerEntry, ModelEntry, QuotaEntry } from './schema-entries.js'
-import type { Sections } from './schema.js'
+import type { Entry } from './schema-entries.js'
+import type { Sections, SoundContent } from './schema.js'
 import { resolveFile } from './settings.js'
 
 /** The policy of a file in which no fault was found. */
-export function policyFrom(
-  file: string,
-  generation: string,
-  sections: Sections,
-  content: FileContent,
-): Policy {
+export function policyFrom(file: string, generation: string, content: SoundContent): Policy {
   return {
     generation,
-    issuers: content.issuers.items.map(({ value }) => issuerFrom(file, value)),
-    models: content.models.items.map(({ value }) => modelFrom(value)),
-    paths: content.paths.items.map(({ value }) => value),
-    grants: content.grants.items.map(({ value }, index) => grantFrom(value, index)),
-    quotas: content.quotas.items.map(({ value }) => quotaFrom(value)),
-    inspection: inspectionFrom(sections.inspection),
-    maxBodyBytes: sections.limits.maxBodyBytes,
-    leaseMs: sections.leaseMs ?? sections.maxStreamMs + leaseMarginMs,
-    maxStreamMs: sections.maxStreamMs,
-    keepCredential: sections.keepCredential,
+    issuers: content.issuers.map((entry) => issuerFrom(file, entry)),
+    models: content.models.map(modelFrom),
+    paths: content.paths,
+    grants: content.grants.map(grantFrom),
+    quotas: content.quotas.map(quotaFrom),
+    inspection: inspectionFrom(content.inspection),
+    maxBodyBytes: content.limits.maxBodyBytes,
+    leaseMs: content.leaseMs ?? content.maxStreamMs + leaseMarginMs,
+    maxStreamMs: content.maxStreamMs,
+    keepCredential: content.keepCredential,
   }
 }
 
-function issuerFrom(file: string, entry: IssuerEntry): Issuer {
+function issuerFrom(file: string, entry: Entry<'issuers'>): Issuer {
   return {
     issuer: entry.issuer,
     audiences: entry.audiences,
     algorithms: entry.algorithms,
-    tenant: entry.tenant,
+    tenant: tenantFrom(entry.tenant),
     groupsClaim: entry.groups?.claim,
     clockToleranceMs: entry.clockToleranceMs,
     maxLifetimeMs: entry.maxLifetimeMs,
@@ -47,11 +41,17 @@ function issuerFrom(file: string, entry: IssuerEntry): Issuer {
   }
 }
 
-function modelFrom({ tokenizer, ...entry }: ModelEntry): Model {
+function tenantFrom({ claim, fixed }: Entry<'issuers'>['tenant']): Issuer['tenant'] {
+  if (fixed !== undefined) return { kind: 'fixed', tenant: fixed }
+  if (claim !== undefined) return { kind: 'claim', claim }
+  throw new Error('an issuer without a tenant, which the rules refuse')
+}
+
+function modelFrom({ tokenizer, ...entry }: Entry<'models'>): Model {
   return { ...entry, encoding: tokenizer }
 }
 
-function grantFrom(entry: GrantEntry, index: number): Grant {
+function grantFrom(entry: Entry<'grants'>, index: number): Grant {
   return {
     name: entry.name ?? `grants[${String(index)}]`,
     tenants: entry.tenants,
@@ -66,7 +66,7 @@ function grantFrom(entry: GrantEntry, index: number): Grant {
   }
 }
 
-function quotaFrom(entry: QuotaEntry): Quota {
+function quotaFrom(entry: Entry<'quotas'>): Quota {
   return {
     name: entry.name,
     unit: entry.unit,
@@ -79,7 +79,7 @@ function quotaFrom(entry: QuotaEntry): Quota {
   }
 }
 
-function windowFrom({ window, timezone }: QuotaEntry): Window {
+function windowFrom({ window, timezone }: Entry<'quotas'>): Window {
   if (window === undefined) return { kind: 'open' }
   return window.kind === 'calendar' ? { ...window, timeZone: timezone ?? 'UTC' } : window
 }

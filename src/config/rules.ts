@@ -1,24 +1,22 @@
-import type { ConfigFault } from '../errors.js'
-import { matchesPattern } from '../policy.js'
 import { checkPattern } from '../inspection/detectors/prohibited.js'
 import { dialectForPath } from '../llm/dialects.js'
 import { formatAddress, isLocal } from './address.js'
 import { isTimeZone } from './duration.js'
-import type { Entries, FileContent } from './read-sections.js'
-import { leaseMarginMs } from './schema.js'
 import type { KeyPath } from './faults.js'
-import type { YamlDocument } from './yaml-document.js'
+import { checkModelPatterns } from './model-patterns.js'
+import { given, soundItems, wrong } from './partly.js'
+import type { Wrong } from './partly.js'
+import { leaseMarginMs } from './schema.js'
+import type { FileContent } from './schema.js'
+import type { PartlyEntry } from './schema-entries.js'
 
 /** Patterns of all prohibited lists: 3 to 150 ms each for 32 KiB of text (measured). */
 const maxPatterns = 100
 
-type Report = (fault: ConfigFault) => void
+type Fault = (at: KeyPath, expected: string) => void
 
 /** Rules of the policy file that join several keys, except those of grants (`grants.ts`). */
-export function checkRules(content: FileContent, document: YamlDocument, report: Report): void {
-  const fault = (at: KeyPath, expected: string): void => {
-    report(document.fault(at, expected))
-  }
+export function checkRules(content: FileContent, fault: Fault): void {
   checkListen(content, fault)
   checkStreams(content, fault)
   checkIssuers(content, fault)
@@ -28,224 +26,241 @@ export function checkRules(content: FileContent, document: YamlDocument, report:
   checkInspection(content, fault)
 }
 
-type Fault = (at: KeyPath, expected: string) => void
-
 /** The first entry keeps the name; every later one is the fault. */
 function refuseRepeats(
-  names: readonly { at: KeyPath; name: string }[],
+  names: readonly { readonly at: KeyPath; readonly name: string | Wrong | undefined }[],
   what: string,
   fault: Fault,
 ): void {
   const seen = new Set<string>()
   for (const { at, name } of names) {
+    if (name === wrong || name === undefined) continue
     if (seen.has(name)) fault(at, `${what} that no earlier entry has`)
     seen.add(name)
   }
 }
 
-function checkListen({ sections }: FileContent, fault: Fault): void {
-  const listen = sections.listen
-  if (listen === undefined) return
-  const at = ['listen', 'grpc']
-  if (!isLocal(listen.grpc) && listen.tls === undefined) {
-    fault(
-      at,
-      'a Unix socket, a loopback address, or listen.tls with certFile, keyFile, clientCaFile and allowedSans: whoever reaches this port could end reservations',
-    )
-  }
-  if (listen.grpc.kind === 'unix' && listen.tls !== undefined) {
-    fault(['listen', 'tls'], 'to be left out, since listen.grpc is a Unix socket')
-  }
-  if (!isLocal(listen.admin)) {
-    fault(['listen', 'admin'], 'a Unix socket or a loopback address: it names callers')
-  }
-  const servers = ['grpc', 'metrics', 'admin'] as const
-  servers.forEach((server, index) => {
-    const address = listen[server]
-    if (address.kind === 'tcp' && address.port === 0) return
-    const written = formatAddress(address)
-    const other = servers
-      .slice(0, index)
-      .find((earlier) => formatAddress(listen[earlier]) === written)
-    if (other !== undefined) {
-      fault(['listen', server], `another address than ${written}, which is that of listen.${other}`)
+function checkListen({ listen }: FileContent, fault: Fault): void {
+  given([listen.grpc, listen.tls], (grpc, tls) => {
+    if (!isLocal(grpc) && tls === undefined) {
+      fault(
+        ['listen', 'grpc'],
+        'a Unix socket, a loopback address, or listen.tls with certFile, keyFile, clientCaFile and allowedSans: whoever reaches this port could end reservations',
+      )
+    }
+    if (grpc.kind === 'unix' && tls !== undefined) {
+      fault(['listen', 'tls'], 'to be left out, since listen.grpc is a Unix socket')
     }
   })
+  given([listen.admin], (admin) => {
+    if (!isLocal(admin)) {
+      fault(['listen', 'admin'], 'a Unix socket or a loopback address: it names callers')
+    }
+  })
+  const taken = new Map<string, string>()
+  for (const server of ['grpc', 'metrics', 'admin'] as const) {
+    given([listen[server]], (address) => {
+      if (address.kind === 'tcp' && address.port === 0) return
+      const written = formatAddress(address)
+      const other = taken.get(written)
+      if (other === undefined) taken.set(written, server)
+      else
+        fault(
+          ['listen', server],
+          `another address than ${written}, which is that of listen.${other}`,
+        )
+    })
+  }
 }
 
-function checkStreams({ sections }: FileContent, fault: Fault): void {
-  const { maxStreamMs, leaseMs } = sections
-  if (maxStreamMs === undefined || leaseMs === undefined) return
-  if (leaseMs < maxStreamMs + leaseMarginMs) {
+function checkStreams(content: FileContent, fault: Fault): void {
+  given([content.maxStreamMs, content.leaseMs], (maxStreamMs, leaseMs) => {
+    if (leaseMs === undefined || leaseMs >= maxStreamMs + leaseMarginMs) return
     fault(
       ['leaseMs'],
       `at least maxStreamMs + ${String(leaseMarginMs)} = ${String(maxStreamMs + leaseMarginMs)}, or a lease could end before its stream`,
     )
-  }
+  })
 }
 
-function checkIssuers({ issuers, sections }: FileContent, fault: Fault): void {
-  if (issuers.complete && issuers.items.length === 0 && sections.listen !== undefined) {
-    fault(['issuers'], 'a list of at least one issuer')
-  }
+function checkIssuers({ issuers }: FileContent, fault: Fault): void {
+  const entries = soundItems(issuers).map(({ index, item }) => ({
+    at: ['issuers', index],
+    value: item,
+  }))
   refuseRepeats(
-    issuers.items.map(({ at, value }) => ({ at: [...at, 'issuer'], name: value.issuer })),
+    entries.map(({ at, value }) => ({ at: [...at, 'issuer'], name: value.issuer })),
     'an issuer',
     fault,
   )
-  const fixedTenants: { at: KeyPath; name: string }[] = []
-  for (const { at, value } of issuers.items) {
-    if (value.tenant.kind === 'fixed') {
-      fixedTenants.push({ at: [...at, 'tenant', 'fixed'], name: value.tenant.tenant })
-    } else if (issuers.items.length > 1) {
-      fault(
-        [...at, 'tenant', 'claim'],
-        'fixed instead, since there are several issuers: by a claim one could name the tenant of another',
-      )
-    }
-    const isHttp = value.issuer.startsWith('http:')
-    if (isHttp && !value.insecureHttp) {
-      fault([...at, 'issuer'], 'https://, or insecureHttp: true beside it (loopback only)')
-    }
-    if (!isHttp && value.insecureHttp) {
-      fault([...at, 'insecureHttp'], 'to be left out, since the issuer is https://')
-    }
+  for (const { at, value } of entries) {
+    given([value.tenant.claim, value.tenant.fixed], (claim, fixed) => {
+      if ((claim === undefined) === (fixed === undefined)) {
+        fault([...at, 'tenant'], 'exactly one of claim and fixed')
+      } else if (claim !== undefined && entries.length > 1) {
+        fault(
+          [...at, 'tenant', 'claim'],
+          'fixed instead, since there are several issuers: by a claim one could name the tenant of another',
+        )
+      }
+    })
+    given([value.issuer, value.insecureHttp], (issuer, insecureHttp) => {
+      const isHttp = issuer.startsWith('http:')
+      if (isHttp && !insecureHttp) {
+        fault([...at, 'issuer'], 'https://, or insecureHttp: true beside it (loopback only)')
+      }
+      if (!isHttp && insecureHttp) {
+        fault([...at, 'insecureHttp'], 'to be left out, since the issuer is https://')
+      }
+    })
   }
   // Two issuers of one tenant could each mint the other's subjects.
-  refuseRepeats(fixedTenants, 'a tenant', fault)
+  refuseRepeats(
+    entries.map(({ at, value }) => ({ at: [...at, 'tenant', 'fixed'], name: value.tenant.fixed })),
+    'a tenant',
+    fault,
+  )
 }
 
 function checkModels({ models }: FileContent, fault: Fault): void {
   refuseRepeats(
-    models.items.flatMap(({ at, value }) => [
-      { at: [...at, 'name'], name: value.name },
-      ...value.aliases.map((alias, index) => ({ at: [...at, 'aliases', index], name: alias })),
+    soundItems(models).flatMap(({ index, item: model }) => [
+      { at: ['models', index, 'name'], name: model.name },
+      ...soundItems(model.aliases).map((alias) => ({
+        at: ['models', index, 'aliases', alias.index],
+        name: alias.item,
+      })),
     ]),
     'a name or alias',
     fault,
   )
-  for (const { at, value } of models.items) {
-    if (value.defaultOutputTokens >= value.contextTokens) {
+  for (const { index, item: model } of soundItems(models)) {
+    given([model.defaultOutputTokens, model.contextTokens], (outputTokens, contextTokens) => {
+      if (outputTokens < contextTokens) return
       fault(
-        [...at, 'defaultOutputTokens'],
-        `less than contextTokens (${String(value.contextTokens)})`,
-      )
-    }
-  }
-}
-
-function checkPaths({ paths }: FileContent, fault: Fault): void {
-  refuseRepeats(
-    paths.items.map(({ at, value }) => ({
-      at: [...at, 'path'],
-      name: `${value.method} ${value.path}`,
-    })),
-    'a path and method',
-    fault,
-  )
-  for (const { at, value } of paths.items) {
-    const dialect = dialectForPath(value.path)
-    if (dialect !== undefined) {
-      fault(
-        [...at, 'path'],
-        `a path that names no model; this one is read by the ${dialect.name} dialect`,
-      )
-    }
-    // Envoy asks about a request without a credential before its body came, and over HTTP/2 no header need announce
-    // one: what follows would reach the engine unread.
-    if (value.public && value.method !== 'GET' && value.method !== 'HEAD') {
-      fault([...at, 'method'], 'GET or HEAD where the path is public: no body must follow unread')
-    }
-  }
-}
-
-function checkQuotas(content: FileContent, fault: Fault): void {
-  const { quotas, models } = content
-  refuseRepeats(
-    quotas.items.map(({ at, value }) => ({ at: [...at, 'name'], name: value.name })),
-    'a quota name',
-    fault,
-  )
-  for (const { at, value: quota } of quotas.items) {
-    if (quota.unit === 'in_flight' && quota.window !== undefined) {
-      fault([...at, 'window'], 'to be left out: in_flight counts what is under way, over no window')
-    }
-    if (quota.unit !== 'in_flight' && quota.window === undefined) {
-      fault([...at, 'window'], 'a window, as 1m or day, since the unit is counted over time')
-    }
-    if (quota.timezone !== undefined && quota.window?.kind !== 'calendar') {
-      fault([...at, 'timezone'], 'to be left out: only minute, hour, day and month have one')
-    } else if (quota.timezone !== undefined && !isTimeZone(quota.timezone)) {
-      fault([...at, 'timezone'], 'an IANA time zone that this runtime knows, as Europe/Berlin')
-    }
-    refuseRepeats(
-      quota.by.map((dimension, index) => ({ at: [...at, 'by', index], name: dimension })),
-      'a dimension',
-      fault,
-    )
-    if (quota.groups.length > 0 && !quota.by.includes('group')) {
-      fault([...at, 'groups'], 'to be left out, or group in by')
-    }
-    if (quota.groups.length === 0 && quota.by.includes('group')) {
-      fault([...at, 'groups'], 'a list of the groups to count by, since by holds group')
-    }
-  }
-  checkModelPatterns(quotas, models, fault)
-}
-
-/** A pattern that matches no model binds or grants nothing: a typing error, most likely. */
-export function checkModelPatterns(
-  holders: Entries<{ readonly models: readonly string[] }>,
-  models: FileContent['models'],
-  fault: Fault,
-): void {
-  if (!models.complete) return
-  for (const { at, value } of holders.items) {
-    value.models.forEach((pattern, index) => {
-      if (models.items.some((model) => matchesPattern(pattern, model.value.name))) return
-      const aliased = models.items.find((model) => model.value.aliases.includes(pattern))
-      fault(
-        [...at, 'models', index],
-        aliased === undefined
-          ? 'a pattern that matches a model of this file'
-          : `the name of the model, not its alias: ${aliased.value.name}`,
+        ['models', index, 'defaultOutputTokens'],
+        `less than contextTokens (${String(contextTokens)})`,
       )
     })
   }
 }
 
-function checkInspection({ sections }: FileContent, fault: Fault): void {
-  const inspection = sections.inspection
-  if (inspection === undefined) return
-  const personalData = inspection['personal-data']
-  if (personalData.action !== 'off' && personalData.kinds.length === 0) {
-    fault(['inspection', 'personal-data', 'kinds'], 'at least one kind, or action: off')
-  }
+function checkPaths({ paths }: FileContent, fault: Fault): void {
   refuseRepeats(
-    inspection.prohibited.map((rule, index) => ({
-      at: ['inspection', 'prohibited', index, 'name'],
-      name: rule.name,
+    soundItems(paths).map(({ index, item: { method, path } }) => ({
+      at: ['paths', index, 'path'],
+      name: method === wrong || path === wrong ? wrong : `${method} ${path}`,
     })),
+    'a path and method',
+    fault,
+  )
+  for (const { index, item } of soundItems(paths)) {
+    given([item.path], (path) => {
+      const dialect = dialectForPath(path)
+      if (dialect === undefined) return
+      fault(
+        ['paths', index, 'path'],
+        `a path that names no model; this one is read by the ${dialect.name} dialect`,
+      )
+    })
+    // Envoy asks about a request without a credential before its body came, and over HTTP/2 no header need announce
+    // one: what follows would reach the engine unread.
+    given([item.public, item.method], (isPublic, method) => {
+      if (!isPublic || method === 'GET' || method === 'HEAD') return
+      fault(
+        ['paths', index, 'method'],
+        'GET or HEAD where the path is public: no body must follow unread',
+      )
+    })
+  }
+}
+
+function checkQuotas(content: FileContent, fault: Fault): void {
+  refuseRepeats(
+    soundItems(content.quotas).map(({ index, item }) => ({
+      at: ['quotas', index, 'name'],
+      name: item.name,
+    })),
+    'a quota name',
+    fault,
+  )
+  for (const { index, item: quota } of soundItems(content.quotas)) {
+    const at = ['quotas', index]
+    checkWindow(quota, at, fault)
+    checkDimensions(quota, at, fault)
+    checkModelPatterns(quota.models, [...at, 'models'], content, fault)
+  }
+}
+
+function checkWindow(quota: PartlyEntry<'quotas'>, at: KeyPath, fault: Fault): void {
+  given([quota.unit, quota.window], (unit, window) => {
+    if (unit === 'in_flight' && window !== undefined) {
+      fault([...at, 'window'], 'to be left out: in_flight counts what is under way, over no window')
+    }
+    if (unit !== 'in_flight' && window === undefined) {
+      fault([...at, 'window'], 'a window, as 1m or day, since the unit is counted over time')
+    }
+  })
+  given([quota.timezone], (timezone) => {
+    if (timezone === undefined) return
+    if (quota.window !== wrong && quota.window?.kind !== 'calendar') {
+      fault([...at, 'timezone'], 'to be left out: only minute, hour, day and month have one')
+    } else if (!isTimeZone(timezone)) {
+      fault([...at, 'timezone'], 'an IANA time zone that this runtime knows, as Europe/Berlin')
+    }
+  })
+}
+
+function checkDimensions(quota: PartlyEntry<'quotas'>, at: KeyPath, fault: Fault): void {
+  refuseRepeats(
+    soundItems(quota.by).map(({ index, item }) => ({ at: [...at, 'by', index], name: item })),
+    'a dimension',
+    fault,
+  )
+  given([quota.by, quota.groups], (by, groups) => {
+    // A dimension that is wrong may have been meant as this one.
+    if (groups.length > 0 && !by.includes('group') && !by.includes(wrong)) {
+      fault([...at, 'groups'], 'to be left out, or group in by')
+    }
+    if (groups.length === 0 && by.includes('group')) {
+      fault([...at, 'groups'], 'a list of the groups to count by, since by holds group')
+    }
+  })
+}
+
+function checkInspection({ inspection }: FileContent, fault: Fault): void {
+  const personalData = inspection['personal-data']
+  given([personalData.action, personalData.kinds], (action, kinds) => {
+    if (action !== 'off' && kinds.length === 0) {
+      fault(['inspection', 'personal-data', 'kinds'], 'at least one kind, or action: off')
+    }
+  })
+  const lists = soundItems(inspection.prohibited).map(({ index, item }) => ({
+    at: ['inspection', 'prohibited', index],
+    rule: item,
+  }))
+  refuseRepeats(
+    lists.map(({ at, rule }) => ({ at: [...at, 'name'], name: rule.name })),
     'a list name',
     fault,
   )
-  const patterns = inspection.prohibited.reduce((sum, rule) => sum + rule.patterns.length, 0)
+  const patterns = lists.reduce(
+    (sum, { rule }) => sum + (rule.patterns === wrong ? 0 : rule.patterns.length),
+    0,
+  )
   if (patterns > maxPatterns) {
     fault(
       ['inspection', 'prohibited'],
       `at most ${String(maxPatterns)} patterns in all lists together, not ${String(patterns)}: each is another pass over every prompt`,
     )
   }
-  inspection.prohibited.forEach((rule, index) => {
-    const at = ['inspection', 'prohibited', index]
-    if (rule.phrases.length === 0 && rule.patterns.length === 0) {
-      fault(at, 'at least one phrase or pattern')
-    }
-    rule.patterns.forEach((pattern, position) => {
-      const problem = checkPattern(pattern)
-      if (problem !== undefined) {
-        fault([...at, 'patterns', position], problem)
-      }
+  for (const { at, rule } of lists) {
+    given([rule.phrases, rule.patterns], (phrases, written) => {
+      if (phrases.length === 0 && written.length === 0) fault(at, 'at least one phrase or pattern')
     })
-  })
+    for (const { index, item } of soundItems(rule.patterns)) {
+      const problem = checkPattern(item)
+      if (problem !== undefined) fault([...at, 'patterns', index], problem)
+    }
+  }
 }

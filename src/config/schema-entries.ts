@@ -1,10 +1,10 @@
 import { z } from 'zod'
 import { signatureAlgorithms } from '../identity/issuer.js'
-import type { Issuer } from '../identity/issuer.js'
 import { encodingNames } from '../llm/encodings.js'
 import { quotaUnitNames } from '../quota/units.js'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../units.js'
 import { parseDuration } from './duration.js'
+import type { Partly } from './partly.js'
 import {
   claimPath,
   claimValue,
@@ -34,15 +34,10 @@ const issuer = mapping({
   /** A credential must name one of them in `aud`. */
   audiences: someOf(claimValue('an audience'), 20),
   algorithms: someOf(word(signatureAlgorithms), signatureAlgorithms.length),
-  /** Who pays: exactly one of the two. */
+  /** Who pays: exactly one of the two (`rules.ts`). */
   tenant: mapping({
     claim: claimPath().optional(),
     fixed: claimValue('a tenant').optional(),
-  }).transform(({ claim, fixed }, context): Issuer['tenant'] => {
-    if (claim !== undefined && fixed === undefined) return { kind: 'claim', claim }
-    if (claim === undefined && fixed !== undefined) return { kind: 'fixed', tenant: fixed }
-    context.addIssue({ code: 'custom', message: 'exactly one of claim and fixed' })
-    return z.NEVER
   }),
   /** Where the caller's groups stand; without it no caller of this issuer is in a group. */
   groups: mapping({ claim: claimPath() }).optional(),
@@ -145,7 +140,7 @@ const quota = mapping({
   shadow: flag().default(false),
 })
 
-/** Sections that are lists: each entry is read by itself, so that one wrong entry hides no fault of another. */
+/** Sections that are lists. */
 export const entries = {
   issuers: issuer,
   models: model,
@@ -155,11 +150,19 @@ export const entries = {
 }
 
 /** Most entries of each list: every request looks through grants and quotas one by one. */
-export const maxEntries = 1000
+const maxEntries = 1000
+
+export function entryList<Item extends z.ZodType>(item: Item) {
+  const error = `a list of at most ${String(maxEntries)} entries`
+  return z.array(item, { error }).max(maxEntries, { error })
+}
+
+/** Without an issuer, nobody could call. */
+export function issuerList<Item extends z.ZodType>(item: Item) {
+  const error = `a list of 1 to ${String(maxEntries)} issuers`
+  return z.array(item, { error }).min(1, { error }).max(maxEntries, { error })
+}
 
 export type Entry<Key extends keyof typeof entries> = z.output<(typeof entries)[Key]>
-export type IssuerEntry = Entry<'issuers'>
-export type ModelEntry = Entry<'models'>
-export type PathEntry = Entry<'paths'>
-export type GrantEntry = Entry<'grants'>
-export type QuotaEntry = Entry<'quotas'>
+/** An entry as far as it is well formed. */
+export type PartlyEntry<Key extends keyof typeof entries> = Partly<(typeof entries)[Key]>

@@ -1,7 +1,8 @@
 import type { z } from 'zod'
 import { ledgerKinds } from '../quota/ledgers.js'
 import { DAY_MS, HOUR_MS, MIB_BYTES, MINUTE_MS, SECOND_MS } from '../units.js'
-import { entries } from './schema-entries.js'
+import type { Partly } from './partly.js'
+import { entries, entryList, issuerList } from './schema-entries.js'
 import {
   address,
   filePath,
@@ -155,7 +156,18 @@ export const sections = {
   keepCredential: flag().default(false),
 }
 
-/** Every key of the file, in the order in which they are documented. */
-export const sectionNames = [...Object.keys(sections), ...Object.keys(entries)]
+/** The whole file. Its keys stand in the order in which they are documented. */
+export const policyFile = mapping({
+  ...sections,
+  issuers: issuerList(entries.issuers),
+  models: entryList(entries.models).default([]),
+  paths: entryList(entries.paths).default([]),
+  grants: entryList(entries.grants).default([]),
+  quotas: entryList(entries.quotas).default([]),
+})
 
-export type Sections = { readonly [Key in keyof typeof sections]: z.output<(typeof sections)[Key]> }
+/** What of a file is well formed by itself; rules that join several keys are checked on it afterwards. */
+export type FileContent = Partly<typeof policyFile>
+/** The same of a file in which nothing is wrong. */
+export type SoundContent = z.output<typeof policyFile>
+export type Sections = Pick<SoundContent, keyof typeof sections>

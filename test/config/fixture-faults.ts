@@ -117,12 +117,13 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   'model-name-repeated': [
     '8: models[1].aliases[0] is llama-70b; expected a name or alias that no earlier entry has',
   ],
-  'no-issuer': ['1: issuers is (missing); expected a list of at least one issuer'],
+  'no-issuer': ['1: issuers is (missing); expected a list of 1 to 1000 issuers'],
   'not-a-mapping': [
     '1: file is a list; expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas',
   ],
   'one-bad-entry-hides-none': [
     '11: quotas[0].limit is none; expected a whole number of units from 1 to 9007199254740991',
+    '12: quotas[1].name is user-minute; expected a quota name that no earlier entry has',
     '12: quotas[1].window is 1m; expected to be left out: in_flight counts what is under way, over no window',
     '13: quotas[2].name is user-minute; expected a quota name that no earlier entry has',
   ],
