@@ -3,16 +3,16 @@ import { isUntrusted } from '../segment.js'
 import type { Segment } from '../segment.js'
 import type { Detector, Hit } from './detector.js'
 import { createControlTokensDetector } from './detectors/control-tokens.js'
-import { createInjectionDetector } from './detectors/injection.js'
+import { createInjectionDetector, STRETCH_UNITS } from './detectors/injection.js'
 import { createPersonalDataDetector } from './detectors/personal-data.js'
 import { createProhibitedDetectors } from './detectors/prohibited.js'
 import { createSecretsDetector } from './detectors/secrets.js'
 import type { Finding } from './finding.js'
 import { actionOf } from './rules.js'
 import type { Action, InspectionRules } from './rules.js'
+import { renderingsOf } from './renderings.js'
 import { findSeams, placeInSeam } from './seams.js'
 import { createView } from './view.js'
-import type { View } from './view.js'
 
 /** Findings that are kept of one request. The first that blocks decides; a record of thousands helps nobody. */
 export const MAX_FINDINGS = 64
@@ -38,63 +38,60 @@ const severity: Readonly<Record<Action, number>> = { block: 0, flag: 1, shadow: 
 /** Builds the automata of the detectors that the rules turn on; costs some milliseconds, once per policy. */
 export function compileInspection(rules: InspectionRules): Inspector {
   const detectors = createDetectors(rules)
-  // Credentials and numbers do not go on over a boundary; what people say does.
-  const acrossSegments = detectors.filter(
-    ({ category }) => category !== 'secrets' && category !== 'personal_data',
-  )
   return {
     inspect: (segments, bound) => {
       const kept = createKeeper(rules)
-      const read = (detector: Detector, view: View, segment: Segment, found: OnFound): void => {
-        if (bound !== undefined && bound.nowMs() >= bound.deadlineMs) {
-          throw new DependencyError('inspection', 'inspection did not finish in time')
-        }
-        detector.detect(view, segment, (hit) => {
-          if (!isSure(rules, detector, segment, hit)) return
-          kept.add(detector.category, hit.rule, () => {
-            const { rule, score, level, start, end } = hit
-            const span =
-              level === 'source' ? ([start, end] as const) : view.sourceSpan(level, start, end)
-            const place = found(span)
-            if (place === undefined) return undefined
-            const { category } = detector
-            return {
-              category,
-              rule,
-              provenance: segment.provenance,
-              segment: place.index,
-              span: place.span,
-              score,
+      const read = (segment: Segment, placeOf: PlaceOf): void => {
+        for (const rendering of renderingsOf(segment)) {
+          const view = createView(rendering.text)
+          for (const detector of detectors) {
+            if (bound !== undefined && bound.nowMs() >= bound.deadlineMs) {
+              throw new DependencyError('inspection', 'inspection did not finish in time')
             }
-          })
-        })
-      }
-      segments.forEach((segment, index) => {
-        const view = createView(segment.text)
-        for (const detector of detectors) read(detector, view, segment, (span) => ({ index, span }))
-      })
-      if (acrossSegments.length > 0 && segments.length > 1) {
-        for (const seam of findSeams(segments)) {
-          const view = createView(seam.segment.text)
-          for (const detector of acrossSegments) {
-            read(detector, view, seam.segment, (span) => {
-              const place = placeInSeam(seam, span)
-              if (place.crosses) return place
-              // What lies in one segment was found there, but evidence may only add up over several.
-              const addsUp = detector.category === 'injection'
-              return addsUp && !kept.holds('injection', place.index) ? place : undefined
+            const { category } = detector
+            detector.detect(view, segment, (hit) => {
+              if (!isSure(rules, detector, segment, hit)) return
+              kept.add(category, hit.rule, () => {
+                const { rule, score, level, start, end } = hit
+                const within =
+                  level === 'source' ? ([start, end] as const) : view.sourceSpan(level, start, end)
+                const place = placeOf(rendering.sourceSpan(...within), category, level)
+                return place === undefined
+                  ? undefined
+                  : {
+                      category,
+                      rule,
+                      provenance: segment.provenance,
+                      segment: place.index,
+                      span: place.span,
+                      score,
+                    }
+              })
             })
           }
         }
+      }
+      segments.forEach((segment, index) => {
+        read(segment, (span) => ({ index, span }))
+      })
+      for (const seam of segments.length > 1 ? findSeams(segments) : []) {
+        read(seam.segment, (span, category, level) => {
+          const place = placeInSeam(seam, span)
+          // What lies in one segment was found there, but evidence may only add up over several.
+          const addsUp = category === 'injection' && level !== 'source'
+          return place.crosses || addsUp ? place : undefined
+        })
       }
       return kept.findings()
     },
   }
 }
 
-/** Where in the request a span lies; undefined when it was found elsewhere already. */
-type OnFound = (
+/** Where in the request a span lies; undefined where it was found already. */
+type PlaceOf = (
   span: Finding['span'],
+  category: Finding['category'],
+  level: Hit['level'],
 ) => { readonly index: number; readonly span: Finding['span'] } | undefined
 
 // What no rule changes is built once for all policies: the lexicon of injections alone takes 30 ms and more.
@@ -126,10 +123,12 @@ function isSure(rules: InspectionRules, detector: Detector, segment: Segment, hi
   return hit.score >= (isUntrusted(segment.provenance) ? untrustedThreshold : threshold)
 }
 
-/** Keeps the first findings of each action: a flood of flags must not push out the one that blocks. */
+/**
+ * Keeps the first findings of each action: a flood of flags must not push out the one that blocks. What is found
+ * in several renderings, or again in a seam, is kept once.
+ */
 function createKeeper(rules: InspectionRules): {
   add: (category: Finding['category'], rule: string, make: () => Finding | undefined) => void
-  holds: (category: Finding['category'], segment: number) => boolean
   findings: () => readonly Finding[]
 } {
   const bySeverity: Finding[][] = [[], [], []]
@@ -138,12 +137,18 @@ function createKeeper(rules: InspectionRules): {
       const kept = bySeverity[severity[actionOf(rules, category, rule)]]
       if (kept === undefined || kept.length >= MAX_FINDINGS) return
       const finding = make()
-      if (finding !== undefined) kept.push(finding)
+      if (finding === undefined || kept.some((known) => isSame(known, finding))) return
+      kept.push(finding)
     },
-    holds: (category, segment) =>
-      bySeverity.some((kept) =>
-        kept.some((finding) => finding.category === category && finding.segment === segment),
-      ),
     findings: () => bySeverity.flat().slice(0, MAX_FINDINGS),
   }
+}
+
+/** Do both tell of one stretch of text? The first tells enough. */
+function isSame(one: Finding, other: Finding): boolean {
+  if (one.segment !== other.segment || one.category !== other.category) return false
+  const isInjection = one.category === 'injection'
+  if (one.rule !== other.rule && !isInjection) return false
+  const gapUnits = isInjection ? STRETCH_UNITS : 0
+  return one.span[0] < other.span[1] + gapUnits && other.span[0] < one.span[1] + gapUnits
 }

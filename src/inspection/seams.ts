@@ -1,9 +1,8 @@
-import type { Segment } from '../segment.js'
+import { JOINT } from '../segment.js'
+import type { Joints, Segment } from '../segment.js'
 
 /** How much of each side of a boundary is read again: longer than any phrase with its gaps. */
 const REACH_UNITS = 512
-/** What a chat template puts between two parts, at the least; also the word boundary between them. */
-const JOINT = '\n'
 
 /** A text that lies in no segment alone: the end of one, whole short ones, the beginning of another. */
 export interface Seam {
@@ -30,27 +29,28 @@ export function findSeams(segments: readonly Segment[]): readonly Seam[] {
   let open: Draft | undefined
   const close = (): void => {
     if (open !== undefined && open.pieces.length > 1) {
-      seams.push({ segment: { provenance: open.provenance, text: open.text }, pieces: open.pieces })
+      const { provenance, text, joints, pieces } = open
+      seams.push({ segment: { provenance, text, joints }, pieces })
     }
     open = undefined
   }
-  segments.forEach(({ provenance, text }, index) => {
+  segments.forEach((segment, index) => {
+    const { provenance, text } = segment
     if (!isJoined(provenance)) {
       close()
       return
     }
     if (open?.provenance !== provenance) close()
-    open ??= { provenance, text: '', pieces: [] }
+    open ??= startDraft(provenance)
     if (text.length <= 2 * REACH_UNITS) {
-      append(open, { index, from: 0, text })
+      append(open, index, segment, 0, text.length)
       return
     }
     // A long segment ends one seam with its head and begins the next with its tail.
-    append(open, { index, from: 0, text: text.slice(0, REACH_UNITS) })
+    append(open, index, segment, 0, REACH_UNITS)
     close()
-    const from = text.length - REACH_UNITS
-    open = { provenance, text: '', pieces: [] }
-    append(open, { index, from, text: text.slice(from) })
+    open = startDraft(provenance)
+    append(open, index, segment, text.length - REACH_UNITS, text.length)
   })
   close()
   return seams
@@ -59,15 +59,29 @@ export function findSeams(segments: readonly Segment[]): readonly Seam[] {
 interface Draft {
   readonly provenance: Segment['provenance']
   text: string
+  readonly joints: number[]
   readonly pieces: Piece[]
 }
 
-function append(draft: Draft, piece: { index: number; from: number; text: string }): void {
-  if (draft.text !== '') draft.text += JOINT
-  const start = draft.text.length
-  draft.text += piece.text
-  draft.pieces.push({ index: piece.index, start, end: draft.text.length, from: piece.from })
+function startDraft(provenance: Segment['provenance']): Draft {
+  return { provenance, text: '', joints: [], pieces: [] }
 }
+
+/** Adds `[from, to)` of a segment, with the joints that it has of its own. */
+function append(draft: Draft, index: number, segment: Segment, from: number, to: number): void {
+  if (draft.pieces.length > 0) {
+    draft.joints.push(draft.text.length)
+    draft.text += JOINT
+  }
+  const start = draft.text.length
+  for (const joint of segment.joints ?? noJoints) {
+    if (joint >= from && joint < to) draft.joints.push(start + joint - from)
+  }
+  draft.text += segment.text.slice(from, to)
+  draft.pieces.push({ index, start, end: draft.text.length, from })
+}
+
+const noJoints: Joints = []
 
 function isJoined(provenance: Segment['provenance']): boolean {
   return provenance === 'user' || provenance === 'tool' || provenance === 'document'

@@ -5,8 +5,8 @@ import type { Meaning } from './injection-lexicon.js'
 import { findTurnMarks, sequenceRules } from './injection-rules.js'
 import type { InjectionRule } from './injection-rules.js'
 
-/** Evidence counts together within this many units of the folded form: about a page. */
-const WINDOW_UNITS = 2000
+/** Evidence counts together within this many units of the folded form, about a page, and gives one finding. */
+export const STRETCH_UNITS = 2000
 /** Text that was hidden from the reader is an attack whatever it says. */
 const HIDDEN_WEIGHT = 0.95
 
@@ -130,10 +130,10 @@ function createTally(report: Report): { add: (evidence: Evidence) => void; finis
     if (lead === evidence) lead = undefined
   }
   const add = (evidence: Evidence): void => {
-    if (peak !== undefined && evidence.start - peak.end > WINDOW_UNITS) finish()
+    if (peak !== undefined && evidence.start - peak.end > STRETCH_UNITS) finish()
     for (; oldest < queue.length; oldest++) {
       const first = queue[oldest]
-      if (first === undefined || evidence.start - first.end <= WINDOW_UNITS) break
+      if (first === undefined || evidence.start - first.end <= STRETCH_UNITS) break
       drop(first)
     }
     const same = held.get(evidence.key)
