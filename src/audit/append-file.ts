@@ -21,10 +21,19 @@ export interface AppendFile {
   close(): Promise<void>
 }
 
+/** What stands at the path can be no audit file. */
+export class SpecialFileError extends Error {
+  constructor() {
+    super('not a regular file')
+    this.name = 'SpecialFileError'
+  }
+}
+
 /**
  * Opens the file for appending, or creates it readable by its owner alone.
  *
- * @throws Error of `node:fs`, or one that says that the path is no regular file
+ * @throws SpecialFileError
+ * @throws Error of `node:fs`
  */
 export async function openAppendFile(path: string): Promise<AppendFile> {
   await refuseSpecialFile(path)
@@ -37,10 +46,14 @@ export async function openAppendFile(path: string): Promise<AppendFile> {
   }
 }
 
-/** Opening a pipe would wait for its reader, and a device cannot be truncated. */
-async function refuseSpecialFile(path: string): Promise<void> {
+/**
+ * Opening a pipe would wait for its other end, and a device cannot be truncated.
+ *
+ * @throws SpecialFileError
+ */
+export async function refuseSpecialFile(path: string): Promise<void> {
   const found = await stat(path).catch(absent)
-  if (found !== undefined && !found.isFile()) throw new Error('not a regular file')
+  if (found !== undefined && !found.isFile()) throw new SpecialFileError()
 }
 
 /** Turns the error that says that there is no such file into undefined. */

@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.js'
 import { DependencyError } from '../errors.js'
+import { SpecialFileError } from './append-file.js'
 import type { AppendFile } from './append-file.js'
 import { FORMAT_VERSION, formatLine, payloadOf } from './chain.js'
 import type { ChainState } from './chain.js'
@@ -51,6 +52,8 @@ export async function openChainFile(options: ChainFileOptions): Promise<ChainFil
   let sinceCheckpoint = 0
   let sizeBytes = file.sizeBytes
   let checkpointDue = false
+  /** The file lost all that stood in it, and no header says so yet. */
+  let truncated = file.sizeBytes === 0 && state.nextSeq > 0
   /** A failed write may have left bytes behind `sizeBytes`. */
   let leftovers = false
 
@@ -83,7 +86,8 @@ export async function openChainFile(options: ChainFileOptions): Promise<ChainFil
     }
     // An empty file begins with a header, whether its chain is new or comes from a file that was moved away.
     if (sizeBytes === 0) {
-      add(draft, payloadOf({ type: 'chain', format: FORMAT_VERSION, ...head }))
+      const type = truncated ? 'truncation' : 'chain'
+      add(draft, payloadOf({ type, format: FORMAT_VERSION, ...head }))
     } else {
       add(draft, payloadOf({ type: 'resume', ...head }))
     }
@@ -103,7 +107,8 @@ export async function openChainFile(options: ChainFileOptions): Promise<ChainFil
       file = next
       sizeBytes = 0
     } else if (found.sizeBytes === 0) {
-      // Copied and truncated, as some log rotations do.
+      // Copied and truncated, as some log rotations do; or truncated alone.
+      if (sizeBytes > 0) truncated = true
       sizeBytes = 0
     } else if (found.sizeBytes > sizeBytes && leftovers) {
       await file.truncate(sizeBytes)
@@ -128,6 +133,7 @@ export async function openChainFile(options: ChainFileOptions): Promise<ChainFil
       throw error
     }
     sizeBytes += bytes.length
+    truncated = false
     state = draft.state
     sinceCheckpoint = draft.sinceCheckpoint
     for (const line of draft.checkpoints) options.onCheckpoint(line)
@@ -179,8 +185,13 @@ export async function openChainFile(options: ChainFileOptions): Promise<ChainFil
 
 function asDependencyError(error: unknown): DependencyError {
   if (error instanceof DependencyError) return error
-  const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'
-  return new DependencyError('audit', `the audit file could not be written (${code})`, {
+  return new DependencyError('audit', `the audit file could not be written (${reasonOf(error)})`, {
     cause: error,
   })
+}
+
+/** The message of `node:fs` would hold the path. */
+function reasonOf(error: unknown): string {
+  if (error instanceof SpecialFileError) return error.message
+  return error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'
 }

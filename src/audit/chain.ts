@@ -8,7 +8,8 @@ import type { AuditRecord } from './record.js'
  *
  * `hash` is the SHA-256, in hex, of the bytes of the line before `,"hash":`. What is hashed is what is
  * written, so one line can be checked with `sha256sum` alone.
- * `prev` links it to the line before; every file begins with a `chain` line, a new chain with `seq` 0.
+ * `prev` links it to the line before; every file begins with a `chain` or a `truncation` line, a new chain with
+ * `seq` 0.
  */
 export const FORMAT_VERSION = 1
 
@@ -40,6 +41,12 @@ export interface ChainHeader {
 }
 
 /**
+ * Begins a file in place of a `chain` line, where the running process found its file cut to nothing. What stood in it
+ * is gone, unless somebody kept a copy: a file that was moved away is not.
+ */
+export type ChainTruncation = Omit<ChainHeader, 'type'> & { readonly type: 'truncation' }
+
+/**
  * A process found the chain and continues it. What stands between the last checkpoint and this line could have
  * been written by anybody while no process ran, so later checkpoints do not prove it.
  */
@@ -63,7 +70,8 @@ export interface ChainCheckpoint {
 }
 
 /** Everything that can be a line. */
-export type ChainEntry = AuditRecord | ChainHeader | ChainResume | ChainGap | ChainCheckpoint
+export type ChainEntry =
+  AuditRecord | ChainHeader | ChainTruncation | ChainResume | ChainGap | ChainCheckpoint
 
 // DEL, C1 controls, line separators and everything else beyond ASCII: a terminal or a line reader that gives
 // them a meaning shows another line than the one that was hashed.

@@ -1,9 +1,9 @@
 import { FORMAT_VERSION, GENESIS_HASH } from './chain.js'
 import { checkCheckpoint } from './checkpoint.js'
 import type { VerifyingKey } from './checkpoint.js'
-import { readLine } from './read-line.js'
+import { isHeader, readLine } from './read-line.js'
 import type { ChainLine } from './read-line.js'
-import type { AuditBroken, AuditFault, VerifyResult } from './verify-result.js'
+import type { AuditBroken, AuditFault, AuditLack, VerifyResult } from './verify-result.js'
 
 /** Takes the lines of a chain in their order and says where it first breaks. */
 export interface ChainFollower {
@@ -17,13 +17,16 @@ export interface ChainFollower {
 /**
  * @param keys whose checkpoints are believed
  * @param anchorLines checkpoint lines seen elsewhere, that the chain must hold
+ * @param continues the chain may begin with a later file
  */
 export function followChain(
   keys: readonly VerifyingKey[],
   anchorLines: readonly string[],
+  continues: boolean,
 ): ChainFollower {
   let chainId: string | undefined
   let firstSeq = 0
+  let beginsTruncated = false
   let last: ChainLine | undefined
   let lineCount = 0
   let provedCount = 0
@@ -45,12 +48,13 @@ export function followChain(
 
   function place(line: ChainLine): AuditFault | undefined {
     const { own } = line
-    if (own?.type === 'chain' && own.format !== FORMAT_VERSION) return 'malformed'
+    if (isHeader(own) && own.format !== FORMAT_VERSION) return 'malformed'
     if (last === undefined) {
-      if (own?.type !== 'chain') return 'header_missing'
+      if (!isHeader(own)) return 'header_missing'
       if (line.seq === 0 && line.prev !== GENESIS_HASH) return 'broken_link'
       chainId = own.chainId
       firstSeq = line.seq
+      beginsTruncated = own.type === 'truncation'
     } else if (line.seq !== last.seq + 1 || line.prev !== last.hash) {
       return 'broken_link'
     }
@@ -82,6 +86,12 @@ export function followChain(
       : undefined
   }
 
+  function lack(): AuditLack | undefined {
+    if (beginsTruncated) return 'truncated_beginning'
+    if (firstSeq > 0 && !continues) return 'beginning'
+    return checkpointCount === 0 ? 'checkpoint' : undefined
+  }
+
   return {
     broken,
     lineCount: () => lineCount,
@@ -100,8 +110,7 @@ export function followChain(
       if (anchors.invalid) return broken('anchor_invalid', undefined)
       const missing = anchors.pending.values().next()
       if (missing.done !== true) return broken('anchor_missing', missing.value)
-      return {
-        kind: 'intact',
+      const counts = {
         chainId,
         firstSeq,
         lineCount,
@@ -113,6 +122,10 @@ export function followChain(
         lostRecordCount,
         tornBytes,
       }
+      const lacking = lack()
+      return lacking === undefined
+        ? { kind: 'intact', ...counts }
+        : { kind: 'unproved', lack: lacking, ...counts }
     },
   }
 }

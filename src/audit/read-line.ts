@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { asciiJson, GENESIS_HASH, lineBody, lineSuffix, MAX_LINE_BYTES } from './chain.js'
-import type { ChainEntry } from './chain.js'
+import type { ChainEntry, ChainHeader, ChainTruncation } from './chain.js'
 import type { AuditRecord } from './record.js'
 
 /** What the chain says of itself, not of a request or the process. */
@@ -13,6 +13,11 @@ export interface ChainLine {
   readonly hash: string
   /** Undefined: a record, whose members mean nothing to the chain. */
   readonly own: OwnEntry | undefined
+}
+
+/** Does it begin a file? */
+export function isHeader(own: OwnEntry | undefined): own is ChainHeader | ChainTruncation {
+  return own?.type === 'chain' || own?.type === 'truncation'
 }
 
 const HASH_LENGTH = 64
@@ -88,6 +93,7 @@ const ownMembers: {
   >
 } = {
   chain: { format: isCount, ...headMembers },
+  truncation: { format: isCount, ...headMembers },
   resume: headMembers,
   gap: { time: isText, lostRecords: isCount },
   checkpoint: { time: isText, chainId: isText, key: isText, signature: isText },

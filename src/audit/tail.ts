@@ -1,9 +1,10 @@
 import { open } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { MIB_BYTES } from '../units.js'
+import { refuseSpecialFile } from './append-file.js'
 import { FORMAT_VERSION, GENESIS_HASH, MAX_LINE_BYTES } from './chain.js'
 import type { ChainState } from './chain.js'
-import { readLine } from './read-line.js'
+import { isHeader, readLine } from './read-line.js'
 import type { ChainLine } from './read-line.js'
 
 /** What an audit file holds at its end. */
@@ -29,9 +30,11 @@ const WINDOW_BYTES = MIB_BYTES
 /**
  * Reads the first line and the last mebibyte of an audit file, and checks the links between the lines in it.
  *
+ * @throws SpecialFileError
  * @throws TailError it is not an audit file, or its last lines were changed
  */
 export async function readTail(path: string): Promise<Tail> {
+  await refuseSpecialFile(path)
   const handle = await open(path, 'r')
   try {
     const { size } = await handle.stat()
@@ -81,7 +84,7 @@ function mayBeTornHeader(bytes: Buffer): boolean {
 function readChainId(head: Buffer): string {
   const end = head.indexOf(10)
   const line = end === -1 ? 'malformed' : readLine(head.subarray(0, end))
-  if (typeof line === 'string' || line.own?.type !== 'chain') {
+  if (typeof line === 'string' || !isHeader(line.own)) {
     throw new TailError('its first line is not that of an audit file')
   }
   if (line.own.format !== FORMAT_VERSION) throw new TailError('it has another format version')

@@ -4,7 +4,7 @@ export type AuditFault =
   | 'malformed'
   /** Its hash is not that of its bytes. */
   | 'edited'
-  /** The file does not begin with a `chain` line: its beginning is gone. */
+  /** The file does not begin with a header: its beginning is gone. */
   | 'header_missing'
   /** It does not continue the line before: something was removed, inserted, reordered, or edited and hashed anew. */
   | 'broken_link'
@@ -21,9 +21,16 @@ export type AuditFault =
   /** A checkpoint that was seen elsewhere is itself no signed line. */
   | 'anchor_invalid'
 
-/** Nothing was changed up to the last checkpoint, as far as signatures can say. */
-export interface AuditIntact {
-  readonly kind: 'intact'
+/** Why lines that all hold prove less than they should: a closed list, the worst first. */
+export type AuditLack =
+  /** The writer found the file cut to nothing, and what stood in it was not given. */
+  | 'truncated_beginning'
+  /** Earlier files exist and were not given, which the caller did not say. */
+  | 'beginning'
+  /** No checkpoint follows any line. */
+  | 'checkpoint'
+
+interface AuditCounts {
   readonly chainId: string
   /** 0, or the first line of a later file of a chain: then earlier files exist and were not looked at. */
   readonly firstSeq: number
@@ -42,6 +49,17 @@ export interface AuditIntact {
   readonly tornBytes: number
 }
 
+/** Nothing was changed up to the last checkpoint, as far as signatures can say. */
+export interface AuditIntact extends AuditCounts {
+  readonly kind: 'intact'
+}
+
+/** No line is bad, and yet whoever wants a proof has none. */
+export interface AuditUnproved extends AuditCounts {
+  readonly kind: 'unproved'
+  readonly lack: AuditLack
+}
+
 /** The first bad line. */
 export interface AuditBroken {
   readonly kind: 'broken'
@@ -54,4 +72,4 @@ export interface AuditBroken {
   readonly provedCount: number
 }
 
-export type VerifyResult = AuditIntact | AuditBroken
+export type VerifyResult = AuditIntact | AuditUnproved | AuditBroken

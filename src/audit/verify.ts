@@ -7,6 +7,8 @@ export interface VerifyOptions {
   readonly keys: readonly VerifyingKey[]
   /** Checkpoint lines from elsewhere (standard output): only they show that the end of a file was cut off. */
   readonly anchors?: readonly string[]
+  /** The first file is a later one of its chain, and the caller knows that the earlier ones are not given. */
+  readonly continues?: boolean
   /** Called after each chunk. */
   readonly onProgress?: (progress: { readonly bytes: number; readonly lineCount: number }) => void
 }
@@ -21,7 +23,7 @@ export async function verifyAudit(
   chunks: AsyncIterable<Uint8Array>,
   options: VerifyOptions,
 ): Promise<VerifyResult> {
-  const follow = followChain(options.keys, options.anchors ?? [])
+  const follow = followChain(options.keys, options.anchors ?? [], options.continues ?? false)
   let rest: Buffer = Buffer.alloc(0)
   let bytes = 0
   for await (const chunk of chunks) {

@@ -2,7 +2,14 @@ import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { readVerifyingKey } from '../audit/checkpoint.js'
 import type { VerifyingKey } from '../audit/checkpoint.js'
-import type { AuditBroken, AuditFault, AuditIntact } from '../audit/verify-result.js'
+import type {
+  AuditBroken,
+  AuditFault,
+  AuditIntact,
+  AuditLack,
+  AuditUnproved,
+  VerifyResult,
+} from '../audit/verify-result.js'
 import { verifyAudit } from '../audit/verify.js'
 import { readText } from '../config/load.js'
 import { readArguments } from './arguments.js'
@@ -12,23 +19,28 @@ import type { Command, Terminal } from './command.js'
 export const verifyAuditFile: Command = {
   name: 'verify-audit',
   summary: 'prove that an audit file was not changed',
-  help: `Usage: tollgate verify-audit FILE... --key PUB [--key PUB]... [--anchors FILE]
+  help: `Usage: tollgate verify-audit FILE... --key PUB [--key PUB]... [--anchors FILE] [--continues]
 
 Follows the hash chain through the file, or through several files of one chain in their order, and checks every
 signed checkpoint. It finds any edit, deletion, reordering or truncation up to the last checkpoint.
 
   --key PUB       Ed25519 public key in PEM ("openssl pkey -in KEY -pubout"); several after a change of keys
   --anchors FILE  checkpoint lines kept elsewhere, from standard output of "tollgate serve": each must be in the
-                  chain. Only they can show that the end of the last file was cut off.
+                  chain. Only they can show that the end of the last file was cut off, or all of it while nothing ran.
+  --continues     the first FILE is a later one of its chain, after a rotation, and the earlier ones are kept
+                  elsewhere. Without it a chain has to begin with its first line. It is no excuse for a file that
+                  was cut to nothing while it was written.
 
 Exit codes:
   0  intact up to the last checkpoint
-  1  changed, or not readable; the first bad line is named
+  1  changed: the first bad line is named; or nothing is proved, since no checkpoint follows any line; or the
+     beginning is missing; or not readable
   2  the command line is wrong`,
   async run(args, terminal) {
     const { values, positionals } = readArguments(args, {
       key: { type: 'string', multiple: true, default: [] },
       anchors: { type: 'string' },
+      continues: { type: 'boolean', default: false },
     })
     if (positionals.length === 0) throw new UsageError('an audit FILE is needed')
     if (values.key.length === 0) throw new UsageError('--key PUB is needed')
@@ -44,15 +56,12 @@ Exit codes:
     const result = await verifyAudit(chunksOf(positionals), {
       keys,
       anchors,
+      continues: values.continues,
       ...(onProgress === undefined ? {} : { onProgress }),
     })
     terminal.progress?.('')
-    if (result.kind === 'intact') {
-      for (const line of describeIntact(result)) terminal.out(line)
-      return exitCodes.ok
-    }
-    terminal.out(describeBroken(result))
-    return exitCodes.failed
+    for (const line of describe(result)) terminal.out(line)
+    return result.kind === 'intact' ? exitCodes.ok : exitCodes.failed
   },
 }
 
@@ -90,31 +99,59 @@ function progressTo(terminal: Terminal, totalBytes: number) {
   }
 }
 
-function describeIntact(result: AuditIntact): readonly string[] {
-  const lines = [
-    `intact: ${String(result.provedCount)} of ${String(result.lineCount)} lines are proved by ${String(result.checkpointCount)} checkpoints of chain ${result.chainId}`,
-  ]
-  if (result.lastCheckpointTime !== undefined) {
-    lines.push(`last checkpoint: ${result.lastCheckpointTime}`)
+function describe(result: VerifyResult): readonly string[] {
+  switch (result.kind) {
+    case 'intact': {
+      const [proved, ...more] = describeCounts(result)
+      return [`intact: ${proved}`, ...more]
+    }
+    case 'unproved':
+      return [lackSentences[result.lack](result), ...describeCounts(result)]
+    case 'broken':
+      return [describeBroken(result)]
   }
-  if (result.unprovedCount > 0) {
-    lines.push(`not proved: ${String(result.unprovedCount)} lines after the last checkpoint`)
+}
+
+const lackSentences: Readonly<Record<AuditLack, (result: AuditUnproved) => string>> = {
+  truncated_beginning: ({ firstSeq }) =>
+    `the beginning is missing: the file was cut to nothing while Tollgate wrote it, before line ${String(firstSeq)}; name a copy of what stood in it first`,
+  beginning: ({ firstSeq }) =>
+    `the beginning is missing: the first line is line ${String(firstSeq)} of its chain; name the earlier files too, or say --continues`,
+  checkpoint: () => 'nothing is proved: no checkpoint follows any line',
+}
+
+function describeCounts(result: AuditIntact | AuditUnproved): readonly [string, ...string[]] {
+  const { checkpointCount, provedCount, lineCount, unprovedCount } = result
+  const more: string[] = []
+  if (result.lastCheckpointTime !== undefined) {
+    more.push(`last checkpoint: ${result.lastCheckpointTime}`)
+  }
+  if (checkpointCount > 0 && unprovedCount > 0) {
+    more.push(`not proved: ${counted(unprovedCount, 'line')} after the last checkpoint`)
   }
   if (result.adoptedCount > 0) {
-    lines.push(
-      `not proved: ${String(result.adoptedCount)} lines before a restart without a last checkpoint`,
+    more.push(
+      `not proved: ${counted(result.adoptedCount, 'line')} before a restart without a last checkpoint`,
     )
   }
-  if (result.firstSeq > 0) {
-    lines.push(`earlier files of the chain, up to line ${String(result.firstSeq)}, were not given`)
+  if (result.kind === 'intact' && result.firstSeq > 0) {
+    more.push(`earlier files of the chain, up to line ${String(result.firstSeq)}, were not given`)
   }
   if (result.lostRecordCount > 0) {
-    lines.push(`lost: ${String(result.lostRecordCount)} records, by what the writer says itself`)
+    more.push(`lost: ${counted(result.lostRecordCount, 'record')}, by what the writer says itself`)
   }
   if (result.tornBytes > 0) {
-    lines.push(`${String(result.tornBytes)} bytes of an unfinished line at the end`)
+    more.push(`${counted(result.tornBytes, 'byte')} of an unfinished line at the end`)
   }
-  return lines
+  const proved = `${String(provedCount)} of ${counted(lineCount, 'line')}`
+  return [
+    `${proved} ${lineCount === 1 ? 'is' : 'are'} proved by ${counted(checkpointCount, 'checkpoint')} of chain ${result.chainId}`,
+    ...more,
+  ]
+}
+
+function counted(count: number, what: string): string {
+  return `${String(count)} ${what}${count === 1 ? '' : 's'}`
 }
 
 const faultSentences: Readonly<Record<AuditFault, string>> = {
@@ -134,5 +171,5 @@ const faultSentences: Readonly<Record<AuditFault, string>> = {
 
 function describeBroken(result: AuditBroken): string {
   const seq = result.seq === undefined ? '' : ` (seq ${String(result.seq)})`
-  return `broken at line ${String(result.line)}${seq}: ${faultSentences[result.fault]}; ${String(result.provedCount)} lines before it are proved`
+  return `broken at line ${String(result.line)}${seq}: ${faultSentences[result.fault]}; ${counted(result.provedCount, 'line')} before it ${result.provedCount === 1 ? 'is' : 'are'} proved`
 }

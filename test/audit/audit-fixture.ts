@@ -60,7 +60,7 @@ export interface Bench {
   /** Checkpoint lines as standard output saw them. */
   readonly checkpoints: string[]
   open(options?: Partial<AuditLogOptions>): Promise<AuditLog>
-  verify(anchors?: readonly string[]): Promise<VerifyResult>
+  verify(anchors?: readonly string[], continues?: boolean): Promise<VerifyResult>
   lines(): string[]
   records(): Record<string, unknown>[]
 }
@@ -87,7 +87,8 @@ export function makeBench(): Bench {
         onCheckpoint: (line) => checkpoints.push(line),
         ...options,
       }),
-    verify: (anchors = []) => verifyAudit(createReadStream(file), { keys: [verifying], anchors }),
+    verify: (anchors = [], continues = false) =>
+      verifyAudit(createReadStream(file), { keys: [verifying], anchors, continues }),
     lines,
     records: () => lines().map((line) => JSON.parse(line) as Record<string, unknown>),
   }

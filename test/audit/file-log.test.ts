@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { payloadOf } from '../../src/audit/chain.js'
@@ -152,7 +153,12 @@ describe('the file', () => {
     await log.close()
     expect(bench.records()[0]).toMatchObject({ type: 'chain', key: null })
     expect(bench.checkpoints).toEqual([])
-    expect(await bench.verify()).toMatchObject({ kind: 'intact', provedCount: 0, unprovedCount: 4 })
+    expect(await bench.verify()).toMatchObject({
+      kind: 'unproved',
+      lack: 'checkpoint',
+      provedCount: 0,
+      unprovedCount: 4,
+    })
   })
 })
 
@@ -317,7 +323,9 @@ describe('a file that is taken away', () => {
     const old = readFileSync(`${bench.file}.1`, 'utf8')
     const lastOld = JSON.parse(old.trimEnd().split('\n').at(-1) ?? '') as Record<string, unknown>
     expect(newest[0]).toMatchObject({ type: 'chain', prev: lastOld['hash'] })
-    expect(await bench.verify()).toMatchObject({ kind: 'intact', firstSeq: newest[0]?.['seq'] })
+    const alone = { firstSeq: newest[0]?.['seq'] }
+    expect(await bench.verify()).toMatchObject({ kind: 'unproved', lack: 'beginning', ...alone })
+    expect(await bench.verify([], true)).toMatchObject({ kind: 'intact', ...alone })
     writeFileSync(bench.file, old + readFileSync(bench.file, 'utf8'))
     const together = await bench.verify(bench.checkpoints)
     expect(together).toMatchObject({ kind: 'intact', firstSeq: 0, unprovedCount: 0 })
@@ -329,13 +337,75 @@ describe('a file that is taken away', () => {
     expect(ids(bench.records())).toEqual(
       Array.from({ length: 15 }, (_, at) => `after-${String(at)}`),
     )
-    expect(await bench.verify()).toMatchObject({ kind: 'intact', firstSeq: 17 })
+    expect(await bench.verify()).toMatchObject({ lack: 'beginning', firstSeq: 17 })
+    expect(await bench.verify([], true)).toMatchObject({ kind: 'intact', firstSeq: 17 })
   })
 
-  test('by truncation to nothing: the same', async () => {
-    const { bench, log } = await withMove((file) => truncateSync(file))
+  test('by truncation to nothing: says that, and passes for no later file of a chain', async () => {
+    let copy = ''
+    const { bench, log } = await withMove((file) => {
+      copy = readFileSync(file, 'utf8')
+      truncateSync(file)
+    })
     await log.close()
-    expect(await bench.verify()).toMatchObject({ kind: 'intact', firstSeq: 17 })
+    expect(bench.records()[0]).toMatchObject({ type: 'truncation', seq: 17 })
+    for (const continues of [false, true]) {
+      expect(await bench.verify([], continues)).toMatchObject({
+        kind: 'unproved',
+        lack: 'truncated_beginning',
+        firstSeq: 17,
+      })
+    }
+    // Whoever kept a copy can show that nothing is missing.
+    writeFileSync(bench.file, copy + readFileSync(bench.file, 'utf8'))
+    expect(await bench.verify(bench.checkpoints)).toMatchObject({ kind: 'intact', firstSeq: 0 })
+  })
+
+  test('by truncation and then by rename before anything could be written: says the truncation', async () => {
+    const bench = makeBench()
+    const { disk, openFile } = faultyDisk()
+    const log = await bench.open({ openFile })
+    await log.append(decision('a'))
+    truncateSync(bench.file)
+    disk.append = () => Promise.reject(noSpace())
+    await outcomes([log.append(decision('b'))])
+    renameSync(bench.file, `${bench.file}.1`)
+    await outcomes([log.append(decision('c'))])
+    disk.append = (bytes, real) => real.append(bytes)
+    await log.append(decision('d'))
+    renameSync(bench.file, `${bench.file}.2`)
+    await log.append(decision('e'))
+    await log.close()
+    const second = readFileSync(`${bench.file}.2`, 'utf8')
+    expect(JSON.parse(second.split('\n')[0] ?? '')).toMatchObject({ type: 'truncation' })
+    expect(bench.records()[0]).toMatchObject({ type: 'chain' })
+  })
+
+  test('before anything was written to it, is begun as if it had not been there', async () => {
+    const bench = makeBench()
+    const { disk, openFile } = faultyDisk()
+    const log = await bench.open({ openFile })
+    renameSync(bench.file, `${bench.file}.1`)
+    disk.append = () => Promise.reject(noSpace())
+    await outcomes([log.append(decision('a'))])
+    disk.append = (bytes, real) => real.append(bytes)
+    await log.append(decision('b'))
+    await log.close()
+    expect(bench.records()[0]).toMatchObject({ type: 'chain', seq: 1 })
+  })
+
+  test('and replaced by what is no file: says so, and writes on when it is gone', async () => {
+    const bench = makeBench()
+    const log = await bench.open()
+    renameSync(bench.file, `${bench.file}.1`)
+    execFileSync('mkfifo', [bench.file])
+    expect(await outcomes([log.append(decision('a'))])).toEqual([
+      'the audit file could not be written (not a regular file)',
+    ])
+    rmSync(bench.file)
+    await log.append(decision('b'))
+    await log.close()
+    expect(ids(bench.records())).toEqual(['b'])
   })
 
   test.each([
@@ -354,7 +424,7 @@ describe('a file that is taken away', () => {
       await log.append(decision('e'))
       await log.close()
       expect(ids(bench.records())).toEqual(['e'])
-      expect(await bench.verify()).toMatchObject({ kind: 'intact', lostRecordCount: 1 })
+      expect(await bench.verify([], true)).toMatchObject({ kind: 'intact', lostRecordCount: 1 })
     },
   )
 

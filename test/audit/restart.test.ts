@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import {
   copyFileSync,
   createReadStream,
@@ -14,6 +14,7 @@ import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { openAppendFile } from '../../src/audit/append-file.js'
 import { verifyAudit } from '../../src/audit/verify.js'
 import { ConfigError } from '../../src/errors.js'
 import { decision, makeBench, makeKeys, scratch } from './audit-fixture.js'
@@ -91,6 +92,37 @@ describe('a restart', () => {
     )
   })
 
+  test('that finds its file cut to nothing after it was read says so', async () => {
+    const bench = await filled()
+    const seq = bench.lines().length
+    const log = await bench.open({
+      openFile(path) {
+        truncateSync(path)
+        return openAppendFile(path)
+      },
+    })
+    await log.close()
+    expect(bench.records()[0]).toMatchObject({ type: 'truncation', seq })
+  })
+
+  test('continues a file that begins with a truncation', async () => {
+    const bench = makeBench()
+    const log = await bench.open()
+    await log.append(decision('a'))
+    truncateSync(bench.file)
+    await log.append(decision('b'))
+    await log.close()
+    const again = await bench.open()
+    await again.close()
+    expect(bench.records().map(({ type, seq }) => [type, seq])).toEqual([
+      ['truncation', 2],
+      ['decision', 3],
+      ['checkpoint', 4],
+      ['resume', 5],
+      ['checkpoint', 6],
+    ])
+  })
+
   test('finds the end of a file much longer than what it reads', async () => {
     const bench = makeBench()
     const log = await bench.open()
@@ -146,11 +178,19 @@ describe('it refuses to start', () => {
   test('on a directory, and where there is none', async () => {
     const bench = makeBench()
     mkdirSync(bench.file)
-    expect(await messageOf(bench.open())).toBe(`${bench.file}: ${expected} (EISDIR)`)
+    const special = `${expected} (not a regular file)`
+    expect(await messageOf(bench.open())).toBe(`${bench.file}: ${special}`)
     const missing = join(scratch(), 'none', 'audit.jsonl')
     expect(await messageOf(bench.open({ file: missing }))).toMatch(
       /audit\.file expected a directory where a lock can be made \(E[A-Z]+\)$/,
     )
+  })
+
+  test('on a pipe, without waiting for whoever writes to it', async () => {
+    const bench = makeBench()
+    execFileSync('mkfifo', [bench.file])
+    expect(await messageOf(bench.open())).toBe(`${bench.file}: ${expected} (not a regular file)`)
+    expect(readdirSync(dirname(bench.file))).toEqual(['audit.jsonl'])
   })
 
   test('with a key that is none, without a word of it', async () => {

@@ -115,7 +115,7 @@ describe('a tampered file', () => {
     for (let round = 0; round < 1000; round += 1) {
       const { name, text } = tamper(random)
       const result = await check(bench, text, bench.checkpoints.slice(-1))
-      if (result.kind === 'intact') undetected.push(`${String(round)} ${name}`)
+      if (result.kind !== 'broken') undetected.push(`${String(round)} ${name}`)
       else faults.add(result.fault)
     }
     expect(undetected).toEqual([])
@@ -339,6 +339,22 @@ describe('a line that no writer writes is found out even where its hash is right
     const text = JSON.stringify(payload).replace('"c"', `"${chainId}"`)
     const added = formatLine({ nextSeq: seq + 1, lastHash: hash }, text)
     expect(await check(bench, `${whole}${added.text}`)).toMatchObject({ fault: 'malformed' })
+  })
+})
+
+describe('a file that proves less than it should', () => {
+  test('is told from one that is intact: not a line of it is covered by a checkpoint', async () => {
+    const first = lines.findIndex((line) => line.includes('"type":"checkpoint"'))
+    for (const count of [1, first]) {
+      expect(await check(bench, `${lines.slice(0, count).join('\n')}\n`)).toMatchObject({
+        kind: 'unproved',
+        lack: 'checkpoint',
+        provedCount: 0,
+        unprovedCount: count,
+      })
+    }
+    const proved = `${lines.slice(0, first + 1).join('\n')}\n`
+    expect(await check(bench, proved)).toMatchObject({ kind: 'intact', provedCount: first + 1 })
   })
 })
 
