@@ -48,6 +48,7 @@ export const denialStatus = {
 
   // how much
   quota_exhausted: 429,
+  too_many_prompts: 429,
   request_exceeds_quota: 400,
 } as const satisfies Record<string, number>
 
@@ -67,7 +68,7 @@ export interface Denial {
   readonly detail?: string
   /** Name of the request field at fault, as `messages[2].content`; for the caller's error body. */
   readonly param?: string
-  /** When the same request may succeed; only with `quota_exhausted`. */
+  /** When the same request may succeed; only with a 429. */
   readonly retryAfterMs?: number
   /** What the path takes instead; only with `method_not_allowed`, which must say it (RFC 9110 §15.5.6). */
   readonly allowedMethods?: readonly string[]

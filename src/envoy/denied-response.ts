@@ -80,7 +80,7 @@ function challenge(denial: Denial, status: DenialStatus): readonly HeaderValueOp
 /** Tells a client whether and when to come back; `x-should-retry` is read by the clients of both dialects. */
 function retryHeaders(denial: Denial): readonly HeaderValueOption[] {
   if (denial.reason === 'request_exceeds_quota') return [setHeader('x-should-retry', 'false')]
-  if (denial.reason !== 'quota_exhausted') return []
+  if (denialStatus[denial.reason] !== 429) return []
   const waitMs = denial.retryAfterMs ?? maxRetryAfterMs
   const retryAfter = setHeader(
     'retry-after',

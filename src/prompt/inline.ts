@@ -24,7 +24,7 @@ export function createInlineReader(
   })
 
   return {
-    async open(dialect, path, body) {
+    async open({ dialect, path, body }) {
       const turn = body.length > YIELD_BYTES ? nextTurn : undefined
       const text = readPrompt(dialect, path, body)
       if (isDenial(text)) return text

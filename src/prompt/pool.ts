@@ -1,252 +1,208 @@
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
+import { isDenial } from '../denial.js'
+import type { Denial } from '../denial.js'
 import { AbandonedError, DependencyError } from '../errors.js'
-import type { InspectionRules } from '../inspection/rules.js'
-import type { WorkerAnswer, WorkerReady, WorkerRequest, WorkerSetup } from './messages.js'
-import type { OpenPrompt, PromptReader, PromptReaderOptions } from './prompt.js'
+import type { Source, Work, WorkerAnswer } from './messages.js'
+import { createRoom, LARGE_BYTES } from './room.js'
+import { startThread } from './thread.js'
+import type { After, Thread } from './thread.js'
 
-/** How long after its bound a worker may still finish a count before it is taken for stuck. */
-const GRACE_MS = 500
+export interface PoolOptions {
+  readonly startWorker: () => Worker
+  readonly workers: number
+  /** How long a piece of work may wait for a worker, and then how long it may take. */
+  readonly timeoutMs: number
+  /** All prompts that are open at once, together. */
+  readonly maxOpenBytes: number
+  readonly after: After
+}
 
-interface Job {
-  readonly request: WorkerRequest
-  readonly signal: AbortSignal | undefined
-  resolve(answer: WorkerAnswer): void
+/** A prompt that has a place in the pool. */
+export interface HeldPrompt {
+  /**
+   * @throws DependencyError no worker was free in time, or the one that had the piece ended
+   * @throws AbandonedError the signal fired while it waited
+   */
+  run(work: Work): Promise<WorkerAnswer>
+  /** Frees the place; call it once nothing is under way, as often as you like. */
+  close(): void
+}
+
+/** Worker threads, and the pieces of work that wait for them. */
+export interface Pool {
+  /** @throws DependencyError there is no room for another prompt of anybody */
+  hold(source: Source, caller: string, signal: AbortSignal): HeldPrompt | Denial
+  /** @throws DependencyError a worker ended before it took work */
+  ready(): Promise<void>
+  close(): Promise<void>
+}
+
+interface Waiting {
+  readonly source: Source
+  readonly work: Work
+  readonly turn: number
+  resolve(answer: Promise<WorkerAnswer>): void
   reject(error: Error): void
-  timer: NodeJS.Timeout | undefined
+  /** Ends the clock of waiting, and the ear for the signal. */
+  stopWaiting(): void
 }
 
-/** One worker thread with its own queue: what it has opened stays in it. */
-interface Lane {
-  readonly openPrompts: Set<number>
-  run(request: WorkerRequest, signal?: AbortSignal): Promise<WorkerAnswer>
-  closePrompt(prompt: number): void
-  /** Resolves when the worker takes work; rejects when it ended before. */
-  readonly ready: Promise<void>
-  /** Set when the worker is gone: its prompts are lost, the lane is replaced. */
-  readonly dead: () => boolean
-  stop(): Promise<void>
-}
+/**
+ * Each free worker takes the piece whose turn it is (`room.ts`). Large prompts leave one worker to the others, if there
+ * is more than one: a small prompt never waits for a large one to be done, however many callers send them.
+ */
+export function createPool(options: PoolOptions): Pool {
+  const { workers, timeoutMs, after } = options
+  const room = createRoom(options.maxOpenBytes)
+  const waiting = new Set<Waiting>()
+  const threads: Thread[] = []
+  let largeUnderWay = 0
+  let isLookingSoon = false
+  let isClosed = false
 
-/** Works on large bodies in worker threads, one piece of work per thread at a time, each within a time bound. */
-export function createWorkerReader(options: PromptReaderOptions): PromptReader {
-  const lanes: Lane[] = []
-  const rulesIds = new WeakMap<InspectionRules, number>()
-  let nextRulesId = 1
-  let nextPrompt = 1
-  let openBytes = 0
-  let closed = false
+  for (let index = 0; index < workers; index += 1) start(index)
 
-  for (let index = 0; index < options.workers; index += 1) lanes.push(createLane(options))
-
-  function rulesIdOf(rules: InspectionRules): number {
-    let id = rulesIds.get(rules)
-    if (id === undefined) {
-      id = nextRulesId++
-      rulesIds.set(rules, id)
-    }
-    return id
+  function start(index: number): void {
+    const thread = startThread(options)
+    threads[index] = thread
+    thread.ready.then(lookSoon, () => undefined)
+    void thread.ended.then(({ error, wasAtWork }) => {
+      if (isClosed || threads[index] !== thread) return
+      // One that ends with nothing in hand could do so for ever: it is replaced when the next piece comes.
+      if (wasAtWork) start(index)
+      else if (threads.every(isDead)) failAll(error)
+    })
   }
 
-  /** The lane with the fewest open prompts; a lane whose worker died is replaced on the way. */
-  function idlestLane(): Lane {
-    lanes.forEach((lane, index) => {
-      if (lane.dead()) lanes[index] = createLane(options)
+  function replaceDead(): void {
+    threads.forEach((thread, index) => {
+      if (isDead(thread)) start(index)
     })
-    const lane = lanes.reduce((best, candidate) =>
-      candidate.openPrompts.size < best.openPrompts.size ? candidate : best,
-    )
-    return lane
+  }
+
+  /**
+   * Not at once: the prompt whose piece was just done goes on in this very turn of the event loop, and it was here
+   * before the others.
+   */
+  function lookSoon(): void {
+    if (isLookingSoon) return
+    isLookingSoon = true
+    setImmediate(() => {
+      isLookingSoon = false
+      look()
+    })
+  }
+
+  function look(): void {
+    for (const thread of threads) {
+      if (thread.state() !== 'idle') continue
+      const piece = nextPiece()
+      if (piece === undefined) return
+      takeOut(piece)
+      room.reached(piece.turn)
+      piece.resolve(work(thread, piece))
+    }
+  }
+
+  async function work(thread: Thread, { source, work: kind }: Waiting): Promise<WorkerAnswer> {
+    const large = isLarge(source) ? 1 : 0
+    largeUnderWay += large
+    try {
+      return await thread.work({ source, work: kind })
+    } finally {
+      largeUnderWay -= large
+      lookSoon()
+    }
+  }
+
+  function nextPiece(): Waiting | undefined {
+    // A worker that is being replaced is none that is left to the others.
+    const away = threads.filter((thread) => isDead(thread) || thread.state() === 'starting').length
+    const isLargeHeldBack = workers > 1 && largeUnderWay + away >= workers - 1
+    let next: Waiting | undefined
+    for (const piece of waiting) {
+      if (isLarge(piece.source) && isLargeHeldBack) continue
+      if (next === undefined || piece.turn < next.turn) next = piece
+    }
+    return next
+  }
+
+  function takeOut(piece: Waiting): void {
+    piece.stopWaiting()
+    waiting.delete(piece)
+  }
+
+  function failAll(error: DependencyError): void {
+    for (const piece of waiting) {
+      takeOut(piece)
+      piece.reject(error)
+    }
+  }
+
+  function enqueue(
+    source: Source,
+    work: Work,
+    turn: number,
+    signal: AbortSignal,
+  ): Promise<WorkerAnswer> {
+    return new Promise((resolve, reject) => {
+      const give = (error: Error): void => {
+        takeOut(piece)
+        reject(error)
+      }
+      const abandon = (): void => {
+        give(new AbandonedError('given up while a large prompt waited'))
+      }
+      signal.addEventListener('abort', abandon, { once: true })
+      const stopClock = after(timeoutMs, () => {
+        give(new DependencyError('inspection', 'no worker free in time'))
+      })
+      const stopWaiting = (): void => {
+        stopClock()
+        signal.removeEventListener('abort', abandon)
+      }
+      const piece: Waiting = { source, work, turn, resolve, reject, stopWaiting }
+      waiting.add(piece)
+      if (!isLookingSoon) look()
+    })
   }
 
   return {
-    async open(dialect, path, body, signal) {
-      if (closed) throw new DependencyError('inspection', 'the prompt reader is closed')
-      if (openBytes + body.length > options.maxOpenBytes) {
-        throw new DependencyError('inspection', 'too many large prompts at once')
-      }
-      const lane = idlestLane()
-      const prompt = nextPrompt++
-      // Its own copy: the bytes move to the worker, and Envoy's message holds more than the body.
-      const copy = new Uint8Array(body)
-      openBytes += body.length
-      lane.openPrompts.add(prompt)
-      let released = false
-      const close = (): void => {
-        if (released) return
-        released = true
-        openBytes -= body.length
-        lane.closePrompt(prompt)
-      }
-
-      let opened: WorkerAnswer
-      try {
-        opened = await lane.run(
-          { kind: 'open', prompt, dialect: dialect.name, path, body: copy },
-          signal,
-        )
-      } catch (error) {
-        close()
-        throw error
-      }
-      if (opened.kind === 'refused') {
-        close()
-        return opened.denial
-      }
-      if (opened.kind !== 'opened') {
-        close()
-        throw unexpected('read', opened)
-      }
-
-      const { summary } = opened
-      const open: OpenPrompt = {
-        ask: summary,
-        async inspect(rules) {
-          const rulesId = rulesIdOf(rules)
-          const answer = await lane.run({ kind: 'inspect', prompt, rulesId, rules }, signal)
-          if (answer.kind !== 'inspected') throw unexpected('inspection', answer)
-          return answer.findings
+    hold(source, caller, signal) {
+      if (isClosed) throw closedError()
+      const place = room.enter(caller, source.body.length)
+      if (isDenial(place)) return place
+      return {
+        async run(work) {
+          if (isClosed) throw closedError()
+          if (signal.aborted) throw new AbandonedError('given up before a large prompt was read')
+          replaceDead()
+          return enqueue(source, work, place.turn, signal)
         },
-        async countTokens(encoding) {
-          try {
-            const answer = await lane.run({ kind: 'count', prompt, encoding }, signal)
-            // Every token covers at least one byte of the text, so the bytes are an upper bound.
-            return answer.kind === 'counted' ? answer.tokens : summary.segmentBytes
-          } catch (error) {
-            if (error instanceof DependencyError) return summary.segmentBytes
-            throw error
-          }
+        close() {
+          place.leave()
         },
-        close,
       }
-      return open
     },
     async ready() {
-      await Promise.all(lanes.map((lane) => lane.ready))
+      await Promise.all(threads.map((thread) => thread.ready))
     },
     async close() {
-      closed = true
-      await Promise.all(lanes.map((lane) => lane.stop()))
+      isClosed = true
+      failAll(closedError())
+      await Promise.all(threads.map((thread) => thread.stop()))
     },
   }
 }
 
-function unexpected(work: string, answer: WorkerAnswer): DependencyError {
-  const what = answer.kind === 'failed' ? answer.errorName : answer.kind
-  return new DependencyError('inspection', `${work} of a large prompt failed: ${what}`)
+function isDead(thread: Thread): boolean {
+  return thread.state() === 'dead'
 }
 
-function createLane(options: PromptReaderOptions): Lane {
-  const setup: WorkerSetup = { encodings: options.encodings, timeoutMs: options.timeoutMs }
-  const worker = new Worker(options.workerFile, { workerData: setup })
-  const openPrompts = new Set<number>()
-  const queue: Job[] = []
-  let current: Job | undefined
-  let ready = false
-  /** Why the worker is gone; undefined while it lives. */
-  let end: DependencyError | undefined
-  let announceReady = (): void => undefined
-  let announceEnd = (_error: DependencyError): void => undefined
-  const whenReady = new Promise<void>((resolve, reject) => {
-    announceReady = resolve
-    announceEnd = reject
-  })
-  // Whoever waits is told; a lane that replaces a dead one has nobody who does.
-  whenReady.catch(() => undefined)
-
-  function startNext(): void {
-    // Until the encodings are loaded a job waits in the queue, where running out of time is not the worker's fault.
-    while (ready && current === undefined) {
-      const job = queue.shift()
-      if (job === undefined) return
-      if (job.signal?.aborted === true) {
-        finish(job)
-        job.reject(new AbandonedError('given up while a large prompt waited'))
-        continue
-      }
-      current = job
-      const transfer = job.request.kind === 'open' ? [job.request.body.buffer as ArrayBuffer] : []
-      worker.postMessage(job.request, transfer)
-    }
-  }
-
-  function finish(job: Job): void {
-    clearTimeout(job.timer)
-    job.timer = undefined
-  }
-
-  /** In the queue: it waited too long. Under way: the worker is stuck, and is ended with all it holds. */
-  function expire(job: Job): void {
-    const waiting = queue.indexOf(job)
-    if (waiting !== -1) queue.splice(waiting, 1)
-    else die('it was stuck')
-    job.reject(
-      new DependencyError('inspection', `${job.request.kind} of a large prompt took too long`),
-    )
-  }
-
-  function die(why: string): void {
-    if (end !== undefined) return
-    end = new DependencyError('inspection', `the worker thread ended: ${why}`)
-    announceEnd(end)
-    for (const job of [current, ...queue]) {
-      if (job === undefined) continue
-      finish(job)
-      job.reject(end)
-    }
-    current = undefined
-    queue.length = 0
-    void worker.terminate()
-  }
-
-  worker.on('message', (answer: WorkerAnswer | WorkerReady) => {
-    if (answer.kind === 'ready') {
-      ready = true
-      announceReady()
-      startNext()
-      return
-    }
-    const job = current
-    current = undefined
-    if (job !== undefined) {
-      finish(job)
-      job.resolve(answer)
-    }
-    startNext()
-  })
-  worker.on('error', (error) => {
-    // The code says why (a missing file, no memory); the message could hold a piece of the prompt.
-    die(codeOf(error))
-  })
-  worker.on('exit', () => {
-    die('it exited')
-  })
-
-  return {
-    openPrompts,
-    ready: whenReady,
-    dead: () => end !== undefined,
-    run(request, signal) {
-      if (end !== undefined) return Promise.reject(end)
-      return new Promise((resolve, reject) => {
-        const job: Job = { request, signal, resolve, reject, timer: undefined }
-        job.timer = setTimeout(() => {
-          expire(job)
-        }, options.timeoutMs + GRACE_MS)
-        queue.push(job)
-        startNext()
-      })
-    },
-    closePrompt(prompt) {
-      openPrompts.delete(prompt)
-      if (end === undefined) worker.postMessage({ kind: 'close', prompt } satisfies WorkerRequest)
-    },
-    async stop() {
-      die('it was closed')
-      await worker.terminate()
-    },
-  }
+function isLarge(source: Source): boolean {
+  return source.body.length > LARGE_BYTES
 }
 
-function codeOf(error: Error): string {
-  return 'code' in error && typeof error.code === 'string' ? error.code : error.name
+function closedError(): DependencyError {
+  return new DependencyError('inspection', 'the prompt reader is closed')
 }

@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.js'
 import type { Denial } from '../denial.js'
+import type { Principal } from '../identity/principal.js'
 import type { Finding } from '../inspection/finding.js'
 import type { InspectionRules } from '../inspection/rules.js'
 import type { AskSummary } from '../llm/ask.js'
@@ -7,11 +8,25 @@ import type { Dialect } from '../llm/dialect.js'
 import type { EncodingName } from '../llm/encodings.js'
 import { KIB_BYTES } from '../units.js'
 
+/** A request body as it arrived, and who sent it: callers are served in turns. */
+export interface ArrivedPrompt {
+  readonly dialect: Dialect
+  readonly path: string
+  readonly body: Uint8Array
+  readonly principal: Pick<Principal, 'tenant' | 'subject'>
+  /** Fires when nobody waits for the answer any more: work that has not begun is not done. */
+  readonly signal: AbortSignal
+}
+
 /** A request body that was read; the work on its text happens where the text is. */
 export interface OpenPrompt {
   readonly ask: AskSummary
-  /** @throws DependencyError the time bound was reached: an error, never an allow */
-  inspect(rules: InspectionRules): Promise<readonly Finding[]>
+  /**
+   * A refusal says that the caller has too many prompts under examination.
+   *
+   * @throws DependencyError the time bound was reached: an error, never an allow
+   */
+  inspect(rules: InspectionRules): Promise<readonly Finding[] | Denial>
   /** Tokens of all segments. When the time bound is reached, the rest counts as its bytes: an upper bound. */
   countTokens(encoding: EncodingName): Promise<number>
   /** Frees the text; call it once, whatever happened. */
@@ -20,15 +35,11 @@ export interface OpenPrompt {
 
 export interface PromptReader {
   /**
-   * @throws DependencyError reading took longer than its bound, or there is no room for another large prompt
+   * @throws DependencyError no worker was free in time, reading took longer than its bound, or there is no room for
+   *   another large prompt
    * @throws AbandonedError the signal fired while the body waited
    */
-  open(
-    dialect: Dialect,
-    path: string,
-    body: Uint8Array,
-    signal: AbortSignal,
-  ): Promise<OpenPrompt | Denial>
+  open(arrived: ArrivedPrompt): Promise<OpenPrompt | Denial>
   /**
    * Resolves when every worker thread has loaded what it needs.
    *
@@ -53,7 +64,7 @@ export interface PromptReaderOptions {
    * thread.
    */
   readonly inlineBytes: number
-  /** For each of read, inspect and count, including the wait for the worker. */
+  /** For each of read, inspect and count; the wait for a worker is bounded by as much again. */
   readonly timeoutMs: number
   /** All large bodies that are open at once, together. */
   readonly maxOpenBytes: number

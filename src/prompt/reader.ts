@@ -1,9 +1,11 @@
+import { Worker } from 'node:worker_threads'
 import { isDenial } from '../denial.js'
-import { DependencyError } from '../errors.js'
 import type { InspectionRules } from '../inspection/rules.js'
 import { createInlineReader } from './inline.js'
-import { createWorkerReader } from './pool.js'
+import type { WorkerSetup } from './messages.js'
+import { createPool } from './pool.js'
 import type { PromptReader, PromptReaderOptions } from './prompt.js'
+import { createThreadedReader } from './threaded.js'
 
 /** Every segment costs each detector a start, whatever is in it: 1.7 µs in all (measured), 3 ms for so many. */
 const MAX_INLINE_SEGMENTS = 2000
@@ -14,24 +16,29 @@ const MAX_INLINE_PHRASE_CHARS = 4000
 /** Small bodies inline, large ones in worker threads, behind one face: the event loop is never held for long. */
 export function createPromptReader(options: PromptReaderOptions): PromptReader {
   const inline = createInlineReader(options)
-  const pool = createWorkerReader(options)
+  const setup: WorkerSetup = { encodings: options.encodings, timeoutMs: options.timeoutMs }
+  const pool = createPool({
+    ...options,
+    startWorker: () => new Worker(options.workerFile, { workerData: setup }),
+    after: (delayMs, run) => {
+      const timer = setTimeout(run, delayMs)
+      return () => {
+        clearTimeout(timer)
+      }
+    },
+  })
+  const threaded = createThreadedReader(pool)
   return {
-    async open(dialect, path, body, signal) {
-      if (body.length > options.inlineBytes) return pool.open(dialect, path, body, signal)
-      const prompt = await inline.open(dialect, path, body, signal)
+    async open(arrived) {
+      if (arrived.body.length > options.inlineBytes) return threaded.open(arrived)
+      const prompt = await inline.open(arrived)
       if (isDenial(prompt)) return prompt
       return {
         ...prompt,
         async inspect(rules) {
           const fewSegments = prompt.ask.segmentCount <= MAX_INLINE_SEGMENTS
           if (fewSegments && isLight(rules)) return prompt.inspect(rules)
-          const there = await pool.open(dialect, path, body, signal)
-          if (isDenial(there)) throw new DependencyError('inspection', 'read in two ways')
-          try {
-            return await there.inspect(rules)
-          } finally {
-            there.close()
-          }
+          return threaded.inspect(arrived, rules)
         },
       }
     },

@@ -6,9 +6,8 @@ import { dialectNamed } from '../llm/dialects.js'
 import { createTokenCounter } from '../llm/tokens.js'
 import type { WorkerAnswer, WorkerReady, WorkerRequest, WorkerSetup } from './messages.js'
 import { readPrompt } from './text.js'
-import type { PromptText } from './text.js'
 
-// A worker thread: one request at a time, in the order in which they come.
+// A worker thread: one piece of work at a time, and no prompt is kept when it is done.
 
 /** Generations of the policy whose compiled rules are kept. */
 const MAX_INSPECTORS = 4
@@ -16,46 +15,34 @@ const MAX_INSPECTORS = 4
 const { encodings, timeoutMs } = workerData as WorkerSetup
 const counter = createTokenCounter()
 counter.load(encodings)
-const prompts = new Map<number, PromptText>()
 const inspectors = new Map<number, Inspector>()
 
 const bound = () => ({ nowMs: () => performance.now(), deadlineMs: performance.now() + timeoutMs })
 
-function promptNamed(id: number): PromptText {
-  const prompt = prompts.get(id)
-  if (prompt === undefined) throw new Error('no such prompt')
-  return prompt
-}
-
-function answer(request: Exclude<WorkerRequest, { kind: 'close' }>): WorkerAnswer {
-  switch (request.kind) {
-    case 'open': {
-      const text = readPrompt(dialectNamed(request.dialect), request.path, request.body)
-      if (isDenial(text)) return { kind: 'refused', denial: text }
-      prompts.set(request.prompt, text)
-      return { kind: 'opened', summary: text.summary }
-    }
+function answer({ source, work }: WorkerRequest): WorkerAnswer {
+  const text = readPrompt(dialectNamed(source.dialect), source.path, source.body)
+  if (isDenial(text)) return { kind: 'refused', denial: text }
+  switch (work.kind) {
+    case 'read':
+      return { kind: 'read', summary: text.summary }
     case 'inspect': {
-      let inspector = inspectors.get(request.rulesId)
+      let inspector = inspectors.get(work.rulesId)
       if (inspector === undefined) {
-        inspector = compileInspection(request.rules)
+        inspector = compileInspection(work.rules)
         if (inspectors.size >= MAX_INSPECTORS) inspectors.clear()
-        inspectors.set(request.rulesId, inspector)
+        inspectors.set(work.rulesId, inspector)
       }
-      return {
-        kind: 'inspected',
-        findings: promptNamed(request.prompt).inspect(inspector, bound()),
-      }
+      return { kind: 'inspected', findings: text.inspect(inspector, bound()) }
     }
     case 'count': {
-      const counting = promptNamed(request.prompt).startCount(counter, request.encoding)
+      const counting = text.startCount(counter, work.encoding)
       counting.run(bound())
       return { kind: 'counted', tokens: counting.atMost() }
     }
   }
 }
 
-function answerOrFailure(request: Exclude<WorkerRequest, { kind: 'close' }>): WorkerAnswer {
+function answerOrFailure(request: WorkerRequest): WorkerAnswer {
   try {
     return answer(request)
   } catch (error) {
@@ -65,10 +52,6 @@ function answerOrFailure(request: Exclude<WorkerRequest, { kind: 'close' }>): Wo
 }
 
 parentPort?.on('message', (request: WorkerRequest) => {
-  if (request.kind === 'close') {
-    prompts.delete(request.prompt)
-    return
-  }
   parentPort?.postMessage(answerOrFailure(request))
 })
 

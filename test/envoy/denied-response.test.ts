@@ -156,6 +156,11 @@ describe('whether to come back', () => {
     expect(headers['x-should-retry']).toBe(should)
   })
 
+  it('is said to a caller with too many prompts at once', () => {
+    const denial = deny('too_many_prompts', 'Later.', { retryAfterMs: 1000 })
+    expect(headersOf(denial)['retry-after']).toBe('1')
+  })
+
   it('is 60 s where no time is known', () => {
     expect(headersOf(deny('quota_exhausted', 'Later.'))['retry-after']).toBe('60')
   })
@@ -168,7 +173,7 @@ describe('whether to come back', () => {
 
   it('is said of nothing else', () => {
     for (const reason of reasons) {
-      if (reason === 'quota_exhausted' || reason === 'request_exceeds_quota') continue
+      if (denialStatus[reason] === 429 || reason === 'request_exceeds_quota') continue
       const headers = headersOf(deny(reason, 'No.'))
       expect(headers).not.toHaveProperty('retry-after')
       expect(headers).not.toHaveProperty('x-should-retry')
