@@ -152,6 +152,7 @@ describe('a browser', () => {
     expect(answer.status).toBe(200)
     expect(answer.headers.get('access-control-allow-origin')).toBe('https://chat.example.com')
     expect(answer.headers.get('access-control-allow-headers')).toContain('authorization')
+    expect(answer.headers.get('access-control-allow-methods')).toBe('GET, POST')
     expect(await stack.envoyStat('cluster.tollgate.upstream_rq_total')).toBe(checksBefore)
   })
 

@@ -8,8 +8,8 @@ import { parse } from 'yaml'
 import { createCertificates } from '../../deploy/demo/certificates.js'
 import { renderEnvoy } from '../../deploy/demo/envoy.js'
 import { findEnvoy } from '../../deploy/demo/find-envoy.js'
-import { internalHeaders } from '../../src/envoy/internal-headers.js'
-import { reportNames } from '../../src/envoy/report.js'
+import { reportFormats } from '../../src/config/envoy-report.js'
+import { reservedHeaders } from '../../src/envoy/internal-headers.js'
 
 const run = promisify(execFile)
 const directory = await mkdtemp(join(tmpdir(), 'tollgate-envoy-'))
@@ -59,13 +59,13 @@ test('Tollgate finds nothing in which envoy.yaml and the demo policy disagree', 
   execFileSync(process.execPath, ['dist/cli.js', ...args], { encoding: 'utf8' })
 })
 
-test('envoy.yaml removes every internal header before the first route match', async () => {
+test('envoy.yaml removes exactly the headers that only Tollgate may say, before the first route match', async () => {
   const text = await readFile('envoy.yaml', 'utf8')
   const removed = [...text.matchAll(/- \{ remove: ([a-z0-9-]+) \}/g)].map(([, name]) => name)
-  expect(new Set(removed)).toEqual(new Set([...removed, ...Object.values(internalHeaders)]))
+  expect(removed.sort()).toEqual([...reservedHeaders].sort())
 })
 
-test('envoy.yaml reports every figure that the meter reads, each with the reservation', async () => {
+test('envoy.yaml reports every figure that the meter reads, each with the reservation and from its own place', async () => {
   const text = await readFile('envoy.yaml', 'utf8')
   const found: unknown[] = []
   const visit = (node: unknown): void => {
@@ -75,11 +75,12 @@ test('envoy.yaml reports every figure that the meter reads, each with the reserv
     for (const child of Object.values(node)) visit(child)
   }
   visit(parse(text))
-  const names = found.map((limit) => {
+  const figures = found.map((limit) => {
     const text = JSON.stringify(limit)
     expect(text).toContain('"descriptor_key":"reservation"')
     expect(text).toContain('"apply_on_stream_done":true')
-    return /"descriptor_value":"([a-z_]+)"/.exec(text)?.[1]
+    const name = /"descriptor_value":"([a-z_]+)"/.exec(text)?.[1]
+    return [name, /"hits_addend":\{"format":"([^"]+)"\}/.exec(text)?.[1]]
   })
-  expect(names.sort()).toEqual([...reportNames].sort())
+  expect(figures.sort()).toEqual([...reportFormats].sort())
 })

@@ -11,12 +11,22 @@ interface Cluster {
   readonly transport_socket?: object
 }
 
+interface Manager {
+  readonly route_config: {
+    readonly virtual_hosts: readonly {
+      readonly typed_per_filter_config: Readonly<Record<string, object>>
+      readonly routes: readonly { readonly name: string; readonly route: object }[]
+    }[]
+  }
+  readonly http_filters: readonly { readonly name: string; readonly typed_config: object }[]
+}
+
 interface Shipped {
   readonly overload_manager: object
   readonly static_resources: {
     readonly listeners: readonly {
       readonly filter_chains: readonly {
-        readonly filters: readonly { readonly typed_config: object }[]
+        readonly filters: readonly { readonly typed_config: Manager }[]
       }[]
     }[]
     readonly clusters: readonly Cluster[]
@@ -26,6 +36,11 @@ interface Shipped {
 const shipped = parse(readFileSync(new URL('../../envoy.yaml', import.meta.url), 'utf8')) as Shipped
 const { listeners, clusters } = shipped.static_resources
 const manager = listeners[0]?.filter_chains[0]?.filters[0]?.typed_config
+const host = manager?.route_config.virtual_hosts[0]
+
+function settingsOf(filter: string): object | undefined {
+  return manager?.http_filters.find(({ name }) => name === filter)?.typed_config
+}
 
 test('bounds connections and memory before either runs out', () => {
   expect(shipped.overload_manager).toMatchObject({
@@ -37,6 +52,19 @@ test('bounds connections and memory before either runs out', () => {
       { name: 'envoy.overload_actions.disable_http_keepalive' },
       { name: 'envoy.overload_actions.stop_accepting_requests' },
     ],
+  })
+})
+
+test('bounds what one connection may hold, open and leave unread', () => {
+  expect(listeners[0]).toMatchObject({ per_connection_buffer_limit_bytes: 2 ** 20 })
+  expect(manager).toMatchObject({
+    common_http_protocol_options: { idle_timeout: '900s' },
+    http2_protocol_options: {
+      max_concurrent_streams: 100,
+      initial_stream_window_size: 2 ** 16,
+      initial_connection_window_size: 2 ** 20,
+    },
+    stream_idle_timeout: '60s',
   })
 })
 
@@ -57,6 +85,61 @@ test('hardens path and headers, and waits for neither longer than told', () => {
     request_timeout: '60s',
   })
 })
+
+test('believes no answer of Tollgate that is no header, and closes when no report can be sent', () => {
+  expect(settingsOf('envoy.filters.http.ext_authz')).toMatchObject({ validate_mutations: true })
+  expect(settingsOf('envoy.filters.http.ratelimit')).toMatchObject({
+    failure_mode_deny: true,
+    timeout: '5s',
+  })
+})
+
+test('reads usage out of events of up to 1 MiB', () => {
+  expect(settingsOf('envoy.filters.http.sse_to_metadata')).toMatchObject({
+    response_rules: { max_event_size: 2 ** 20 },
+  })
+})
+
+test('lets a browser send what an API takes, and read what its answers say', () => {
+  const cors = host?.typed_per_filter_config['envoy.filters.http.cors']
+  const lists = Object.entries(cors ?? {}).flatMap(([name, value]) =>
+    typeof value === 'string' ? [[name, value.split(', ')]] : [],
+  )
+  expect(Object.fromEntries(lists)).toMatchObject({
+    allow_methods: ['GET', 'POST'],
+    allow_headers: [
+      'authorization',
+      'content-type',
+      'x-api-key',
+      'anthropic-version',
+      'anthropic-beta',
+    ],
+    expose_headers: [
+      'retry-after',
+      'x-should-retry',
+      'x-request-id',
+      'x-tollgate-audit-id',
+      ...['tokens', 'requests'].flatMap((unit) => [
+        `x-ratelimit-limit-${unit}`,
+        `x-ratelimit-remaining-${unit}`,
+        `x-ratelimit-reset-${unit}`,
+      ]),
+    ],
+  })
+})
+
+test.each(['gpu-a', 'gpu-b'])(
+  'the route %s lets a model think, ends every stream, and tries again only what no engine can have begun',
+  (name) => {
+    expect(host?.routes.find((route) => route.name === name)?.route).toEqual({
+      cluster: name,
+      timeout: '0s',
+      max_stream_duration: { max_stream_duration: '1800s' },
+      idle_timeout: '600s',
+      retry_policy: { retry_on: 'connect-failure,refused-stream', num_retries: 1 },
+    })
+  },
+)
 
 describe.each(['gpu-a', 'gpu-b'])('the cluster %s', (name) => {
   const cluster = clusters.find((candidate) => candidate.name === name)
