@@ -1,53 +1,16 @@
 import { describe, expect, test } from 'vitest'
-import { patient, setDurations } from './durations.js'
+import { patient } from './durations.js'
+import { dialects } from './error-bodies.js'
 import { chat, lastServed, startTestStack } from './stack.js'
 
 const BODY_CAP_BYTES = 8_388_608
 
-// Room for a prompt of 8 MiB, and patience with the machine that reads it. Envoy's two clocks are shortened: what
-// is tested is what it says when they run out.
-const stack = await startTestStack(
-  (policy) => {
-    policy.limits['examinationTimeoutMs'] = 20_000
-    for (const model of policy.models) model['contextTokens'] = 100_000_000
-    for (const quota of policy.quotas) if (quota['unit'] === 'tokens') quota['limit'] = 1e9
-  },
-  (config) =>
-    setDurations(patient(config), [
-      ['"request_timeout": "60s"', '"request_timeout": "2s"'],
-      ['"idle_timeout": "600s"', '"idle_timeout": "2s"'],
-    ]),
-)
-
-const anyText = expect.any(String) as string
-
-const dialects = [
-  {
-    name: 'OpenAI',
-    path: '/v1/chat/completions',
-    error: (code: string, type: string) => ({ error: { code, type, message: anyText } }),
-    types: {
-      413: 'invalid_request_error',
-      408: 'invalid_request_error',
-      503: 'server_error',
-      504: 'server_error',
-    },
-  },
-  {
-    name: 'Anthropic',
-    path: '/v1/messages',
-    error: (code: string, type: string) => ({
-      type: 'error',
-      error: { code, type, message: anyText },
-    }),
-    types: {
-      413: 'request_too_large',
-      408: 'invalid_request_error',
-      503: 'api_error',
-      504: 'timeout_error',
-    },
-  },
-] as const
+// Room for a prompt of 8 MiB, and patience with the machine that reads it.
+const stack = await startTestStack((policy) => {
+  policy.limits['examinationTimeoutMs'] = 20_000
+  for (const model of policy.models) model['contextTokens'] = 100_000_000
+  for (const quota of policy.quotas) if (quota['unit'] === 'tokens') quota['limit'] = 1e9
+}, patient)
 
 /** A chat of exactly so many bytes. */
 function chatOf(bytes: number): string {
@@ -77,32 +40,20 @@ describe.each(dialects)("Envoy's own errors in the dialect of $name", ({ path, e
     expect(stack.nodeA.served).toHaveLength(served)
   })
 
-  test('an upload that stalls is 408', async () => {
-    const stalling = new ReadableStream({
-      start(controller) {
-        controller.enqueue(Buffer.from('{"model":'))
-      },
-    })
-    const response = await fetch(`${stack.envoy.url}${path}`, {
-      method: 'POST',
-      headers: {
-        authorization: `Bearer ${stack.credentialOf('alice')}`,
-        'content-type': 'application/json',
-      },
-      body: stalling,
-      duplex: 'half',
-    })
-    expect(response.status).toBe(408)
-    expect(await response.json()).toEqual(error('request_timeout', types[408]))
-  })
-
-  test('a model that stays silent is 504, and is charged: it may be working', async () => {
-    stack.nodeA.behave({ hold: true })
+  test('a whole answer larger than any buffer, of unannounced length, is 500, and is charged: it was generated', async () => {
+    stack.nodeA.behave({ paddingBytes: 9_000_000, chunked: true })
     const answer = await stack.send({ path, caller: 'alice', body: chat() })
-    stack.nodeA.release()
-    expect(answer.status).toBe(504)
-    expect(JSON.parse(answer.text)).toEqual(error('upstream_timeout', types[504]))
-    expect(await stack.endOf(answer)).toMatchObject({ outcome: 'estimated', outputTokens: 200 })
+    stack.nodeA.behave({})
+    expect(answer.status).toBe(500)
+    expect(JSON.parse(answer.text)).toEqual(error('upstream_failed', types[500]))
+    // Its headers are Envoy's own, so the record is found by the request id.
+    expect(answer.headers.get('x-tollgate-audit-id')).toBeNull()
+    const { audit_id: auditId, details } = (await stack.accessLogOf(answer)).members
+    expect(details).toBe('response_payload_too_large')
+    const headers = new Headers({ 'x-tollgate-audit-id': String(auditId) })
+    const { outcome, reservedTokens, inputTokens, outputTokens } = await stack.endOf({ headers })
+    expect({ outcome, outputTokens }).toEqual({ outcome: 'estimated', outputTokens: 200 })
+    expect(inputTokens).toBe(reservedTokens - 200)
   })
 
   test('a pool without a living node is 503, and costs nothing', async () => {
