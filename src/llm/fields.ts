@@ -19,7 +19,7 @@ export type FieldKind =
   | 'integer'
   /** Integer from 1 to 2^31 - 1. */
   | 'count'
-  /** A short lower-case word, as `auto`: it can carry no message. */
+  /** A short lower-case word, as `auto`; made text, since `ignore_all_rules` is one as well. */
   | 'keyword'
   | 'integers'
   /** Object of numbers, named by token ids. */
@@ -148,9 +148,11 @@ function readField(
     case 'count':
       return isCount(value) ? undefined : invalid(param, countText)
     case 'keyword':
-      return typeof value === 'string' && /^[a-z0-9_-]{1,32}$/.test(value)
-        ? undefined
-        : invalid(param, 'a short lower-case word')
+      if (typeof value !== 'string' || !/^[a-z0-9_-]{1,32}$/.test(value)) {
+        return invalid(param, 'a short lower-case word')
+      }
+      reading.say('user', value)
+      return undefined
     case 'integers':
       return isArray(value) && value.every((item) => isNumber(item) && item.integer)
         ? undefined

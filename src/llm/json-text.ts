@@ -60,33 +60,6 @@ export function valuesIn(value: JsonValue): number {
 }
 
 /**
- * Undoes JSON escapes in a text that is itself JSON, as the arguments of a tool call are: templates parse them
- * and print what they say. Not a parser: what is no valid escape stays as it is, so nothing can be hidden by
- * making the text invalid.
- */
-export function withoutEscapes(text: string): string {
-  if (!text.includes('\\')) return text
-  return text.replace(
-    /\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))/g,
-    (_, hex?: string, letter?: string) =>
-      hex === undefined
-        ? (plainEscapes[letter ?? ''] ?? '')
-        : String.fromCharCode(Number.parseInt(hex, 16)),
-  )
-}
-
-const plainEscapes: Readonly<Record<string, string>> = {
-  '"': '"',
-  '\\': '\\',
-  '/': '/',
-  b: '\b',
-  f: '\f',
-  n: '\n',
-  r: '\r',
-  t: '\t',
-}
-
-/**
  * Would a filter that re-serialises the document through doubles leave every number as it is? Integers beyond
  * 2^53 change; fractions do not, since every reader makes the same double of either spelling.
  */

@@ -1,3 +1,4 @@
+import { joinParts } from '../segment.js'
 import type { Provenance, Segment } from '../segment.js'
 import type { JsonValue } from './json.js'
 import { textOf, valuesIn } from './json-text.js'
@@ -14,8 +15,10 @@ export interface Reading {
   readonly markupTokens: () => number
   /** Notes a text. An empty one is no segment, but a template prints its marks around it. */
   say(provenance: Provenance, text: string): void
-  /** Notes what a template prints as JSON. `text` is what it says, where that is not simply `textOf` of it. */
-  sayJson(provenance: Provenance, value: JsonValue, text?: string): void
+  /** Notes text parts side by side as one text: a sentence may be spread over them. */
+  sayParts(provenance: Provenance, parts: readonly string[]): void
+  /** Notes what a template prints as JSON. */
+  sayJson(provenance: Provenance, value: JsonValue): void
 }
 
 /** The markers of a role and of a message's end: 4 to 6 in the templates of common models. */
@@ -38,7 +41,16 @@ export function startReading(guardedNames: ReadonlyMap<string, string>): Reading
     segments,
     markupTokens: () => markupTokens,
     say,
-    sayJson(provenance, value, text = textOf(value)) {
+    sayParts(provenance, parts) {
+      if (parts.length < 2) {
+        say(provenance, parts.join(''))
+        return
+      }
+      markupTokens += textMarkTokens
+      segments.push({ provenance, ...joinParts(parts) })
+    },
+    sayJson(provenance, value) {
+      const text = textOf(value)
       say(provenance, text)
       // Each escape that JSON writes is a token where a run of line breaks, unescaped, is next to none.
       const escapes = JSON.stringify(text).length - text.length

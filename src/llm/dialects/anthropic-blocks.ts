@@ -1,6 +1,7 @@
 import type { Denial } from '../../denial.js'
 import type { Provenance } from '../../segment.js'
-import { invalid, readFields } from '../fields.js'
+import { fieldTable, invalid, readFields } from '../fields.js'
+import type { FieldTable } from '../fields.js'
 import type { JsonObject, JsonValue } from '../json.js'
 import { isArray, isObject, textOfMedia } from '../json-text.js'
 import type { Reading } from '../reading.js'
@@ -8,7 +9,6 @@ import { blockFields, documentFile, guardedBlocks } from './anthropic-fields.js'
 
 /**
  * Reads the content of a message, of the system prompt or of a tool's result: a string, or a list of blocks.
- * Neighbouring text blocks become one segment, as a sentence may be spread over them.
  */
 export function readContent(
   reading: Reading,
@@ -23,7 +23,7 @@ export function readContent(
   if (!isArray(content)) return invalid(at, 'a string or a list of content blocks')
   let neighbours: string[] = []
   const sayNeighbours = (): void => {
-    reading.say(provenance, neighbours.join('\n'))
+    reading.sayParts(provenance, neighbours)
     neighbours = []
   }
   for (const [index, block] of content.entries()) {
@@ -99,6 +99,24 @@ function readToolResult(reading: Reading, block: JsonObject, at: string): Denial
   return content === undefined ? undefined : readContent(reading, content, 'tool', `${at}.content`)
 }
 
+/** Fields of a document's source, by its type. */
+const sourceFields: ReadonlyMap<string, FieldTable> = new Map(
+  Object.entries({
+    text: ['media_type', 'data'],
+    content: ['content'],
+    base64: ['media_type', 'data'],
+    url: ['url'],
+    file: ['file_id'],
+  }).map(([type, names]) => [type, sourceTable(names)]),
+)
+
+function sourceTable(names: readonly string[]): FieldTable {
+  return fieldTable('content[].source.', {
+    type: { kind: 'own' },
+    ...Object.fromEntries(names.map((name) => [name, { kind: 'own' } as const])),
+  })
+}
+
 function readDocument(reading: Reading, block: JsonObject, at: string): Denial | undefined {
   for (const name of ['title', 'context', 'citations']) {
     const value = block.get(name) ?? null
@@ -107,6 +125,12 @@ function readDocument(reading: Reading, block: JsonObject, at: string): Denial |
   const source = block.get('source')
   if (!isObject(source)) return invalid(`${at}.source`, 'an object')
   const type = source.get('type')
+  const table = typeof type === 'string' ? sourceFields.get(type) : undefined
+  if (table === undefined) {
+    return invalid(`${at}.source.type`, `one of ${[...sourceFields.keys()].join(', ')}`)
+  }
+  const denial = readFields(reading, source, table, `${at}.source.`)
+  if (denial !== undefined) return denial
   if (type === 'content') {
     return readContent(reading, source.get('content'), 'document', `${at}.source.content`)
   }
@@ -114,9 +138,6 @@ function readDocument(reading: Reading, block: JsonObject, at: string): Denial |
     if (typeof source.get('data') !== 'string') return invalid(`${at}.source.data`, 'a string')
     reading.sayJson('document', source)
     return undefined
-  }
-  if (type !== 'base64' && type !== 'url' && type !== 'file') {
-    return invalid(`${at}.source.type`, 'text, content, base64, url or file')
   }
   reading.guarded.add(documentFile)
   reading.say('document', textOfMedia(source))

@@ -3,7 +3,7 @@ import type { Provenance } from '../../segment.js'
 import { fieldTable, invalid, readFields } from '../fields.js'
 import type { FieldTable } from '../fields.js'
 import type { JsonObject, JsonValue } from '../json.js'
-import { isArray, isObject, textOf, textOfMedia, withoutEscapes } from '../json-text.js'
+import { isArray, isObject, textOfMedia } from '../json-text.js'
 import type { Reading } from '../reading.js'
 import { mediaParts } from './openai-fields.js'
 
@@ -99,10 +99,9 @@ function readContent(
   }
   if (!isArray(content)) return invalid(at, 'a string or a list of content parts')
 
-  // Templates print neighbouring text parts as one text, so a sentence may be spread over them.
   let neighbours: string[] = []
   const sayNeighbours = (): void => {
-    reading.say(provenance, neighbours.join('\n'))
+    reading.sayParts(provenance, neighbours)
     neighbours = []
   }
   for (const [index, part] of content.entries()) {
@@ -149,7 +148,7 @@ function readToolCalls(
   if (legacyCall !== null) {
     const denial = checkCall(legacyCall, 'arguments', `${at}.function_call`)
     if (denial !== undefined) return denial
-    reading.sayJson(provenance, legacyCall, withoutEscapes(textOf(legacyCall)))
+    reading.sayJson(provenance, legacyCall)
   }
   const calls = message.get('tool_calls') ?? null
   if (calls === null) return undefined
@@ -157,7 +156,7 @@ function readToolCalls(
   for (const [index, call] of calls.entries()) {
     const denial = checkToolCall(call, `${at}.tool_calls[${String(index)}]`)
     if (denial !== undefined) return denial
-    reading.sayJson(provenance, call, withoutEscapes(textOf(call)))
+    reading.sayJson(provenance, call)
   }
   return undefined
 }
