@@ -1,10 +1,13 @@
-import { readConfig, readText } from '../config/load.js'
-import type { Config } from '../config/load.js'
+import { checkFiles } from '../config/check-files.js'
 import { checkEnvoyFile } from '../config/envoy-check.js'
+import type { EnvoyTerms } from '../config/envoy-terms.js'
+import { readPolicyFile, readText } from '../config/load.js'
+import type { Config, Reading } from '../config/load.js'
 import { formatAddress } from '../config/address.js'
 import { internalHeaders } from '../envoy/internal-headers.js'
 import { reportDomain, reportNames } from '../envoy/report.js'
 import { ConfigError } from '../errors.js'
+import type { ConfigFault } from '../errors.js'
 import { bindsModel, matchesPattern } from '../policy.js'
 import type { Grant, Policy } from '../policy.js'
 import type { Quota } from '../quota/quota.js'
@@ -16,14 +19,17 @@ import type { Command } from './command.js'
 export const check: Command = {
   name: 'check',
   summary: "find every fault of a policy, and of Envoy's configuration beside it",
-  help: `Usage: tollgate check --policy FILE [--envoy FILE]
+  help: `Usage: tollgate check --policy FILE [--envoy FILE] [--files]
 
 Reads the policy and prints every fault at once, each with file, line, key, value and what would be right.
+Where a file is no YAML (its syntax, a key twice, an alias, a tag), that comes first: what it hides is not known.
 Without a fault it prints who may call what, and which quotas bind that.
 
   --policy FILE  the policy
   --envoy FILE   also compare Envoy's static configuration with it: a pool without a route, another body cap,
                  streams longer than their lease, ways around Tollgate, a report that is not whole
+  --files        also open the files that the policy names: keys, certificates, the directory of the audit file.
+                 For where it will run; without it they are named as not looked at
 
 Exit codes:
   0  no fault
@@ -33,34 +39,56 @@ Exit codes:
     const { values, positionals } = readArguments(args, {
       policy: { type: 'string' },
       envoy: { type: 'string' },
+      files: { type: 'boolean', default: false },
     })
     noOperands(positionals)
     const policyFile = required(values.policy, '--policy FILE')
-    const config = readConfig(policyFile)
-    const faults =
-      values.envoy === undefined
-        ? []
-        : compareWithEnvoy(required(values.envoy, '--envoy FILE'), config)
-    if (faults.length > 0) throw new ConfigError(faults)
-    for (const line of summary(policyFile, config)) terminal.out(line)
-    if (values.envoy !== undefined) terminal.out(`${values.envoy}: agrees with the policy`)
+    const envoyFile =
+      values.envoy === undefined ? undefined : required(values.envoy, '--envoy FILE')
+    const { config, faults, files, envoyTerms } = readPolicyFile(policyFile)
+    const all = [
+      ...faults,
+      ...(values.files ? checkFiles(files) : []),
+      ...(envoyFile === undefined ? [] : compareWithEnvoy(envoyFile, envoyTerms)),
+    ]
+    if (config === undefined || all.length > 0) throw new ConfigError(all)
+    for (const line of heading(policyFile, config)) terminal.out(line)
+    if (files.length > 0) terminal.out(describeFiles(files, values.files))
+    for (const line of summary(config.policy)) terminal.out(line)
+    if (envoyFile !== undefined) terminal.out(`${envoyFile}: agrees with the policy`)
     return exitCodes.ok
   },
 }
 
-function compareWithEnvoy(file: string, config: Config) {
-  return checkEnvoyFile(file, readText(file), config, {
-    internalHeaders: Object.values(internalHeaders),
-    poolHeader: internalHeaders.pool,
-    reportDomain,
-    reportNames,
-  })
+function compareWithEnvoy(file: string, terms: EnvoyTerms): readonly ConfigFault[] {
+  try {
+    return checkEnvoyFile(file, readText(file), terms, {
+      internalHeaders: Object.values(internalHeaders),
+      poolHeader: internalHeaders.pool,
+      reportDomain,
+      reportNames,
+    })
+  } catch (error) {
+    // A file that cannot be read hides no fault of the policy.
+    if (error instanceof ConfigError) return error.faults
+    throw error
+  }
 }
 
-function summary(file: string, { policy, settings }: Config): readonly string[] {
+function describeFiles(files: Reading['files'], opened: boolean): string {
+  const keys = files.map(({ key }) => key).join(', ')
+  return opened ? `files opened: ${keys}` : `files not looked at (--files opens them): ${keys}`
+}
+
+function heading(file: string, { policy, settings }: Config): readonly string[] {
   return [
     `${file}: no fault, generation ${policy.generation}`,
     `listens on ${formatAddress(settings.listen.grpc)}, ledger ${settings.ledger.kind}, audit ${settings.audit?.file ?? 'none'}`,
+  ]
+}
+
+function summary(policy: Policy): readonly string[] {
+  return [
     '',
     'Models:',
     ...policy.models.map((model) => {

@@ -13,9 +13,9 @@ import type { Place } from './envoy-file.js'
 import { checkFilters, filterNames } from './envoy-filters.js'
 import { poolClustersOf } from './envoy-pools.js'
 import { checkRoutes } from './envoy-routes.js'
+import type { EnvoyTerms } from './envoy-terms.js'
 import type { EnvoyCheck, EnvoyWire } from './envoy-wire.js'
-import type { Config } from './load.js'
-import { boundFaults, wholeFileFault } from './faults.js'
+import { boundFaults, shorten, wholeFileFault } from './faults.js'
 import { readYaml } from './yaml-document.js'
 
 /**
@@ -28,16 +28,17 @@ import { readYaml } from './yaml-document.js'
 export function checkEnvoyFile(
   file: string,
   text: string,
-  config: Config,
+  terms: EnvoyTerms,
   wire: EnvoyWire,
 ): readonly ConfigFault[] {
   const document = readYaml(file, text, { aliases: 'follow' })
   const faults: ConfigFault[] = []
   const check: EnvoyCheck = {
-    config,
+    terms,
     wire,
-    fault: (place, expected) => {
-      faults.push(document.fault(place.at, expected))
+    fault: (place, expected, found) => {
+      const fault = document.fault(place.at, expected)
+      faults.push(found === undefined ? fault : { ...fault, value: shorten(found) })
     },
   }
   const root: Place = { at: [], value: document.value }

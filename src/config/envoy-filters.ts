@@ -11,6 +11,7 @@ import {
 } from './envoy-file.js'
 import type { Place } from './envoy-file.js'
 import type { EnvoyCheck } from './envoy-wire.js'
+import { given, wrong } from './partly.js'
 
 /** Filters of this type in their order: the name that per-route settings use, and the settings. */
 export function filterNames(
@@ -72,22 +73,23 @@ function checkExtAuthz(settings: Place, check: EnvoyCheck): void {
   const cluster = fieldAt(service, 'envoy_grpc', 'cluster_name')
   if (textOf(cluster) === undefined) check.fault(cluster, 'the cluster of Tollgate')
   const timeout = field(service, 'timeout')
-  const { examinationTimeoutMs } = check.config.settings.limits
-  if ((durationMsOf(timeout) ?? 0) < examinationTimeoutMs) {
+  given([check.terms.examinationTimeoutMs], (examinationTimeoutMs) => {
+    if ((durationMsOf(timeout) ?? 0) >= examinationTimeoutMs) return
     check.fault(
       timeout,
       `at least ${String(examinationTimeoutMs / 1000)}s, the policy's limits.examinationTimeoutMs (without it, Envoy waits 200 ms)`,
     )
-  }
+  })
 }
 
 /** `with_request_body`, of the filter or of one route. */
 export function checkBodySettings(body: Place, check: EnvoyCheck): void {
-  const { maxBodyBytes } = check.config.policy
-  const cap = field(body, 'max_request_bytes')
-  if (numberOf(cap) !== maxBodyBytes) {
-    check.fault(cap, `${String(maxBodyBytes)}, the policy's limits.maxBodyBytes`)
-  }
+  given([check.terms.maxBodyBytes], (maxBodyBytes) => {
+    const cap = field(body, 'max_request_bytes')
+    if (numberOf(cap) !== maxBodyBytes) {
+      check.fault(cap, `${String(maxBodyBytes)}, the policy's limits.maxBodyBytes`)
+    }
+  })
   const partial = field(body, 'allow_partial_message')
   if ((partial.value ?? false) !== false) {
     check.fault(partial, 'false: what Tollgate did not see must not pass')
@@ -132,7 +134,8 @@ function checkReportFilter(manager: Place, check: EnvoyCheck): void {
 
 /** Browsers ask first (preflight), without a credential: the cors filter has to answer before Check refuses. */
 function checkCorsFilter(manager: Place, check: EnvoyCheck): void {
-  if (check.config.corsOrigins.length === 0) return
+  const { corsOrigins } = check.terms
+  if (corsOrigins === wrong || corsOrigins.length === 0) return
   const filters = items(field(manager, 'http_filters'))
   const indexOf = (type: string): number =>
     filters.findIndex((filter) => isOfType(field(filter, 'typed_config'), type))

@@ -3,6 +3,7 @@ import type { Place } from './envoy-file.js'
 import { checkBodySettings } from './envoy-filters.js'
 import { reportFormats } from './envoy-report.js'
 import type { EnvoyCheck } from './envoy-wire.js'
+import { given } from './partly.js'
 
 /** Filter names by what they do: per-route settings go by the name that the file gives the filter. */
 export interface FilterNames {
@@ -18,14 +19,14 @@ export function checkHost(
   filters: FilterNames,
   check: EnvoyCheck,
 ): void {
-  const { maxBodyBytes } = check.config.policy
-  const limit = field(host, 'request_body_buffer_limit')
-  if (numberOf(limit) !== maxBodyBytes) {
+  given([check.terms.maxBodyBytes], (maxBodyBytes) => {
+    const limit = field(host, 'request_body_buffer_limit')
+    if (numberOf(limit) === maxBodyBytes) return
     check.fault(
       limit,
       `${String(maxBodyBytes)}, the policy's limits.maxBodyBytes (without it, Envoy buffers 1 MiB)`,
     )
-  }
+  })
   const removed = [host, config].flatMap((level) =>
     items(field(level, 'request_headers_to_remove')).map((name) => textOf(name)?.toLowerCase()),
   )
@@ -35,11 +36,18 @@ export function checkHost(
       'accept-encoding in it: usage cannot be read out of a compressed answer',
     )
   }
-  checkOrigins(config, host, filters, check)
+  given([check.terms.corsOrigins], (origins) => {
+    checkOrigins(config, host, filters, origins, check)
+  })
 }
 
-function checkOrigins(config: Place, host: Place, filters: FilterNames, check: EnvoyCheck): void {
-  const wanted = check.config.corsOrigins
+function checkOrigins(
+  config: Place,
+  host: Place,
+  filters: FilterNames,
+  wanted: readonly string[],
+  check: EnvoyCheck,
+): void {
   const policies = [host, config].flatMap((level) =>
     filters.cors.map((name) => entry(field(level, 'typed_per_filter_config'), name)),
   )
@@ -54,16 +62,19 @@ function checkOrigins(config: Place, host: Place, filters: FilterNames, check: E
     return
   }
   const matchers = field(policy, 'allow_origin_string_match')
-  const allowed = items(matchers).map((matcher) => textOf(field(matcher, 'exact')))
+  const allowed = items(matchers).map(
+    (matcher) => textOf(field(matcher, 'exact')) ?? '(a matcher that is not exact)',
+  )
   const same =
-    allowed.length === wanted.length &&
-    allowed.every((origin) => origin !== undefined && wanted.includes(origin))
+    allowed.every((origin) => wanted.includes(origin)) &&
+    wanted.every((origin) => allowed.includes(origin))
   if (!same) {
     check.fault(
       matchers,
       wanted.length === 0
         ? 'none, since the policy has no cors.origins'
         : `exactly the policy's cors.origins: ${wanted.join(', ')}`,
+      allowed.length === 0 ? undefined : allowed.join(', '),
     )
   }
 }

@@ -4,6 +4,7 @@ import { filterNames } from './envoy-filters.js'
 import { checkHost, checkPerFilter, checkSwitches } from './envoy-hosts.js'
 import { clustersOf, poolOf } from './envoy-pools.js'
 import type { EnvoyCheck } from './envoy-wire.js'
+import { given } from './partly.js'
 
 /** The routes of a guarded connection manager. */
 export function checkRoutes(
@@ -35,16 +36,12 @@ export function checkRoutes(
     }
     for (const level of [host, config]) checkSwitches(level, filters, check)
   }
-  const pools = new Set([
-    ...check.config.policy.models.map((model) => model.pool),
-    ...check.config.policy.paths.map((path) => path.pool),
-  ])
   const routed = new Set(
     hosts.flatMap((host) =>
       items(field(host, 'routes')).map((route) => poolOf(route, check.wire.poolHeader)),
     ),
   )
-  for (const pool of pools) {
+  for (const pool of check.terms.pools) {
     if (!routed.has(pool)) {
       check.fault(
         field(hosts[0] ?? config, 'routes'),
@@ -136,15 +133,15 @@ function checkPoolRoute(action: Place, levels: readonly Place[], check: EnvoyChe
       'how long a model may be silent, as 600s (without it, stream_idle_timeout cuts a model that thinks)',
     )
   }
-  const { maxStreamMs } = check.config.policy
-  const duration = fieldAt(action, 'max_stream_duration', 'max_stream_duration')
-  const durationMs = durationMsOf(duration)
-  if (durationMs === undefined || durationMs === 0 || durationMs > maxStreamMs) {
+  given([check.terms.maxStreamMs], (maxStreamMs) => {
+    const duration = fieldAt(action, 'max_stream_duration', 'max_stream_duration')
+    const durationMs = durationMsOf(duration)
+    if (durationMs !== undefined && durationMs !== 0 && durationMs <= maxStreamMs) return
     check.fault(
       duration,
       `at most ${String(maxStreamMs / 1000)}s, the policy's maxStreamMs: a lease must not end before its stream`,
     )
-  }
+  })
   const effective = (name: string): Place | undefined =>
     [action, ...levels.slice(1)].map((level) => field(level, name)).find(isThere)
   const retries = effective('retry_policy')

@@ -1,5 +1,5 @@
 import type { Place } from './envoy-file.js'
-import type { Config } from './load.js'
+import type { EnvoyTerms } from './envoy-terms.js'
 
 /** What the two sides of the wire call things; the room `envoy/` says, its caller brings it here. */
 export interface EnvoyWire {
@@ -15,7 +15,8 @@ export interface EnvoyWire {
 
 /** What all checks need. */
 export interface EnvoyCheck {
-  readonly config: Config
+  readonly terms: EnvoyTerms
   readonly wire: EnvoyWire
-  fault(place: Place, expected: string): void
+  /** @param found what to show instead of the value as written */
+  fault(place: Place, expected: string, found?: string): void
 }

@@ -3,7 +3,11 @@ import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { ConfigError } from '../errors.js'
 import type { ConfigFault } from '../errors.js'
 import type { Policy } from '../policy.js'
+import { envoyTerms, noTerms } from './envoy-terms.js'
+import type { EnvoyTerms } from './envoy-terms.js'
 import { checkGrants } from './grants.js'
+import { namedFiles } from './named-files.js'
+import type { NamedFile } from './named-files.js'
 import { policyFrom } from './policy-from.js'
 import { isMapping, readPartly } from './partly.js'
 import { checkRules } from './rules.js'
@@ -21,8 +25,16 @@ export interface Config {
   readonly settings: ServerSettings
   /** Takes effect at every reload. */
   readonly policy: Policy
-  /** Origins that Envoy's cors filter must list; Tollgate itself does not use them. */
-  readonly corsOrigins: readonly string[]
+}
+
+/** A policy file, read as far as it goes. */
+export interface Reading {
+  readonly faults: readonly ConfigFault[]
+  /** Undefined where there is a fault. */
+  readonly config: Config | undefined
+  /** What the parts that are well formed ask of Envoy's file. */
+  readonly envoyTerms: EnvoyTerms
+  readonly files: readonly NamedFile[]
 }
 
 /**
@@ -33,6 +45,32 @@ export interface Config {
  *   cannot be known.
  */
 export function loadConfig(file: string, text: string): Config {
+  const { config, faults } = readPolicy(file, text)
+  if (config === undefined) throw new ConfigError(faults)
+  return config
+}
+
+/** `loadConfig`, with what is right beside what is not. */
+export function readPolicy(file: string, text: string): Reading {
+  return orNothing(() => readDocument(file, text))
+}
+
+/** `readConfig`, with what is right beside what is not. */
+export function readPolicyFile(path: string): Reading {
+  return orNothing(() => readDocument(path, readText(path)))
+}
+
+function orNothing(read: () => Reading): Reading {
+  try {
+    return read()
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    return { faults: error.faults, config: undefined, envoyTerms: noTerms, files: [] }
+  }
+}
+
+/** @throws ConfigError nothing of it can be read */
+function readDocument(file: string, text: string): Reading {
   const document = readYaml(file, text, { aliases: 'refuse' })
   if (!isMapping(document.value)) {
     const keys = Object.keys(policyFile.shape).join(', ')
@@ -50,14 +88,16 @@ export function loadConfig(file: string, text: string): Config {
   })
   checkRules(content, fault)
   checkGrants(content, fault)
-  if (faults.length > 0) throw new ConfigError(boundFaults(file, faults))
-
   // Without a fault nothing is wrong: a value that is has been said.
-  const sound = content as SoundContent
+  const sound = faults.length === 0 ? (content as SoundContent) : undefined
   return {
-    settings: settingsFrom(file, sound),
-    policy: policyFrom(file, generationOf(text), sound),
-    corsOrigins: sound.cors.origins,
+    faults: boundFaults(file, faults),
+    config: sound && {
+      settings: settingsFrom(file, sound),
+      policy: policyFrom(file, generationOf(text), sound),
+    },
+    envoyTerms: envoyTerms(content),
+    files: namedFiles(file, content, (at, expected) => document.fault(at, expected)),
   }
 }
 

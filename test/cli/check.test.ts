@@ -1,7 +1,10 @@
+import { generateKeyPairSync } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import { writeFileSync, mkdtempSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { dirname, join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { createSelfSigned } from '../identity/self-signed.js'
 import { play } from './terminal.js'
 
 const fixtures = new URL('../config/fixtures/', import.meta.url)
@@ -18,6 +21,7 @@ test('prints who may call what, and which quotas bind it', async () => {
   expect(err).toBe('')
   expect(exitCode).toBe(0)
   expect(out.split('\n').slice(2)).toEqual([
+    'files not looked at (--files opens them): listen.tls.certFile, listen.tls.keyFile, listen.tls.clientCaFile, audit.file, audit.keyFile, issuers[0].caFile',
     '',
     'Models:',
     '  meta-llama/Llama-3.3-70B-Instruct in pool gpu-a',
@@ -82,4 +86,101 @@ test("prints the faults of Envoy's file", async () => {
   // Another body cap in two places, two pools with shorter streams, other origins.
   expect(err.split('\n')).toHaveLength(5)
   for (const line of err.split('\n')) expect(line).toMatch(/^envoy\.yaml:[1-9][0-9]*: /)
+})
+
+test("prints the faults of Envoy's file beside those of the policy", async () => {
+  const file = policyFile('several-faults')
+  const { exitCode, err } = await play(['check', '--policy', file, '--envoy', 'envoy.yaml'])
+  expect(exitCode).toBe(1)
+  const places = err.split('\n').map((line) => line.slice(0, line.indexOf(':')))
+  expect(places.slice(0, 4)).toEqual([file, file, file, file])
+  // The policy has no origins.
+  expect(places.slice(4)).toEqual(['envoy.yaml'])
+})
+
+test('compares no part of the policy that is wrong, and hides no fault behind a file that is none', async () => {
+  const file = policyFile('smallest')
+  writeFileSync(file, 'limits: { maxBodyBytes: 8 }\ncors: { origins: [x] }\nmaxStreamMs: soon\n')
+  const lines = (await play(['check', '--policy', file, '--envoy', 'envoy.yaml'])).err.split('\n')
+  expect(lines.filter((line) => line.startsWith('envoy.yaml'))).toEqual([])
+  const missing = join(dirname(file), 'none.yaml')
+  const both = await play(['check', '--policy', missing, '--envoy', `${missing}.too`])
+  expect(both.err.split('\n')).toEqual([
+    `${missing}: expected a readable file; there is none`,
+    `${missing}.too: expected a readable file; there is none`,
+  ])
+})
+
+describe('with --files', () => {
+  function write(file: string, name: string, content: string): void {
+    writeFileSync(join(dirname(file), name), content)
+  }
+
+  function pemOf({ privateKey }: { readonly privateKey: KeyObject }): string {
+    return privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
+  }
+
+  function auditing(): string {
+    const file = policyFile('smallest')
+    const text = `${readFileSync(file, 'utf8')}audit: { file: audit.jsonl, keyFile: audit.pem }\n`
+    writeFileSync(file, text)
+    return file
+  }
+
+  test('says that a file which the policy names is not there, at the line that names it', async () => {
+    const file = auditing()
+    const { exitCode, err } = await play(['check', '--policy', file, '--files'])
+    expect(exitCode).toBe(1)
+    expect(err).toBe(
+      `${file}:12: audit.keyFile is audit.pem; expected a readable file; there is none`,
+    )
+  })
+
+  test('opens them as the server will', async () => {
+    const file = auditing()
+    write(file, 'audit.pem', pemOf(generateKeyPairSync('ed25519')))
+    const { exitCode, out } = await play(['check', '--policy', file, '--files'])
+    expect(exitCode).toBe(0)
+    expect(out.split('\n')[2]).toBe('files opened: audit.file, audit.keyFile')
+  })
+
+  test('says what each is not, and nothing of what is in it', async () => {
+    const file = policyFile('everything')
+    const text = readFileSync(file, 'utf8')
+      .replaceAll('/etc/tollgate/ca.pem', 'absent/ca.pem')
+      .replaceAll('tls/', '')
+      .replace('keys/', '')
+      .replace('file: audit', 'file: absent/audit')
+    writeFileSync(file, text)
+    const secret = pemOf(generateKeyPairSync('x25519'))
+    for (const name of ['tollgate.pem', 'tollgate-key.pem', 'idp-ca.pem', 'audit.pem']) {
+      write(file, name, name === 'audit.pem' ? secret : 'hunter2')
+    }
+    const { err } = await play(['check', '--policy', file, '--files'])
+    expect(err.replaceAll(`${file}:`, '').split('\n')).toEqual([
+      '5: listen.tls.certFile is tollgate.pem; expected a file of certificates in PEM',
+      '6: listen.tls.keyFile is tollgate-key.pem; expected a file with a private key in PEM',
+      '7: listen.tls.clientCaFile is absent/ca.pem; expected a readable file; there is none',
+      '68: audit.file is absent/audit.jsonl; expected a path in a directory that this user may write',
+      '68: audit.keyFile is audit.pem; expected a file with an Ed25519 private key in PEM (PKCS #8)',
+      '22: issuers[0].caFile is idp-ca.pem; expected a file of certificates in PEM',
+    ])
+    expect(err).not.toContain('hunter2')
+  })
+
+  test('finds a private key that is not that of the certificate', async () => {
+    const file = policyFile('smallest')
+    const tls =
+      'tls: { certFile: c.pem, keyFile: k.pem, clientCaFile: c.pem, allowedSans: [envoy] }'
+    const text = `${readFileSync(file, 'utf8')}listen: { grpc: 0.0.0.0:9191, ${tls} }\n`
+    writeFileSync(file, text)
+    const own = createSelfSigned()
+    write(file, 'c.pem', own.cert)
+    write(file, 'k.pem', own.key)
+    expect((await play(['check', '--policy', file, '--files'])).err).toBe('')
+    write(file, 'k.pem', createSelfSigned().key)
+    expect((await play(['check', '--policy', file, '--files'])).err).toBe(
+      `${file}:12: listen.tls.keyFile is k.pem; expected the private key of the first certificate in listen.tls.certFile`,
+    )
+  })
 })

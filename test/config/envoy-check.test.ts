@@ -3,16 +3,16 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { checkEnvoyFile } from '../../src/config/envoy-check.js'
 import { reportFormats } from '../../src/config/envoy-report.js'
+import type { EnvoyTerms } from '../../src/config/envoy-terms.js'
 import type { EnvoyWire } from '../../src/config/envoy-wire.js'
-import { loadConfig, readConfig } from '../../src/config/load.js'
-import type { Config } from '../../src/config/load.js'
+import { readPolicy, readPolicyFile } from '../../src/config/load.js'
 import { internalHeaders } from '../../src/envoy/internal-headers.js'
 import { reportDomain, reportNames } from '../../src/envoy/report.js'
 
 const smallest = readFileSync(new URL('fixtures/smallest.yaml', import.meta.url), 'utf8')
 const agrees = readFileSync(new URL('envoy/agrees.yaml', import.meta.url), 'utf8')
 
-const config = loadConfig(
+const { envoyTerms: terms } = readPolicy(
   'policy.yaml',
   [
     'cors: { origins: ["https://app.example"] }',
@@ -29,7 +29,7 @@ const wire: EnvoyWire = {
 }
 
 /** The messages, with the last part of the key alone: the way to it is long. */
-function faultsOf(text: string, against: Config = config): readonly string[] {
+function faultsOf(text: string, against: EnvoyTerms = terms): readonly string[] {
   return checkEnvoyFile('envoy.yaml', text, against, wire).map((fault) => {
     const key = fault.key.slice(fault.key.lastIndexOf('.') + 1)
     return `${key}${fault.value === '' ? '' : ` is ${fault.value};`} expected ${fault.expected}`
@@ -438,13 +438,13 @@ const cases: Readonly<Record<string, Case>> = {
       ],
     ],
     faults: [
-      "allow_origin_string_match is a list; expected exactly the policy's cors.origins: https://app.example",
+      "allow_origin_string_match is https://app.example, https://evil.example; expected exactly the policy's cors.origins: https://app.example",
     ],
   },
   'origins by pattern': {
     edits: [['{ exact: "https://app.example" }', '{ prefix: "https://app.example" }']],
     faults: [
-      "allow_origin_string_match is a list; expected exactly the policy's cors.origins: https://app.example",
+      "allow_origin_string_match is (a matcher that is not exact); expected exactly the policy's cors.origins: https://app.example",
     ],
   },
   'preflights reach Tollgate': {
@@ -489,7 +489,7 @@ describe("Envoy's configuration", () => {
   })
 
   test('names file, line and the whole way to the key', () => {
-    const faults = checkEnvoyFile('envoy.yaml', agrees.replace('1800s', '1801s'), config, wire)
+    const faults = checkEnvoyFile('envoy.yaml', agrees.replace('1800s', '1801s'), terms, wire)
     expect(faults.map(({ file, line, key }) => ({ file, line, key }))).toEqual([
       {
         file: 'envoy.yaml',
@@ -515,22 +515,25 @@ describe("Envoy's configuration", () => {
   })
 
   test('has a route for the pool of every path, also of one that serves no model', () => {
-    const paths = [{ path: '/health', method: 'GET', pool: 'gpu-c', public: true }]
-    expect(faultsOf(agrees, { ...config, policy: { ...config.policy, paths } })).toEqual([
+    const text = `${smallest}paths: [{ path: /health, method: GET, pool: gpu-c }]\n`
+    const { pools } = readPolicy('policy.yaml', text).envoyTerms
+    expect(faultsOf(agrees, { ...terms, pools })).toEqual([
       'routes is a list; expected a route for the pool gpu-c of the policy: prefix / and x-tollgate-pool exactly gpu-c',
     ])
   })
 
   test('has no origins when the policy has none', () => {
-    expect(faultsOf(agrees, { ...config, corsOrigins: [] })).toEqual([
-      'allow_origin_string_match is a list; expected none, since the policy has no cors.origins',
+    expect(faultsOf(agrees, { ...terms, corsOrigins: [] })).toEqual([
+      'allow_origin_string_match is https://app.example; expected none, since the policy has no cors.origins',
     ])
   })
 })
 
 test('the envoy.yaml of this repository agrees with the policy of the demo', () => {
   const root = new URL('../../', import.meta.url)
-  const demo = readConfig(fileURLToPath(new URL('deploy/demo/policy.yaml', root)))
+  const { envoyTerms: demo } = readPolicyFile(
+    fileURLToPath(new URL('deploy/demo/policy.yaml', root)),
+  )
   const text = readFileSync(new URL('envoy.yaml', root), 'utf8')
   const faults = checkEnvoyFile('envoy.yaml', text, demo, {
     internalHeaders: Object.values(internalHeaders),

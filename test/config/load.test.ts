@@ -86,7 +86,7 @@ describe('a good policy file', () => {
   })
 
   test('may be as short as this, with the documented defaults', () => {
-    const { settings, policy, corsOrigins } = loadConfig('/etc/policy.yaml', fixture('smallest'))
+    const { settings, policy } = loadConfig('/etc/policy.yaml', fixture('smallest'))
     expect(settings).toEqual({
       listen: {
         grpc: { kind: 'unix', path: '/run/tollgate/tollgate.sock' },
@@ -106,7 +106,6 @@ describe('a good policy file', () => {
       drain: { delayMs: 2000, deadlineMs: 20_000 },
       log: { level: 'info' },
     })
-    expect(corsOrigins).toEqual([])
     expect(policy).toMatchObject({
       issuers: [
         {
@@ -153,10 +152,7 @@ describe('a good policy file', () => {
   })
 
   test('sets every key', () => {
-    const { settings, policy, corsOrigins } = loadConfig(
-      '/etc/tg/policy.yaml',
-      fixture('everything'),
-    )
+    const { settings, policy } = loadConfig('/etc/tg/policy.yaml', fixture('everything'))
     expect(settings).toEqual({
       listen: {
         grpc: { kind: 'tcp', host: '0.0.0.0', port: 9191 },
@@ -186,7 +182,6 @@ describe('a good policy file', () => {
       drain: { delayMs: 0, deadlineMs: 1000 },
       log: { level: 'debug' },
     })
-    expect(corsOrigins).toEqual(['https://app.example', 'http://localhost:3000'])
     expect(policy).toEqual({
       generation: expect.stringMatching(/^[0-9a-f]{12}$/) as string,
       issuers: [

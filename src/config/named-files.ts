@@ -1,0 +1,54 @@
+import type { ConfigFault } from '../errors.js'
+import { formatPath } from './faults.js'
+import type { KeyPath } from './faults.js'
+import { soundItems, wrong } from './partly.js'
+import type { Wrong } from './partly.js'
+import type { FileContent } from './schema.js'
+import { resolveFile } from './settings.js'
+
+/** A file that the policy names. */
+export interface NamedFile {
+  /** As `audit.keyFile`. */
+  readonly key: string
+  /** Absolute. */
+  readonly path: string
+  readonly kind: 'certificates' | 'private key' | 'signing key' | 'audit file'
+  /** The fault of the key that names it. */
+  fault(expected: string): ConfigFault
+}
+
+/**
+ * Every file that the policy names, in its order.
+ *
+ * @param file path of the policy, from which theirs start
+ */
+export function namedFiles(
+  file: string,
+  { listen, audit, issuers }: FileContent,
+  faultAt: (at: KeyPath, expected: string) => ConfigFault,
+): readonly NamedFile[] {
+  const tls = listen.tls === wrong ? undefined : listen.tls
+  const record = audit === wrong ? undefined : audit
+  const named: readonly (readonly [KeyPath, string | Wrong | undefined, NamedFile['kind']])[] = [
+    [['listen', 'tls', 'certFile'], tls?.certFile, 'certificates'],
+    [['listen', 'tls', 'keyFile'], tls?.keyFile, 'private key'],
+    [['listen', 'tls', 'clientCaFile'], tls?.clientCaFile, 'certificates'],
+    [['audit', 'file'], record?.file, 'audit file'],
+    [['audit', 'keyFile'], record?.keyFile, 'signing key'],
+    ...soundItems(issuers).map(
+      ({ index, item }) => [['issuers', index, 'caFile'], item.caFile, 'certificates'] as const,
+    ),
+  ]
+  return named.flatMap(([at, path, kind]) =>
+    path === undefined || path === wrong
+      ? []
+      : [
+          {
+            key: formatPath(at),
+            path: resolveFile(file, path),
+            kind,
+            fault: (expected) => faultAt(at, expected),
+          },
+        ],
+  )
+}
