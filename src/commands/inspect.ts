@@ -1,8 +1,9 @@
 import { createReadStream } from 'node:fs'
 import { readConfig } from '../config/load.js'
-import { isDenial } from '../denial.js'
+import { isDenial, safeName } from '../denial.js'
 import { compileInspection } from '../inspection/inspect.js'
 import { actionOf } from '../inspection/rules.js'
+import type { Ask } from '../llm/ask.js'
 import { dialectForPath, dialects } from '../llm/dialects.js'
 import { parseJson } from '../llm/json.js'
 import { readAsk } from '../llm/read-ask.js'
@@ -21,6 +22,9 @@ export const inspect: Command = {
 
 Inspects a text, or the JSON body of a request, as the policy says, and prints what was found: category, rule,
 where, how sure, and what it leads to. Never the text itself. Without FILE, or with -, it reads standard input.
+
+Only the text is judged. Of a request it also names the fields that the server refuses unless a grant's fields or a
+model's extraFields list them; the caller, the model, its grants and the quotas are not looked at.
 
   --policy FILE  the policy
   --path PATH    the body is a request to PATH, as /v1/messages; without it, a body that a known path can read is
@@ -59,11 +63,26 @@ Exit codes:
         action: actionOf(policy.inspection, finding.category, finding.rule),
       }))
     const blocked = findings.some((finding) => finding.action === 'block')
-    const { readAs, segments } = input
+    const { readAs, segments, guardedFields, unknownFields } = input
     if (values.json) {
-      terminal.out(JSON.stringify({ readAs, segments: segments.length, blocked, findings }))
+      terminal.out(
+        JSON.stringify({
+          readAs,
+          segments: segments.length,
+          guardedFields,
+          unknownFields,
+          blocked,
+          findings,
+        }),
+      )
     } else {
       terminal.out(`read as ${readAs}, segments: ${String(segments.length)}`)
+      if (guardedFields.length > 0) {
+        terminal.out(`refused unless a grant lists them in fields: ${quoted(guardedFields)}`)
+      }
+      if (unknownFields.length > 0) {
+        terminal.out(`refused unless the model lists them in extraFields: ${quoted(unknownFields)}`)
+      }
       for (const line of table(findings)) terminal.out(line)
       terminal.out(blocked ? 'blocked' : 'not blocked')
     }
@@ -75,6 +94,22 @@ interface Input {
   /** `text`, or the path that the body was read for. */
   readonly readAs: string
   readonly segments: readonly Segment[]
+  /** Printable: an unknown name is the caller's own text. */
+  readonly guardedFields: readonly string[]
+  readonly unknownFields: readonly string[]
+}
+
+function inputOf(path: string, { segments, guardedFields, unknownFields }: Ask): Input {
+  return {
+    readAs: path,
+    segments,
+    guardedFields: guardedFields.map(safeName),
+    unknownFields: unknownFields.map(safeName),
+  }
+}
+
+function quoted(names: readonly string[]): string {
+  return names.map((name) => `"${name}"`).join(', ')
 }
 
 async function readBody(file: string, maxBytes: number, terminal: Terminal): Promise<Buffer> {
@@ -97,7 +132,7 @@ function readRequest(body: Buffer, path: string): Input {
   const json = parseJson(body)
   const ask = isDenial(json) ? json : readAsk(dialect, path, json)
   if (isDenial(ask)) throw new Error(`${ask.reason}: ${ask.message}`)
-  return { readAs: path, segments: ask.segments }
+  return inputOf(path, ask)
 }
 
 function readAny(body: Buffer, provenance: Segment['provenance']): Input {
@@ -106,11 +141,12 @@ function readAny(body: Buffer, provenance: Segment['provenance']): Input {
     for (const dialect of dialects) {
       for (const path of dialect.paths) {
         const ask = readAsk(dialect, path, json)
-        if (!isDenial(ask)) return { readAs: path, segments: ask.segments }
+        if (!isDenial(ask)) return inputOf(path, ask)
       }
     }
   }
-  return { readAs: 'text', segments: [{ provenance, text: body.toString('utf8') }] }
+  const segments = [{ provenance, text: body.toString('utf8') }]
+  return { readAs: 'text', segments, guardedFields: [], unknownFields: [] }
 }
 
 interface Row {

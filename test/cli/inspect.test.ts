@@ -33,6 +33,8 @@ test('a finding that is let pass is shown and does not block', async () => {
   expect(JSON.parse(out)).toEqual({
     readAs: 'text',
     segments: 1,
+    guardedFields: [],
+    unknownFields: [],
     blocked: false,
     findings: [
       {
@@ -76,6 +78,36 @@ test('a request body is read as one, each text with its provenance', async () =>
       findings: [{ segment: 2, provenance: 'user', category: 'injection', action: 'block' }],
     })
   }
+})
+
+const asksForMore = JSON.stringify({
+  model: 'no-such-model',
+  max_tokens: 10,
+  messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'x' } }] }],
+  logit_bias_v2: 1,
+  'half\npast "one" \u001b[31m': 1,
+})
+
+test('the fields that a server may refuse are named, and do not change the exit code', async () => {
+  const { exitCode, out } = await inspect(asksForMore)
+  expect(exitCode).toBe(0)
+  expect(out.split('\n')).toEqual([
+    'read as /v1/chat/completions, segments: 3',
+    'refused unless a grant lists them in fields: "image_url"',
+    'refused unless the model lists them in extraFields: "logit_bias_v2", "half?past ?one? ?[31m"',
+    'no findings',
+    'not blocked',
+  ])
+  expect(JSON.parse((await inspect(asksForMore, '--json')).out)).toMatchObject({
+    guardedFields: ['image_url'],
+    unknownFields: ['logit_bias_v2', 'half?past ?one? ?[31m'],
+    blocked: false,
+  })
+})
+
+test('the help says that only the text is judged', async () => {
+  const { out } = await play(['inspect', '--help'], { input: '' })
+  expect(out).toContain('Only the text is judged')
 })
 
 test('a body that its path cannot read is refused with the reason', async () => {
