@@ -65,7 +65,7 @@ function checkWho(grant: Grant, at: KeyPath, fault: Fault): void {
       if (conditions === 0 && !anyone) {
         fault(
           at,
-          'a condition: tenants, groups, clients, or anyone: true for every verified caller',
+          'a condition: one of tenants, groups and clients, or anyone: true for every verified caller',
         )
       }
       if (conditions > 0 && anyone) {

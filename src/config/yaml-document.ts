@@ -22,20 +22,25 @@ export interface YamlDocument {
 /** An alias costs two characters and unfolds to all that it names, so that a few lines can become gigabytes. */
 const maxValues = 200_000
 
+const noTag = 'no tag (a word after !)'
+
 /** Where the library's sentence is advice for a programmer. */
 const syntaxSentences: Partial<Record<ErrorCode, string>> = {
   MULTIPLE_DOCS: 'one document, without a second one after ---',
-  TAG_RESOLVE_FAILED: 'no tag (a word after !)',
+  TAG_RESOLVE_FAILED: noTag,
 }
 
 export interface ReadOptions {
-  /** `refuse`: an alias is a fault. `follow`: it stands for the value it names, `maxValues` of them in all. */
+  /**
+   * `refuse`: an alias is a fault, and so is every tag. `follow`: an alias stands for the value it names, `maxValues`
+   * of them in all, and a tag of YAML itself, as `!!str`, is taken.
+   */
   readonly aliases: 'refuse' | 'follow'
 }
 
 /**
- * Reads one YAML 1.2 document strictly: one document, each key once, keys are text, no tags. Merge keys (`<<`)
- * are ordinary keys, hence unknown ones.
+ * Reads one YAML 1.2 document strictly: one document, each key once, keys are text, no tags but YAML's own. Merge keys
+ * (`<<`) are ordinary keys, hence unknown ones.
  *
  * @throws ConfigError with every fault of the syntax at once
  */
@@ -80,6 +85,10 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
       } else if ('anchor' in node && node.anchor !== undefined) {
         anchors.set(node.anchor, node)
       }
+      if (options.aliases === 'refuse' && 'tag' in node && isKnownTag(node.tag)) {
+        const line = lineOf(node.range?.[0] ?? 0)
+        faults.push({ file, line, key: 'syntax', value: '', expected: noTag })
+      }
       if (isMap(node)) faults.push(...keyProblems(file, node, lineOf))
     },
   })
@@ -113,6 +122,11 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
       expected,
     }),
   }
+}
+
+/** Of a tag that it knows, as `!!str`, the library says nothing. */
+function isKnownTag(tag: string | undefined): boolean {
+  return tag !== undefined && (tag === '!' || tag.startsWith('tag:yaml.org,2002:'))
 }
 
 function keyProblems(
@@ -209,7 +223,11 @@ function locate(
  * the place of a file name or inside a URL.
  */
 function valueAsWritten(text: string, node: Node): string {
-  if (isMap(node)) return node.items.length === 0 ? '{}' : 'a mapping'
+  if (isMap(node)) {
+    const name = node.items.find((pair) => isScalar(pair.key) && pair.key.value === 'name')?.value
+    if (isScalar(name)) return `a mapping named ${valueAsWritten(text, name)}`
+    return node.items.length === 0 ? '{}' : 'a mapping'
+  }
   if (isSeq(node)) return node.items.length === 0 ? '[]' : 'a list'
   if (node.range == null) return '(missing)'
   const written = text.slice(node.range[0], node.range[1])

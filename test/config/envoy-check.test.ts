@@ -522,6 +522,19 @@ describe("Envoy's configuration", () => {
     ])
   })
 
+  test('has every origin of the policy, not one of them twice', () => {
+    const twice = edited([
+      [
+        '{ exact: "https://app.example" }',
+        '{ exact: "https://app.example" }, { exact: "https://app.example" }',
+      ],
+    ])
+    const corsOrigins = ['https://app.example', 'https://chat.example']
+    expect(faultsOf(twice, { ...terms, corsOrigins })).toEqual([
+      "allow_origin_string_match is https://app.example, https://app.example; expected exactly the policy's cors.origins: https://app.example, https://chat.example",
+    ])
+  })
+
   test('has no origins when the policy has none', () => {
     expect(faultsOf(agrees, { ...terms, corsOrigins: [] })).toEqual([
       'allow_origin_string_match is https://app.example; expected none, since the policy has no cors.origins',

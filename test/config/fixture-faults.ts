@@ -72,7 +72,7 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '9: grants[0] is a mapping; expected unlimited: true, or a quota of unit tokens without shadow that binds llama-70b',
   ],
   'grant-without-condition': [
-    '9: grants[0] is a mapping; expected a condition: tenants, groups, clients, or anyone: true for every verified caller',
+    '9: grants[0] is a mapping named everyone; expected a condition: one of tenants, groups and clients, or anyone: true for every verified caller',
   ],
   'grant-without-quota': [
     '10: grants[0] is a mapping; expected unlimited: true, or a quota of unit tokens without shadow that binds llama-70b',
@@ -145,7 +145,7 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '1: inspection.personal-data.kinds is []; expected at least one kind, or action: off',
   ],
   'prohibited-list-empty': [
-    '1: inspection.prohibited[0] is a mapping; expected at least one phrase or pattern',
+    '1: inspection.prohibited[0] is a mapping named codes; expected at least one phrase or pattern',
   ],
   'prohibited-name-repeated': [
     '4: inspection.prohibited[1].name is codes; expected a list name that no earlier entry has',
@@ -213,6 +213,11 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   ],
   'syntax-unclosed-list': [
     '5: syntax expected YAML 1.2, but: Flow sequence in block collection must be sufficiently indented and end with a ]',
+  ],
+  'tag-of-yaml': [
+    '3: syntax expected no tag (a word after !)',
+    '7: syntax expected no tag (a word after !)',
+    '11: syntax expected no tag (a word after !)',
   ],
   tag: ['3: syntax expected no tag (a word after !)'],
   'tenant-claim-and-fixed': [

@@ -284,7 +284,7 @@ export const singleFaults: readonly SingleFault[] = [
   ),
   fault(
     { 'grants[5].groups': undefined },
-    'grants[5] expected a condition: tenants, groups, clients, or anyone: true for every verified caller',
+    'grants[5] expected a condition: one of tenants, groups and clients, or anyone: true for every verified caller',
     ['grants[5].clients', 'grants[5].tenants'],
   ),
   fault(
