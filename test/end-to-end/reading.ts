@@ -1,11 +1,12 @@
-/** Reads a stream until its text contains `part`; the rest stays unread. */
+/** Reads a stream until its text contains `part`, so many times; the rest stays unread. */
 export async function readUntil(
   reader: ReadableStreamDefaultReader<Uint8Array>,
   part: string,
+  times = 1,
 ): Promise<string> {
   const decoder = new TextDecoder()
   let text = ''
-  while (!text.includes(part)) {
+  while (text.split(part).length <= times) {
     const { done, value } = await reader.read()
     if (done) throw new Error(`the stream ended without ${part}`)
     text += decoder.decode(value, { stream: true })
