@@ -1,4 +1,4 @@
-import { EventEmitter } from 'node:events'
+import { EventEmitter, getEventListeners } from 'node:events'
 import type { Worker } from 'node:worker_threads'
 import { describe, expect, test } from 'vitest'
 import { isDenial } from '../../src/denial.js'
@@ -156,6 +156,14 @@ describe('a piece that waits', () => {
     expect(it.worker(0).requests).toEqual([])
   })
 
+  test('does not listen for the end of its Check any more once a worker has it', () => {
+    const it = stage()
+    const { signal } = new AbortController()
+    void it.send('alice', 1000, signal)
+    void it.send('bob', 1000, signal)
+    expect(getEventListeners(signal, 'abort').length).toBe(1)
+  })
+
   test('waits for a worker that is starting', async () => {
     const it = stage({}, { areReady: false })
     const answer = it.send('alice')
@@ -215,9 +223,23 @@ describe('a worker that is ended', () => {
     expect(await second).toBe('done')
   })
 
+  test('is replaced once, also when the next piece comes at once', async () => {
+    const it = stage()
+    void it.send('alice')
+    it.worker(0).emit('exit')
+    const answer = it.send('bob')
+    await turn()
+    expect(it.workers.length).toBe(2)
+    it.worker(1).emit('message', { kind: 'ready' })
+    await turn()
+    it.worker(1).answer()
+    expect(await answer).toBe('done')
+  })
+
   test('with nothing in hand is replaced when the next piece comes, and no sooner', async () => {
     const it = stage()
     it.worker(0).emit('exit')
+    it.worker(0).emit('message', { kind: 'ready' })
     await turn()
     expect(it.workers.length).toBe(1)
     const answer = it.send('alice')
