@@ -3,7 +3,7 @@
  *
  * - `plain`: its own NFKC form; invisible and control characters vanish, every space is U+0020, every decimal
  *   digit is an ASCII digit. Case, accents and script stay.
- * - `folded`: `plain`, lower case, without accents and vowel points, look-alikes of other scripts as Latin letters.
+ * - `folded`: `plain`, lower case, without accents, vowel points and stray marks, look-alikes of other scripts as Latin letters.
  *
  * NFKC is taken per code point; what composes with the character before it is composed by `view.ts`.
  */
@@ -12,6 +12,8 @@ export interface FoldTable {
   readonly units: Uint16Array
   /** For code points that become several units, and for those beyond the BMP that change at all. */
   readonly expansions: ReadonlyMap<number, string>
+  /** Marks vanish, but for those behind a letter whose script writes with them. */
+  readonly dropsMarks: boolean
 }
 
 export const DROP = 0
@@ -23,34 +25,35 @@ export const EXPAND = 0xffff
  */
 const MAX_EXPANSION_UNITS = 6
 
-// Latin letter, then the characters that look like it once they are lower case and without accents.
+// Latin letter, then the characters that look like it, in either case and without accents: Greek, Cyrillic, Armenian,
+// small capitals, Lisu, Coptic, Cherokee.
 const LOOK_ALIKES: readonly string[] = [
-  'aаαɑᴀ',
-  'bвьʙƅ',
-  'cсϲᴄ',
-  'dԁᴅđɖ',
-  'eеεᴇєҽ',
-  'fꜰƒғ',
-  'gɡɢցǥ',
-  'hнһհʜħ',
-  'iіιıɪ',
-  'jјϳᴊ',
-  'kкκᴋ',
-  'lӏʟłɩ',
-  'mмᴍ',
-  'nηɴոƞ',
-  'oоοᴏօøσ',
-  'pрρᴘ',
+  'aаαɑᴀꓮⲁᎪ',
+  'bвьʙƅꓐⲃᏏᏴ',
+  'cсϲᴄꓚⲥᏟ',
+  'dԁᴅđɖꓓᎠᏧ',
+  'eеεᴇєҽꓰⲉᎬ',
+  'fꜰƒғꓝ',
+  'gɡɢցǥꓖᏀᏳ',
+  'hнһհʜħꓧⲏᎻᏂ',
+  'iіιıɪꓲⲓᎥᏆ',
+  'jјϳᴊꓙᎫ',
+  'kкκᴋꓗⲕᏦ',
+  'lӏʟłɩꓡᏞ',
+  'mмᴍꓟⲙᎷ',
+  'nηɴոƞꓠⲛ',
+  'oоοᴏօøσꓳⲟᎾ',
+  'pрρᴘꓑⲣᏢ',
   'qԛզ',
-  'rʀгᴦ',
-  'sѕꜱ',
-  'tтτᴛŧ',
-  'uυᴜս',
-  'vνᴠѵ',
-  'wԝωᴡѡ',
-  'xхχ',
-  'yуγʏ',
-  'zᴢ',
+  'rʀгᴦꓣⲅᎡᏒ',
+  'sѕꜱꓢᏕᏚ',
+  'tтτᴛŧꓔⲧᎢ',
+  'uυᴜսꓴ',
+  'vνᴠѵꓦᏙ',
+  'wԝωᴡѡꓪⲱᎳᏔ',
+  'xхχꓫⲭ',
+  'yуγʏꓬⲩᎩᎽ',
+  'zᴢꓜⲍᏃ',
   // Not look-alikes but spellings of one letter: final sigma, alef with and without hamza, yeh, teh marbuta, kaf.
   'oς',
   'اأإآٱ',
@@ -65,11 +68,18 @@ const LOOK_ALIKES: readonly string[] = [
 ]
 
 const ACCENTS =
-  /[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u0655\u0670]/gu
+  /[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u0655\u0670\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]/gu
+const MARK = /^[\p{Mn}\p{Me}]$/u
 const INVISIBLE = /^[\p{Cf}\p{Cc}\p{Default_Ignorable_Code_Point}]$/u
 const SPACE = /^[\p{Z}\u2800]$/u
 const DECIMAL = /^\p{Nd}$/u
+/** Beyond it there are variation selectors alone. */
+const LAST_ASTRAL_MARK = 0x1f000
 const WORD = /^[\p{L}\p{N}\p{M}]$/u
+
+const NO_WORD = 0
+const LETTER_OF_WORD = 1
+const MARK_OF_WORD = 2
 
 /** Han, Hangul syllables and private use stand for themselves in every table; skipping them halves the start-up. */
 function isSelf(codePoint: number): boolean {
@@ -83,7 +93,7 @@ function isSelf(codePoint: number): boolean {
 const lookAlike = new Map<string, string>()
 for (const group of LOOK_ALIKES) {
   const [latin = '', ...others] = group
-  for (const other of others) lookAlike.set(other, latin)
+  for (const other of others) lookAlike.set(other.toLowerCase(), latin)
 }
 
 /** Characters in squares and black circles have no compatibility form, but read as letters. */
@@ -126,11 +136,19 @@ function toFolded(plain: string): string {
   return form.length > MAX_EXPANSION_UNITS ? plain : form
 }
 
-function buildTables(): { plain: FoldTable; folded: FoldTable; isWord: Uint8Array } {
-  const plain = { units: new Uint16Array(0x10000), expansions: new Map<number, string>() }
-  const folded = { units: new Uint16Array(0x10000), expansions: new Map<number, string>() }
-  const isWord = new Uint8Array(0x10000)
-  const put = (table: typeof plain, codePoint: number, form: string): void => {
+interface TableDraft extends FoldTable {
+  readonly expansions: Map<number, string>
+}
+
+function startTable(dropsMarks: boolean): TableDraft {
+  return { units: new Uint16Array(0x10000), expansions: new Map(), dropsMarks }
+}
+
+function buildTables(): { plain: FoldTable; folded: FoldTable; wordKinds: Uint8Array } {
+  const plain = startTable(false)
+  const folded = startTable(true)
+  const wordKinds = new Uint8Array(0x10000)
+  const put = (table: TableDraft, codePoint: number, form: string): void => {
     if (codePoint > 0xffff) {
       if (form !== String.fromCodePoint(codePoint)) table.expansions.set(codePoint, form)
     } else if (form.length === 1) {
@@ -156,11 +174,12 @@ function buildTables(): { plain: FoldTable; folded: FoldTable; isWord: Uint8Arra
     if (isSelf(unit)) {
       plain.units[unit] = unit
       folded.units[unit] = unit
-      isWord[unit] = unit >= 0xd800 ? 0 : 1
+      wordKinds[unit] = unit >= 0xd800 ? NO_WORD : LETTER_OF_WORD
       continue
     }
     add(unit)
-    isWord[unit] = WORD.test(String.fromCharCode(unit)) ? 1 : 0
+    const character = String.fromCharCode(unit)
+    if (WORD.test(character)) wordKinds[unit] = MARK.test(character) ? MARK_OF_WORD : LETTER_OF_WORD
   }
   // Beyond the BMP only these blocks have compatibility forms, digits or invisible characters.
   for (const [first, last] of [
@@ -178,7 +197,7 @@ function buildTables(): { plain: FoldTable; folded: FoldTable; isWord: Uint8Arra
   // U+FFFF is the mark for "several units"; as a noncharacter it vanishes.
   plain.units[0xffff] = DROP
   folded.units[0xffff] = DROP
-  return { plain, folded, isWord }
+  return { plain, folded, wordKinds }
 }
 
 const tables = buildTables()
@@ -188,5 +207,11 @@ export const foldedTable: FoldTable = tables.folded
 
 /** Is the UTF-16 unit a letter, digit or mark? A surrogate is not. */
 export function isWordUnit(unit: number): boolean {
-  return tables.isWord[unit] === 1
+  return tables.wordKinds[unit] !== NO_WORD
+}
+
+/** Does the character stand over, under or around the one before it? */
+export function isMark(codePoint: number): boolean {
+  if (codePoint <= 0xffff) return tables.wordKinds[codePoint] === MARK_OF_WORD
+  return codePoint < LAST_ASTRAL_MARK && MARK.test(String.fromCodePoint(codePoint))
 }

@@ -1,4 +1,4 @@
-import { DROP, EXPAND } from './fold.js'
+import { DROP, EXPAND, isMark, isWordUnit } from './fold.js'
 import type { FoldTable } from './fold.js'
 import { isTag } from './hidden-text.js'
 
@@ -60,18 +60,15 @@ export function transcode(
     if (hidden) {
       out[at++] = units[codePoint - TAG_BLOCK] ?? 0
     } else if (mapped !== EXPAND) {
-      const composed = at > 0 && mayCompose(mapped) ? compose(out[at - 1] ?? 0, mapped, table) : 0
-      if (composed === 0) out[at++] = mapped
-      else out[at - 1] = composed
+      if (isMark(mapped) || mayCompose(mapped)) at = append(out, at, mapped, table)
+      else out[at++] = mapped
     } else if (expansion === undefined) {
+      if (table.dropsMarks && isMark(codePoint) && !takesMarks(out[at - 1])) continue
       out[at++] = unit
       out[at++] = text.charCodeAt(index)
     } else {
       for (let k = 0; k < expansion.length; k++) {
-        const next = expansion.charCodeAt(k)
-        const composed = at > 0 && mayCompose(next) ? compose(out[at - 1] ?? 0, next, table) : 0
-        if (composed === 0) out[at++] = next
-        else out[at - 1] = composed
+        at = append(out, at, expansion.charCodeAt(k), table)
       }
     }
     if (withMap) map.fill(source, from, at)
@@ -87,6 +84,28 @@ export function transcode(
 function copied<T extends Uint16Array | Uint32Array>(from: T, to: T): T {
   to.set(from)
   return to
+}
+
+/** Writes one unit, or composes it with the one before, or leaves it out. @returns where the next one goes */
+function append(out: Uint16Array, at: number, unit: number, table: FoldTable): number {
+  const before = out[at - 1]
+  if (table.dropsMarks && isMark(unit) && !takesMarks(before)) return at
+  if (before !== undefined && mayCompose(unit)) {
+    const composed = compose(before, unit, table)
+    if (composed !== 0) {
+      out[at - 1] = composed
+      return at
+    }
+  }
+  out[at] = unit
+  return at + 1
+}
+
+/** Below it are Latin, Greek, Cyrillic and the signs of ASCII: what stands over those was dropped or is there to hide them. */
+const FIRST_SCRIPT_WITH_MARKS = 0x0530
+
+function takesMarks(unit: number | undefined): boolean {
+  return unit !== undefined && unit >= FIRST_SCRIPT_WITH_MARKS && isWordUnit(unit)
 }
 
 /** Marks and the later letters of a Hangul syllable: the only units that compose with the one before. */

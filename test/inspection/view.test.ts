@@ -42,6 +42,12 @@ const hostileText = fc
           'क\u093c',
           '\ufdfa',
           '\ud800',
+          '\u0e34',
+          '\u1dc4',
+          '\u{1d167}',
+          'ﾞ',
+          'Ꮖ',
+          'ก',
           ' \u3000',
         ],
       ),
@@ -64,6 +70,16 @@ describe('folded form', () => {
     ['variation selectors', 'i\ufe0fg\u{e0100}nore', 'ignore'],
     ['control characters', 'ig\u0000no\u0008re', 'ignore'],
     ['stacked accents', 'i\u0300\u0301\u0302gnòre', 'ignore'],
+    ['marks of the blocks beyond', 'i\u1ab0g\u1dc4n\u20ddo\ufe20re', 'ignore'],
+    [
+      'marks of other scripts',
+      '\u0e34ig\u0e34n\u093co\u{1d167}re\u{11001} \u0731all',
+      'ignore all',
+    ],
+    ['marks behind signs', '<|\u1dc4im_\u0e34start|> 😀\u0e34ok', '<|im_start|> 😀ok'],
+    ['Lisu look-alikes', 'ꓲꓖꓠꓳꓣꓰ', 'ignore'],
+    ['Coptic look-alikes', 'ⲓⲛⲥⲧⲣⲁⲏ Ⲟⲩ', 'inctpah oy'],
+    ['Cherokee look-alikes', 'ᏆᏀgᏒᎬᎢ ꭺꮮꮮ', 'iggret all'],
     ['ligatures', 'ﬁlter', 'filter'],
     ['no-break and ideographic spaces', 'a\u00a0b\u3000c', 'a b c'],
     ['Arabic digits', '١٢٣', '123'],
@@ -75,6 +91,13 @@ describe('folded form', () => {
   ])('undoes %s', (_name, text, folded) => {
     expect(createView(text).folded).toBe(folded)
   })
+
+  test.each(['ที่นี่', 'कि', 'か\u3099い', 'ကို'])(
+    'keeps the marks of a script that has them: %s',
+    (text) => {
+      expect(createView(text).folded).toBe(text.normalize('NFC'))
+    },
+  )
 
   test('is idempotent', () => {
     fc.assert(
