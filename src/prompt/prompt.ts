@@ -66,7 +66,7 @@ export interface PromptReaderOptions {
   readonly inlineBytes: number
   /** For each of read, inspect and count; the wait for a worker is bounded by as much again. */
   readonly timeoutMs: number
-  /** All large bodies that are open at once, together. */
+  /** All large bodies that are open at once, together; those of one caller may take an eighth of it. */
   readonly maxOpenBytes: number
   /** Loaded before the first request, here and in each worker. */
   readonly encodings: readonly EncodingName[]
