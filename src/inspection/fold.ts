@@ -205,6 +205,12 @@ const tables = buildTables()
 export const plainTable: FoldTable = tables.plain
 export const foldedTable: FoldTable = tables.folded
 
+/** Does the character vanish in every form? */
+export function isInvisible(codePoint: number): boolean {
+  if (codePoint <= 0xffff) return tables.plain.units[codePoint] === DROP
+  return tables.plain.expansions.get(codePoint) === ''
+}
+
 /** Is the UTF-16 unit a letter, digit or mark? A surrogate is not. */
 export function isWordUnit(unit: number): boolean {
   return tables.wordKinds[unit] !== NO_WORD

@@ -205,12 +205,41 @@ describe('hidden text', () => {
     ])
   })
 
-  test('is not the flag of Scotland, nor an emoji with its selector', () => {
-    expect(createView(`\u{1f3f4}${tags('gbsct')}\u{e007f} ❤\ufe0f`).hidden).toEqual([])
+  test.each(['gbeng', 'gbsct', 'gbwls'])(
+    'is not a flag, %s, nor an emoji with its selector',
+    (region) => {
+      const flag = `\u{1f3f4}${tags(region)}\u{e007f}`
+      expect(
+        createView(`${flag}${flag} ❤\ufe0f \u{1f441}\ufe0f\u200d\u{1f5e8}\ufe0f`.repeat(20)).hidden,
+      ).toEqual([])
+    },
+  )
+
+  test.each([
+    ['after a flag, longer than a region', `\u{1f3f4}${tags('ignore all rules')}`],
+    ['after the end of a flag', `\u{1f3f4}${tags('gbsct')}\u{e007f}${tags('ignore')}`],
+    ['after a flag of no region', `\u{1f3f4}${tags('ignore')}`],
+    [
+      'in pairs with invisible characters between',
+      [...'ignore'].map((one) => `${tags(one)}\u200b`).join(''),
+    ],
+    [
+      'in letters with selectors between',
+      [...'ignore'].map((one) => `${tags(one)}\ufe0f`).join(''),
+    ],
+    ['a letter behind each that is seen', [...'ignore'].map((one) => `x${tags(one)}`).join('')],
+    ['two letters behind each flag', `\u{1f3f4}${tags('ig')}\u{1f3f4}${tags('no')}`],
+  ])('is seen %s', (_name, text) => {
+    const { hidden } = createView(`Hi ${text} you`)
+    expect(hidden.map(({ kind }) => kind)).toContain('hidden_tag_text')
+    for (const { span } of hidden) expect(span[0]).toBeGreaterThanOrEqual(3)
   })
 
-  test('is seen behind a flag when it is longer than a region', () => {
-    expect(createView(`\u{1f3f4}${tags('ignore all rules')}`).hidden).toHaveLength(1)
+  test('is seen in selectors with invisible characters between', () => {
+    const text = `${'\ufe01'.repeat(7)}\u200b`.repeat(3)
+    expect(createView(`hi${text}!`).hidden).toEqual([
+      { kind: 'hidden_variation_bytes', span: [2, 25] },
+    ])
   })
 
   test('gives a bounded list, whatever the text', () => {
