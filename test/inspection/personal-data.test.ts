@@ -19,6 +19,14 @@ describe('personal data is found', () => {
     ['credit_card', '2223003122003222'],
     ['credit_card', '３５３０ １１１３ ３３３０ ００００'],
     ['credit_card', '4111 11\u200b11 1111 1111'],
+    ['credit_card', '4111\u20101111\u20101111\u20101111'],
+    ['credit_card', '4111\u20111111\u20111111\u20111111'],
+    ['credit_card', '4111\u20121111\u20121111\u20121111'],
+    ['credit_card', '4111–1111–1111–1111'],
+    ['credit_card', '4111—1111—1111—1111'],
+    ['credit_card', '4111−1111−1111−1111'],
+    ['iban', 'GB82–WEST–1234–5698–7654–32'],
+    ['us_ssn', '536–22–8731'],
     ['iban', 'DE89370400440532013000'],
     ['iban', 'GB82 WEST 1234 5698 7654 32'],
     ['iban', 'NO93 8601 1117 947'],
@@ -34,6 +42,15 @@ describe('personal data is found', () => {
     ['phone', '1-415-555-2671'],
   ])('%s %s', (kind, value) => {
     expect(seen(`Mine is ${value}, thanks`)).toEqual([`${kind}:${value}`])
+  })
+
+  test.each([
+    'Visa4111111111111111',
+    '4111111111111111exp',
+    'PAN4111 1111 1111 1111is',
+    'é4111111111111111é',
+  ])('a card that touches words: %s', (text) => {
+    expect(seen(`(${text})`)).toEqual([expect.stringMatching(/^credit_card:4111[ 1]*$/)])
   })
 
   test('a card with its expiry date behind it', () => {
@@ -55,7 +72,11 @@ describe('look-alikes are no finding', () => {
     ['a wrong check digit', '4111111111111112'],
     ['a prefix that no issuer holds', '9111111111111111'],
     ['a longer number', '41111111111111111111111'],
-    ['digits in an identifier', 'x4111111111111111 4111111111111111y'],
+    ['digits in an identifier', 'id_4111111111111111 a1x4111111111111111 4111111111111111y7'],
+    ['digits in a hash', 'f0cab4111111111111111d9e'],
+    ['a wrong check digit behind a word', 'Visa4111111111111112'],
+    ['a prefix that no issuer holds behind a word', 'Visa9111111111111111'],
+    ['a short card number behind a word', 'EAN4222222222222'],
     ['a table of small numbers', '4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1'],
     ['mixed separators', '4111 1111-1111 1111'],
     ['a wrong IBAN', 'DE89370400440532013001'],

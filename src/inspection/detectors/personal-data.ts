@@ -8,7 +8,7 @@ import {
 import type { PersonalDataKind } from '../rules.js'
 import { readEmail } from './email-address.js'
 import { isNorthAmerican, readBracketedPhone, readInternationalPhone } from './phone-number.js'
-import { digitsOf, hasOneSeparator, readGroups, shapeOf } from './written-number.js'
+import { digitsOf, hasOneSeparator, isDash, readGroups, shapeOf } from './written-number.js'
 import type { Read, WrittenNumber } from './written-number.js'
 import { isAlphanumeric, isDigit, isLetter } from './ascii.js'
 
@@ -51,22 +51,44 @@ export function createPersonalDataDetector(kinds: readonly PersonalDataKind[]): 
   }
 }
 
-/** @param start offset of the first digit of a run of digits */
+/** @param start offset of a digit */
 function readFromDigit(text: string, start: number, report: Report): Read {
-  if (isAlphanumeric(text.charCodeAt(start - 1))) return readIban(text, start - 2, report)
+  const before = text.charCodeAt(start - 1)
+  if (isDigit(before)) return { steps: 1, readTo: start }
+  const iban = isAlphanumeric(before) ? readIban(text, start - 2, report) : undefined
+  if (iban !== undefined && iban.readTo > start + 2) return iban
   const number = readGroups(text, start)
   const { ends, shapes } = number
-  const steps = (ends.at(-1) ?? start) - start
+  let steps = (ends.at(-1) ?? start) - start + (iban?.steps ?? 0)
   // Groups that follow may belong to something else (an expiry date): every shorter reading is tried too.
   for (let count = ends.length; count > 0; count--) {
     const kind = kindsByShape.get(shapes[count - 1] ?? 0)
     const end = ends[count - 1] ?? start
-    if (kind === undefined || isAlphanumeric(text.charCodeAt(end))) continue
-    if (!isKind(kind, text, number, count)) continue
+    if (kind === undefined || !isKind(kind, text, number, count)) continue
+    if (isAlphanumeric(before) || isAlphanumeric(text.charCodeAt(end))) {
+      steps += 2 * MAX_WORD_UNITS
+      if (kind !== 'credit_card' || !isBetweenWords(text, number, count)) continue
+    }
     report({ rule: kind, level: 'plain', start, end, score: 1 })
     return { steps, readTo: end }
   }
   return { steps, readTo: ends[0] ?? start }
+}
+
+/** The check digit lets one number of ten pass; a short one that touches a word is more often a name of something. */
+const MIN_TOUCHING_DIGITS = 15
+/** What is longer, or has digits of its own, is an identifier or a hash. */
+const MAX_WORD_UNITS = 16
+
+/** Do only letters touch the number, as in `Visa4111...`? */
+function isBetweenWords(text: string, number: WrittenNumber, count: number): boolean {
+  if (digitsOf(text, number, count).length < MIN_TOUCHING_DIGITS) return false
+  let from = number.start - 1
+  while (number.start - from <= MAX_WORD_UNITS && isLetter(text.charCodeAt(from))) from--
+  const end = number.ends[count - 1] ?? number.start
+  let to = end
+  while (to - end < MAX_WORD_UNITS && isLetter(text.charCodeAt(to))) to++
+  return !isAlphanumeric(text.charCodeAt(from)) && !isAlphanumeric(text.charCodeAt(to))
 }
 
 type NumberKind = 'credit_card' | 'us_ssn' | 'phone'
@@ -122,7 +144,7 @@ function readIban(text: string, start: number, report: Report): Read {
   for (; iban.length < length && index < text.length; index++) {
     const unit = text.charCodeAt(index)
     if (isDigit(unit) || isLetter(unit)) iban += text.charAt(index)
-    else if ((unit !== 0x20 && unit !== 0x2d) || !isAlphanumeric(text.charCodeAt(index + 1))) break
+    else if ((unit !== 0x20 && !isDash(unit)) || !isAlphanumeric(text.charCodeAt(index + 1))) break
   }
   const steps = index - start
   if (iban.length < length || isAlphanumeric(text.charCodeAt(index))) return { ...none, steps }

@@ -75,5 +75,10 @@ function maySplitAfter(length: number): boolean {
 }
 
 function isSeparator(unit: number): boolean {
-  return unit === 0x20 || unit === 0x2d || unit === 0x2e
+  return unit === 0x20 || unit === 0x2e || isDash(unit)
+}
+
+/** The hyphen of keyboards, and those that programs make of it: U+2010 to U+2015, the minus sign. */
+export function isDash(unit: number): boolean {
+  return unit === 0x2d || (unit >= 0x2010 && unit <= 0x2015) || unit === 0x2212
 }
