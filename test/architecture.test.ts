@@ -16,6 +16,8 @@ const ranks: Record<string, number> = {
   'denial.ts': 0,
   // the request as data, above the headers that it is made of
   'request.ts': 1,
+  // what features keep things in, shared with other processes
+  store: 1,
   // the features, which never import each other
   identity: 2,
   llm: 2,
@@ -59,6 +61,7 @@ const owners: Record<string, readonly string[]> = {
   zod: ['config'],
   yaml: ['config'],
   re2js: ['inspection'],
+  ioredis: ['store'],
 }
 
 const root = join(import.meta.dirname, '..', 'src')

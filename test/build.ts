@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -10,6 +10,7 @@ export function setup(): void {
   execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'], {
     stdio: 'inherit',
   })
+  cpSync('src/quota/lua', 'dist/quota/lua', { recursive: true })
   // One place for what tests write, gone with the run. Short: the path of a Unix socket may have 103 bytes.
   temporary = mkdtempSync(join(tmpdir(), 'tg-'))
   process.env['TMPDIR'] = temporary

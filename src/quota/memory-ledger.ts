@@ -6,9 +6,9 @@ import type { End } from './end.js'
 import type { Balance, Ended, Held, Hold, Ledger, LedgerSize } from './ledger.js'
 import type { Reservation, ReserveRequest, Short } from './ledger.js'
 import { createPartitions } from './partitions.js'
+import { askedBefore, requireMoment, requireWhole } from './request.js'
 import { createRecent } from './recent.js'
 import type { Quota } from './quota.js'
-import { MAX_EPOCH_MS } from './timeline.js'
 import { amountAtEnd } from './units.js'
 import { addDebt, change } from './window-state.js'
 import type { Placement } from './window-state.js'
@@ -64,12 +64,7 @@ export function createMemoryLedger<Context>(
   let latestEpochMs = 0
 
   function clamp(nowEpochMs: number): number {
-    if (!(nowEpochMs >= 0 && nowEpochMs <= MAX_EPOCH_MS)) {
-      throw new RangeError(
-        `nowEpochMs ${String(nowEpochMs)} must be >= 0 and <= ${String(MAX_EPOCH_MS)}`,
-      )
-    }
-    latestEpochMs = Math.max(latestEpochMs, Math.floor(nowEpochMs))
+    latestEpochMs = Math.max(latestEpochMs, requireMoment(nowEpochMs))
     return latestEpochMs
   }
 
@@ -254,20 +249,4 @@ function correct(placement: Placement, actual: number, nowEpochMs: number): void
   if (isOpen(placement)) return
   const { counted } = placement
   change(placement, { spent: Math.min(actual, counted) - counted, reserved: 0 }, nowEpochMs)
-}
-
-/** What holds earlier in the same request ask of the same partition. */
-function askedBefore(holds: readonly Hold[], index: number): number {
-  const { partitionKey } = holds[index] as Hold
-  let amount = 0
-  for (let before = 0; before < index; before += 1) {
-    const hold = holds[before] as Hold
-    if (hold.partitionKey === partitionKey) amount += hold.amount
-  }
-  return amount
-}
-
-function requireWhole(name: string, amount: number): number {
-  if (Number.isSafeInteger(amount) && amount >= 0) return amount
-  throw new RangeError(`${name} ${String(amount)} must be a whole number >= 0 and <= 2^53 - 1`)
 }

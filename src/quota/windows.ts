@@ -36,7 +36,8 @@ function createTimeline(window: Window): Timeline {
   }
 }
 
-function spell(window: Window): string {
+/** Names a window: equal windows, also of different policy generations, have one spelling. */
+export function spell(window: Window): string {
   switch (window.kind) {
     case 'sliding':
       return `sliding ${String(window.lengthMs)}`

@@ -1,0 +1,98 @@
+#!lua
+-- All-or-nothing over the holds, idempotent by its key.
+-- KEYS: reservation, idempotency key, leases, then the partition of each hold.
+-- ARGV: the call { id, leaseMs, holds = { { amount, limit, window, unit, shadow } } }, context, quotas.
+-- Answers 'held', 'short', 'in_use' or 'abandoned'.
+
+local reservationKey, idempotencyKey, leasesKey = KEYS[1], KEYS[2], KEYS[3]
+local holds = call.holds
+local keys, names = {}, {}
+for index, hold in ipairs(holds) do
+  keys[index] = KEYS[index + 3]
+  names[index] = hold.window
+end
+
+local knownKey = redis.call('GET', idempotencyKey)
+local known = knownKey and load_reservation(knownKey)
+if known then
+  local knownKeys, knownNames = keys_of(known.placements)
+  local nowMs = moment_for(knownKeys)
+  local gap = uncovered(knownNames, knownKeys, nowMs)
+  if gap then return gap end
+  local replies = figures_of(known.placements, nowMs)
+  if not known.repeated then
+    known.repeated = true
+    redis.call('SET', knownKey, cmsgpack.pack(known), 'KEEPTTL')
+  end
+  return { 'held', clockMs, nowMs, replies, known.shadowShort, told(known) }
+end
+
+local other = load_reservation(reservationKey)
+if other then return { other.phase == 'abandoned' and 'abandoned' or 'in_use', clockMs } end
+
+local nowMs = moment_for(keys)
+local gap = uncovered(names, keys, nowMs)
+if gap then return gap end
+
+-- From now on each partition follows the window and limit of this quota, whether the request fits or not.
+local short = false
+local shadowShort = {}
+local followed = {}
+local asked = {}
+for index, hold in ipairs(holds) do
+  local key = keys[index]
+  local state = load_state(key)
+  if state then
+    local moved = see(state, hold.window, nowMs)
+    if moved or state.limit ~= hold.limit then followed[key] = state end
+    state.limit = hold.limit
+  end
+  local amount = hold.amount + (asked[key] or 0)
+  asked[key] = amount
+  if amount > room_in(state, hold.limit) then
+    if hold.shadow then shadowShort[#shadowShort + 1] = index else short = true end
+  end
+end
+
+if short then
+  local replies = {}
+  for index, hold in ipairs(holds) do
+    replies[index] = figures(load_state(keys[index]), hold.limit, true)
+  end
+  for key, state in pairs(followed) do save_state(key, state, nowMs) end
+  return { 'short', clockMs, nowMs, replies }
+end
+
+local rememberedUntilMs = nowMs + 2 * call.leaseMs + ORPHANED_MS
+local placements = {}
+for index, hold in ipairs(holds) do
+  local key = keys[index]
+  local state = load_state(key)
+  if not state then
+    state = new_state(hold.window, hold.limit, nowMs)
+    states[key] = state
+  end
+  local placement = place(state, hold.amount, nowMs)
+  state.holders = state.holders + 1
+  state.heldUntilMs = math.max(state.heldUntilMs, rememberedUntilMs)
+  placement.key = key
+  placement.amount = hold.amount
+  placement.limit = hold.limit
+  placement.window = hold.window
+  placement.unit = hold.unit
+  placements[index] = placement
+end
+local replies = {}
+for index, hold in ipairs(holds) do replies[index] = figures(states[keys[index]], hold.limit, false) end
+local reservation = cmsgpack.pack({
+  id = call.id, idempotencyKey = idempotencyKey, phase = 'open', repeated = false,
+  admittedMs = nowMs, leaseMs = call.leaseMs, shadowShort = shadowShort, placements = placements,
+  context = ARGV[2], quotas = ARGV[3],
+})
+
+local forMs = rememberedUntilMs - nowMs
+save_states(placements, nowMs)
+keep(reservationKey, reservation, forMs)
+keep(idempotencyKey, reservationKey, forMs)
+add_lease(leasesKey, reservationKey, nowMs + call.leaseMs, forMs)
+return { 'held', clockMs, nowMs, replies, shadowShort }

@@ -1,0 +1,132 @@
+import type { Hold, Reservation } from './ledger.js'
+import type { Quota } from './quota.js'
+import type { Timeline } from './timeline.js'
+import { createWindowState } from './window-state.js'
+import type { WindowState } from './window-state.js'
+
+/** Where a partition stands: spent, reserved, debt (amount, carry, since), cells. Empty: never used. */
+export type Figures = readonly number[]
+
+/** A reservation as the store keeps it: id, admission, context, quotas, key and amount of each hold. */
+export type Told = readonly [
+  id: string,
+  admittedMs: number,
+  context: string,
+  quotas: string,
+  holds: readonly (readonly [key: string, amount: number])[],
+]
+
+export type HeldReply = readonly [
+  kind: 'held',
+  redisMs: number,
+  nowMs: number,
+  figures: readonly Figures[],
+  shadowShort: readonly number[],
+  /** An earlier call holds it. */
+  told?: Told,
+]
+
+export type ShortReply = readonly [
+  kind: 'short',
+  redisMs: number,
+  nowMs: number,
+  figures: readonly Figures[],
+]
+
+export type EndedReply = readonly [
+  kind: 'ended',
+  redisMs: number,
+  nowMs: number,
+  late: 0 | 1,
+  charges: readonly (readonly [actual: number, debt: number])[],
+  figures: readonly Figures[],
+  told: Told | null,
+]
+
+export type ExpiredReply = readonly [
+  kind: 'expired',
+  redisMs: number,
+  ended: readonly Told[],
+  more: 0 | 1,
+  uncovered?: UncoveredReply,
+]
+
+export type FoundReply = readonly [kind: 'found', redisMs: number, told: Told]
+
+export type BalancesReply = readonly [
+  kind: 'balances',
+  redisMs: number,
+  nowMs: number,
+  figures: readonly Figures[],
+]
+
+export type UncoveredReply = readonly [
+  kind: 'uncovered',
+  redisMs: number,
+  nowMs: number,
+  window: string,
+  fromMs: number,
+]
+
+/** The state as the memory ledger would have it, so that waits and balances are computed by the same code. */
+export function stateFrom(
+  figures: Figures,
+  { quota, partitionKey }: Hold,
+  timeline: Timeline,
+): WindowState | undefined {
+  if (figures.length === 0) return undefined
+  const [spent, reserved, amount, carry, sinceEpochMs, ...cells] = figures as [
+    number,
+    number,
+    number,
+    number,
+    number,
+    ...number[],
+  ]
+  return {
+    ...createWindowState(partitionKey, timeline, quota.limit),
+    cells,
+    spent,
+    reserved,
+    debt: amount === 0 ? undefined : { amount, carry, sinceEpochMs },
+  }
+}
+
+/** Quotas of reservations that another process made, by their spelling; as many as policies differ. */
+const MAX_KEPT_QUOTAS = 1024
+
+export interface ReservationReader<Context> {
+  read(told: Told): Reservation<Context>
+}
+
+export function createReservationReader<Context>(
+  partitionKeyOf: (key: string) => string,
+): ReservationReader<Context> {
+  const kept = new Map<string, readonly Quota[]>()
+
+  function quotasFrom(text: string): readonly Quota[] {
+    let quotas = kept.get(text)
+    if (quotas === undefined) {
+      quotas = JSON.parse(text) as readonly Quota[]
+      if (kept.size >= MAX_KEPT_QUOTAS) kept.clear()
+      kept.set(text, quotas)
+    }
+    return quotas
+  }
+
+  return {
+    read([id, admittedAtEpochMs, context, quotas, holds]) {
+      const byHold = quotasFrom(quotas)
+      return {
+        id,
+        context: JSON.parse(context) as Context,
+        holds: holds.map(([key, amount], index) => ({
+          quota: byHold[index] as Quota,
+          partitionKey: partitionKeyOf(key),
+          amount,
+        })),
+        admittedAtEpochMs,
+      }
+    },
+  }
+}

@@ -1,0 +1,34 @@
+import { readFileSync } from 'node:fs'
+import { createScript } from '../store/store.js'
+import type { Script } from '../store/store.js'
+
+/** The scripts of `lua/`; each file says what it takes and what it answers. */
+export interface RedisScripts {
+  readonly reserve: Script
+  readonly end: Script
+  readonly expire: Script
+  readonly find: Script
+  readonly balances: Script
+}
+
+export function loadRedisScripts(): RedisScripts {
+  const prelude = read('prelude')
+  return {
+    reserve: withPrelude(prelude, 'reserve'),
+    end: withPrelude(prelude, 'end'),
+    expire: withPrelude(prelude, 'expire'),
+    find: withPrelude(prelude, 'find'),
+    balances: withPrelude(prelude, 'balances'),
+  }
+}
+
+/** A script's first line (`#!lua`, its flags) has to stay the first. */
+function withPrelude(prelude: string, name: keyof RedisScripts): Script {
+  const text = read(name)
+  const firstLineEnds = text.indexOf('\n') + 1
+  return createScript(text.slice(0, firstLineEnds) + prelude + text.slice(firstLineEnds))
+}
+
+function read(name: string): string {
+  return readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
+}

@@ -1,0 +1,29 @@
+import { DependencyError } from '../errors.js'
+
+/** The store refused, or could not be asked: nothing of the call took effect. */
+export function refusedFault(what: string): DependencyError {
+  return new DependencyError('ledger', what)
+}
+
+/** Sent, and no answer came in time: it may have taken effect, or may yet until its deadline. */
+export class UnansweredError extends DependencyError {
+  constructor(message: string) {
+    super('ledger', message)
+    this.name = 'UnansweredError'
+  }
+}
+
+/** `READONLY` of `READONLY You can't write against a read only replica.`; undefined if it is no reply of Redis. */
+export function errorCode(error: unknown): string | undefined {
+  if (!(error instanceof Error) || error.name !== 'ReplyError') return undefined
+  return /^[A-Z]{2,20}(?= |$)/.exec(error.message)?.[0] ?? 'an error'
+}
+
+/**
+ * What may be logged of an error reply. The error itself may not: it carries the command with its arguments, and
+ * some messages repeat them. What a script broke on says no more than where.
+ */
+export function describeReply(code: string, error: unknown): string {
+  const place = error instanceof Error ? /user_script:\d+: .{1,80}/.exec(error.message)?.[0] : ''
+  return `Redis answered ${code}${place ? ` (${place})` : ''}`
+}

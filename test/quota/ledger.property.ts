@@ -1,0 +1,303 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import type { End, Ended, Hold, Ledger, Short } from '../../src/quota/ledger.js'
+import type { Quota } from '../../src/quota/quota.js'
+import { amountAtEnd, amountToReserve } from '../../src/quota/units.js'
+import { createExactModel } from './exact-model.js'
+import type { ModelHold } from './exact-model.js'
+import { calendar, holdOf, quotaOf } from './quotas.js'
+import { runs } from '../runs.js'
+
+/** Two days before summer time begins in Berlin: sequences that go far cross a day of 23 hours. */
+const startMs = Date.parse('2026-03-27T22:59:58.500Z')
+/** What the ledger has to be made with. */
+export const rememberEndedMs = 3000
+
+/** Summer time takes an hour from 29 March; the next 150 days have 24 hours each. */
+const berlinMidnights = [
+  ...['2026-03-26T23:00Z', '2026-03-27T23:00Z', '2026-03-28T23:00Z'].map((text) =>
+    Date.parse(text),
+  ),
+  ...Array.from({ length: 150 }, (_, day) => Date.parse('2026-03-29T22:00Z') + day * 86_400_000),
+]
+
+function countBoundaries(quota: Quota, fromMs: number, toMs: number): number {
+  if (quota.window.kind === 'calendar' && quota.window.period === 'day') {
+    return berlinMidnights.filter((ms) => fromMs < ms && ms <= toMs).length
+  }
+  return Math.floor(toMs / 3_600_000) - Math.floor(fromMs / 3_600_000)
+}
+
+/** The quotas of one policy generation; generations differ in the limits alone. */
+function generation(limit: number): readonly Quota[] {
+  return [
+    quotaOf({ name: 'second', limit, window: { kind: 'sliding', lengthMs: 977 } }),
+    quotaOf({ name: 'minute', limit: 3 * limit, window: { kind: 'sliding', lengthMs: 60_000 } }),
+    quotaOf({ name: 'hour', limit: 4 * limit, window: calendar('hour') }),
+    quotaOf({ name: 'day', limit: 6 * limit, window: calendar('day', 'Europe/Berlin') }),
+    quotaOf({ name: 'requests', unit: 'requests', limit: Math.ceil(limit / 20) }),
+    quotaOf({ name: 'parallel', unit: 'in_flight', limit: 3, window: { kind: 'open' } }),
+    quotaOf({ name: 'shadow', limit: 2 * limit, shadow: true }),
+  ]
+}
+const generations = [generation(100), generation(37), generation(260)]
+
+const stepMs = fc.oneof(
+  { weight: 6, arbitrary: fc.integer({ min: 0, max: 300 }) },
+  { weight: 2, arbitrary: fc.integer({ min: -2000, max: 5000 }) },
+  { weight: 1, arbitrary: fc.integer({ min: 0, max: 100_000 }) },
+  { weight: 1, arbitrary: fc.integer({ min: 0, max: 40_000_000 }) },
+)
+const tokens = fc.oneof(fc.integer({ min: 0, max: 40 }), fc.constantFrom(0, 1, 100, 1000))
+const which = fc.nat({ max: 40 })
+const command = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constant('reserve' as const),
+      generation: fc.oneof({ weight: 6, arbitrary: fc.constant(0) }, fc.nat({ max: 2 })),
+      quotas: fc.subarray([0, 1, 2, 3, 4, 5, 6], { minLength: 1 }),
+      partition: fc.constantFrom('a', 'a', 'a', 'b'),
+      inputTokens: tokens,
+      outputTokens: tokens,
+      leaseMs: fc.integer({ min: 1, max: 9000 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('repeat' as const), which }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('abandon' as const), which }) },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      do: fc.constant('end' as const),
+      which,
+      kind: fc.constantFrom('settled' as const, 'estimated' as const, 'released' as const),
+      inputTokens: tokens,
+      outputTokens: tokens,
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('expire' as const) }) },
+)
+
+interface Known {
+  readonly id: string
+  readonly holds: readonly Hold[]
+  readonly modelHolds: readonly ModelHold[]
+  readonly shadowShort: readonly Quota[]
+  readonly leaseMs: number
+  repeated: boolean
+  phase: 'open' | 'unsettled' | 'ended' | 'forgotten'
+  phaseOverMs: number
+}
+
+/** One ledger and one model that are told the same. */
+function createPair(ledger: Ledger<string>) {
+  const model = createExactModel(countBoundaries)
+  const known: Known[] = []
+  let clockMs = startMs
+  let nowMs = 0
+
+  const modelBalance = (hold: Hold) => {
+    const { spent, reserved } = model.used(hold.partitionKey, nowMs)
+    const debt = model.debt(hold.quota, hold.partitionKey, nowMs)
+    const remaining = Math.max(0, hold.quota.limit - spent - reserved - debt)
+    return { quota: hold.quota, partitionKey: hold.partitionKey, spent, reserved, debt, remaining }
+  }
+
+  const expectWait = (hold: Hold, waitMs: number): void => {
+    expect(model.room(hold, nowMs, waitMs), 'fits after the wait').toBeGreaterThanOrEqual(
+      hold.amount,
+    )
+    if (waitMs === 1) return
+    expect(model.room(hold, nowMs, waitMs - 1), 'not before').toBeLessThan(hold.amount)
+  }
+
+  /** The longest wait of all that are short is told, and it is exact. */
+  const expectShort = (short: Short, shortHolds: readonly Hold[]): void => {
+    const named = shortHolds.find(({ quota }) => quota === short.quota)
+    if (named === undefined) throw new Error(`${short.quota.name} is not short`)
+    const never = shortHolds.filter(({ amount, quota }) => amount > quota.limit)
+    expect(short.retryAfterMs === undefined).toBe(never.length > 0)
+    if (short.retryAfterMs === undefined) {
+      expect(never).toContain(named)
+      return
+    }
+    const { retryAfterMs } = short
+    if (named.quota.window.kind === 'open') expect(retryAfterMs).toBe(1000)
+    else expectWait(named, retryAfterMs)
+    for (const other of shortHolds) {
+      if (other.quota.window.kind === 'open') expect(retryAfterMs).toBeGreaterThanOrEqual(1000)
+      else expect(model.room(other, nowMs, retryAfterMs)).toBeGreaterThanOrEqual(other.amount)
+    }
+  }
+
+  /** The ledger ended it as the model does now, or said nothing since it had ended before. */
+  const expectEnded = (reservation: Known, end: End, answer: Ended<string> | undefined): void => {
+    const { phase, holds, modelHolds } = reservation
+    if (phase === 'ended' || phase === 'forgotten') {
+      expect(answer).toBeUndefined()
+      return
+    }
+    const charges = modelHolds.map((hold) => {
+      const actual = amountAtEnd(hold.quota.unit, end)
+      const owes = hold.quota.window.kind === 'open' ? 0 : Math.max(0, actual - hold.amount)
+      hold.open = false
+      hold.counts = Math.min(hold.amount, actual)
+      if (owes > 0) model.record(hold.partitionKey, { atMs: nowMs, kind: 'owed', amount: owes })
+      return { actual, debt: owes }
+    })
+    expect(answer).toMatchObject({ outcome: end.kind, late: phase === 'unsettled', charges })
+    expect(answer?.reservation.holds).toBe(holds)
+    // The key of a released one is free at once: a repeated call must be charged.
+    reservation.phase = end.kind === 'released' ? 'forgotten' : 'ended'
+    reservation.phaseOverMs = nowMs + rememberEndedMs
+  }
+
+  return {
+    ledger,
+    known,
+
+    step(byMs: number): void {
+      clockMs = Math.max(0, clockMs + byMs)
+      nowMs = Math.max(nowMs, clockMs)
+    },
+
+    async reserve(holds: readonly Hold[], leaseMs: number): Promise<void> {
+      const id = `r${String(known.length)}`
+      for (const { partitionKey, quota } of holds) {
+        model.record(partitionKey, { atMs: nowMs, kind: 'limit', limit: quota.limit })
+      }
+      const tooMuch = holds.filter((hold) => hold.amount > model.room(hold, nowMs))
+      const short = tooMuch.filter(({ quota }) => !quota.shadow)
+      const answer = await ledger.reserve(
+        { id, idempotencyKey: id, holds, context: `context of ${id}`, leaseMs },
+        clockMs,
+      )
+      if (short.length > 0) {
+        if (answer.kind !== 'short') throw new Error('the model has no room')
+        expectShort(answer, short)
+      } else {
+        if (answer.kind !== 'held') throw new Error(`the model has room in ${answer.quota.name}`)
+        const shadowShort = tooMuch.map(({ quota }) => quota)
+        expect(answer.repeated).toBe(false)
+        expect(answer.shadowShort).toEqual(shadowShort)
+        expect(answer.reservation.admittedAtEpochMs).toBe(nowMs)
+        const modelHolds = model.admit(holds, nowMs)
+        const phaseOverMs = nowMs + leaseMs
+        const phase = { phase: 'open', phaseOverMs, repeated: false } as const
+        known.push({ id, holds, modelHolds, shadowShort, leaseMs, ...phase })
+      }
+      expect(answer.balances).toMatchObject(holds.map(modelBalance))
+    },
+
+    async repeat(reservation: Known): Promise<void> {
+      if (reservation.phase === 'forgotten') return
+      const { id, leaseMs, holds, shadowShort } = reservation
+      const answer = await ledger.reserve(
+        { id: 'another', idempotencyKey: id, holds, context: '', leaseMs },
+        clockMs,
+      )
+      reservation.repeated = true
+      expect(answer).toMatchObject({
+        kind: 'held',
+        repeated: true,
+        reservation: { id, context: `context of ${id}` },
+        balances: holds.map(modelBalance),
+        shadowShort,
+      })
+    },
+
+    async endUnknown(): Promise<void> {
+      expect(await ledger.end('unknown', { kind: 'released' }, clockMs)).toBeUndefined()
+    },
+
+    /** By its report, or by an answer that was lost: while no other answer carries it, that releases. */
+    async end(reservation: Known, end: End | 'abandon'): Promise<void> {
+      const { id } = reservation
+      if (end !== 'abandon') {
+        expectEnded(reservation, end, await ledger.end(id, end, clockMs))
+      } else if (reservation.repeated) {
+        expect(await ledger.abandon(id, clockMs)).toBeUndefined()
+      } else {
+        expectEnded(reservation, { kind: 'released' }, await ledger.abandon(id, clockMs))
+      }
+    },
+
+    async expire(): Promise<void> {
+      const unsettled: string[] = []
+      for (const reservation of known) {
+        if (reservation.phaseOverMs > nowMs || reservation.phase === 'forgotten') continue
+        if (reservation.phase === 'open') {
+          unsettled.push(reservation.id)
+          reservation.phase = 'unsettled'
+          reservation.phaseOverMs = nowMs + reservation.leaseMs
+          for (const hold of reservation.modelHolds) hold.open = false
+        } else {
+          reservation.phase = 'forgotten'
+        }
+      }
+      const answer = await ledger.expire(clockMs)
+      expect(answer.map(({ reservation }) => reservation.id).sort()).toEqual(unsettled.sort())
+      expect(answer.every(({ outcome, late }) => outcome === 'unsettled' && !late)).toBe(true)
+    },
+
+    async compare(holds: readonly Hold[]): Promise<void> {
+      const balances = await ledger.balances(holds, clockMs)
+      expect(balances).toMatchObject(holds.map(modelBalance))
+      for (const [index, hold] of holds.entries()) {
+        const resetMs = balances[index]?.resetMs ?? -1
+        const { spent, reserved, debt } = modelBalance(hold)
+        if (spent + reserved + debt === 0) expect(resetMs).toBe(0)
+        else if (hold.quota.window.kind === 'open') expect(resetMs).toBe(1000)
+        else expectWait({ ...hold, amount: hold.quota.limit }, resetMs)
+      }
+      const short = holds
+        .filter((hold) => !hold.quota.shadow && modelBalance(hold).remaining === 0)
+        .map((hold) => ({ ...hold, amount: 1 }))
+      const answer = await ledger.exhausted({ holds, idempotencyKey: 'asked' }, clockMs)
+      if (answer === undefined) expect(short).toEqual([])
+      else expectShort(answer, short)
+    },
+  }
+}
+
+/** @param count how often it is tried in `make test` */
+export function describeAgreement(
+  name: string,
+  makeLedger: () => Ledger<string> | Promise<Ledger<string>>,
+  count: number,
+): void {
+  test(`${name} agrees with the exact model in every answer, whatever happens in whatever order`, async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.tuple(stepMs, command), { maxLength: 60, size: 'max' }),
+        async (commands) => {
+          const pair = createPair(await makeLedger())
+          let current = generations[0] ?? []
+          for (const [byMs, action] of commands) {
+            pair.step(byMs)
+            if (action.do === 'reserve') {
+              current = generations[action.generation] ?? []
+              const holds = action.quotas.map((index) => {
+                const quota = current[index] ?? quotaOf()
+                return holdOf(quota, amountToReserve(quota.unit, action), action.partition)
+              })
+              await pair.reserve(holds, action.leaseMs)
+            } else if (action.do === 'expire') {
+              await pair.expire()
+            } else {
+              const reservation = pair.known[action.which % Math.max(1, pair.known.length)]
+              if (reservation === undefined) {
+                await pair.endUnknown()
+              } else if (action.do === 'repeat') await pair.repeat(reservation)
+              else await pair.end(reservation, action.do === 'abandon' ? 'abandon' : action)
+            }
+            for (const partition of ['a', 'b']) {
+              await pair.compare(current.map((quota) => holdOf(quota, 0, partition)))
+            }
+          }
+        },
+      ),
+      { numRuns: runs(count) },
+    )
+  })
+}
