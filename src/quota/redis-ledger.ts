@@ -78,6 +78,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
   const own = createOwnReservations<Context>(rememberEndedMs)
   const last = createLastFigures(() => clock.monotonicMs())
   const unanswered = new Set<string>()
+  const aroundAll = (atMs: number): Calendars => calendars.aroundAll(atMs)
   let latestGivenMs = 0
 
   /** The moment as this process knows it; a script goes by Redis's own. */
@@ -191,7 +192,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
       tell: known === undefined,
     }
     const keys = [reservationKey(id), LEASES]
-    const reply = await ask(scripts.end, keys, call, nowMs, calendars.aroundAll)
+    const reply = await ask(scripts.end, keys, call, nowMs, aroundAll)
     if (reply[0] === 'unknown') {
       // Another process ended it, or a repeated Check holds it too: `abandon` leaves that one alone.
       if (how === 'by report') own.remove(id, false)
@@ -214,7 +215,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
   /** Ends what is due, piece by piece, and answers what of it is now unsettled. */
   async function* runOut(nowMs: number): AsyncGenerator<Ended<Context>> {
     let further: Calendars = {}
-    const around = (atMs: number): Calendars => ({ ...calendars.aroundAll(atMs), ...further })
+    const around = (atMs: number): Calendars => ({ ...aroundAll(atMs), ...further })
     for (let calls = 0; calls < MAX_EXPIRE_CALLS; calls += 1) {
       const call = { atMost: MAX_EXPIRED_PER_CALL }
       const reply = await ask(scripts.expire, [LEASES], call, nowMs, around)

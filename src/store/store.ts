@@ -18,8 +18,8 @@ export type Reply = readonly [kind: string, redisMs: number, ...rest: unknown[]]
 /** One Redis: every call is one script, answered in time or failed. */
 export interface Store {
   /**
-   * Runs a script. `argsUntil` gets the latest moment, in Redis's time, at which it may take effect: a script
-   * that finds it passed answers `late` and changes nothing, so no call takes effect after it has failed here.
+   * Runs a script. `argsUntil` gets the moment, in Redis's time, before which it may take effect: a script that
+   * comes to it then or later answers `late` and changes nothing, so no call takes effect after it has failed here.
    *
    * @param dueMonotonicMs when this call must be over
    * @throws UnansweredError it may have taken effect
@@ -43,6 +43,9 @@ export interface StoreParts {
   readonly onUnavailable?: (reason: string) => void
   readonly onAvailable?: () => void
 }
+
+/** What the clocks may drift apart since the last answer: upkeep asks every second. */
+const DRIFT_MARGIN_MS = 2
 
 const FAULTS_TO_OPEN = 5
 /** Between two probes of a store that does not answer. */
@@ -95,15 +98,15 @@ export function openStore(address: StoreAddress, parts: StoreParts): Store {
 
   async function inTime<T>(promise: Promise<T>, dueMonotonicMs: number): Promise<T> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(
-        () => {
-          // Where the event loop was held up, the answer may lie there already: it is read before this runs.
-          setImmediate(() => {
-            reject(new UnansweredError('Redis did not answer in time'))
-          })
-        },
-        Math.max(0, dueMonotonicMs - clock.monotonicMs()),
-      )
+      let timer: NodeJS.Timeout | undefined
+      const giveUpWhenDue = (): void => {
+        const leftMs = dueMonotonicMs - clock.monotonicMs()
+        // A timer can fire early, and no call may be given up before its deadline in Redis has passed.
+        if (leftMs > 0) timer = setTimeout(giveUpWhenDue, Math.ceil(leftMs))
+        // Where the event loop was held up, the answer may lie there already: it is read before this runs.
+        else setImmediate(reject, new UnansweredError('Redis did not answer in time'))
+      }
+      giveUpWhenDue()
       promise.then(resolve, reject).finally(() => {
         clearTimeout(timer)
       })
@@ -118,7 +121,7 @@ export function openStore(address: StoreAddress, parts: StoreParts): Store {
     dueMonotonicMs: number,
   ): Promise<Reply> {
     const client = await clientBy(dueMonotonicMs)
-    const untilMs = redisClock.atMonotonic(dueMonotonicMs)
+    const untilMs = redisClock.atMonotonic(dueMonotonicMs - DRIFT_MARGIN_MS)
     if (untilMs === undefined) throw refusedFault('the time of Redis is not known')
     const sentMs = clock.monotonicMs()
     const which = command === 'EVAL' ? script.text : script.digest

@@ -5,14 +5,14 @@
 -- nothing that can fail stands between two writes: a script that is stopped by an error has changed nothing.
 -- Numbers are doubles, whole and at most 2^53; they leave as integers, never by tostring(), which keeps 14 digits.
 
--- One argument says what is asked, as JSON. `untilMs`: the latest moment at which the call may take effect.
+-- One argument says what is asked, as JSON. `untilMs`: the moment before which the call may take effect.
 -- `momentMs`: given by tests alone, counts instead of Redis's own moment. `calendars`: for each calendar window
 -- by its name, first milliseconds of windows that follow each other; the last ends the one before it.
 local call = cjson.decode(ARGV[1])
 
 local time = redis.call('TIME')
 local clockMs = time[1] * 1000 + math.floor(time[2] / 1000)
-if call.untilMs and clockMs > call.untilMs then return { 'late', clockMs } end
+if call.untilMs and clockMs >= call.untilMs then return { 'late', clockMs } end
 
 local MAX_EXACT = 9007199254740991
 -- State is kept a minute longer than it counts, so that a clock that is set back by less finds it.

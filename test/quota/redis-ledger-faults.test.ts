@@ -1,0 +1,413 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { systemClock } from '../../src/clock.js'
+import { DependencyError } from '../../src/errors.js'
+import type { End, Ended, Ledger } from '../../src/quota/ledger.js'
+import { partitionKey } from '../../src/quota/keys.js'
+import { createRedisLedger } from '../../src/quota/redis-ledger.js'
+import { loadRedisScripts } from '../../src/quota/redis-scripts.js'
+import { openStore } from '../../src/store/store.js'
+import type { Store, StoreAddress } from '../../src/store/store.js'
+import { startFaultProxy } from '../fault-proxy.js'
+import type { FaultProxy } from '../fault-proxy.js'
+import { addressOf, startRedis } from '../redis-server.js'
+import type { RedisServer } from '../redis-server.js'
+import { runs } from '../runs.js'
+import { calendar, holdOf, quotaOf } from './quotas.js'
+
+// What the contract cannot say, since the memory ledger has no such faults: several processes, answers that are
+// lost, a Redis that hangs, forgets, or shows another time. Moments are Redis's own here, as in production.
+
+let redis: RedisServer
+let proxy: FaultProxy
+beforeAll(async () => {
+  redis = await startRedis()
+  proxy = await startFaultProxy(redis.port)
+})
+afterAll(async () => {
+  await proxy.stop()
+  await redis.stop()
+})
+beforeEach(() => redis.client.flushall())
+
+const ledgers: Ledger<string>[] = []
+afterEach(async () => {
+  for (const ledger of ledgers.splice(0)) await ledger.close()
+})
+
+interface Differences {
+  readonly address?: StoreAddress
+  readonly timeoutMs?: number
+  readonly spoil?: (store: Store) => Store
+}
+
+/** As one process would have it. */
+function open({ address = redis.address, timeoutMs = 5000, spoil }: Differences = {}) {
+  const store = openStore(address, { clock: systemClock, random: Math.random })
+  const spoilt = spoil?.(store) ?? store
+  const ledger = createRedisLedger<string>({ store: spoilt, clock: systemClock, timeoutMs })
+  ledgers.push(ledger)
+  return ledger
+}
+
+function throughProxy(timeoutMs?: number) {
+  const address = addressOf(`redis://127.0.0.1:${String(proxy.port)}`)
+  return open(timeoutMs === undefined ? { address } : { address, timeoutMs })
+}
+
+const month = quotaOf({ name: 'month', limit: 1000, window: calendar('month') })
+const minute = quotaOf({ name: 'minute', limit: 1000 })
+const parallel = quotaOf({ name: 'parallel', unit: 'in_flight', window: { kind: 'open' } })
+
+function requestOf(id: string, amount = 10, leaseMs = 60_000) {
+  const holds = [holdOf(month, amount), holdOf(minute, amount), holdOf(parallel, 1)]
+  return { id, idempotencyKey: `stream ${id}`, holds, context: `context of ${id}`, leaseMs }
+}
+
+const nowMs = (): number => Date.now()
+const settled = (tokens: number): End => {
+  return { kind: 'settled', inputTokens: tokens, outputTokens: 0 }
+}
+
+/** Spent, reserved and debt of each quota. */
+async function figures(ledger: Ledger<string>): Promise<number[][]> {
+  const balances = await ledger.balances(requestOf('any').holds, nowMs())
+  return balances.map(({ spent, reserved, debt }) => [spent, reserved, debt])
+}
+
+const untouched = [
+  [0, 0, 0],
+  [0, 0, 0],
+  [0, 0, 0],
+]
+
+function eventually<T>(ask: () => Promise<T> | T): Promise<T> {
+  return vi.waitFor(ask, { timeout: 20_000, interval: 10 })
+}
+
+describe('several processes on one Redis', () => {
+  test('share limits, find and end the reservations of each other', async () => {
+    const [one, other] = [open(), open()]
+    await one.reserve(requestOf('a', 600), nowMs())
+    expect(await other.reserve(requestOf('b', 600), nowMs())).toMatchObject({ kind: 'short' })
+    const found = await other.find('a', nowMs())
+    expect(found).toMatchObject({
+      id: 'a',
+      context: 'context of a',
+      holds: requestOf('a', 600).holds,
+    })
+    expect(await other.end('a', settled(700), nowMs())).toEqual({
+      reservation: found,
+      outcome: 'settled',
+      late: false,
+      charges: [
+        { actual: 700, debt: 100 },
+        { actual: 700, debt: 100 },
+        { actual: 1, debt: 0 },
+      ],
+    })
+    expect(await one.end('a', settled(700), nowMs())).toBeUndefined()
+    expect(await one.find('a', nowMs())).toBeUndefined()
+  })
+
+  test('hold once what is asked of two of them under one key', async () => {
+    const [one, other] = [open(), open()]
+    const request = requestOf('a')
+    const answers = await Promise.all([
+      one.reserve(request, nowMs()),
+      other.reserve({ ...request, id: 'b', context: 'another' }, nowMs()),
+    ])
+    expect(answers.map((answer) => answer.kind === 'held' && answer.repeated).sort()).toEqual([
+      false,
+      true,
+    ])
+    const ids = answers.map((answer) => answer.kind === 'held' && answer.reservation.id)
+    expect(new Set(ids).size).toBe(1)
+    expect((await figures(one)).map(([, reserved]) => reserved)).toEqual([10, 10, 1])
+  })
+
+  test('end each lease once', async () => {
+    const processes = [open(), open(), open()]
+    for (let index = 0; index < 100; index += 1) {
+      await processes[index % 3]?.reserve(requestOf(`r${String(index)}`, 1, 0), nowMs())
+    }
+    const ended: Ended<string>[] = []
+    for (let turn = 0; turn < 4; turn += 1) {
+      const told = await Promise.all(processes.map((ledger) => ledger.expire(nowMs())))
+      ended.push(...told.flat())
+    }
+    expect(new Set(ended.map(({ reservation }) => reservation.context)).size).toBe(100)
+    expect(ended).toHaveLength(100)
+    expect(await figures(open())).toEqual([
+      [100, 0, 0],
+      [100, 0, 0],
+      [0, 0, 0],
+    ])
+  })
+
+  test('admit exactly the limit, whoever asks', async () => {
+    const attempts = runs(2500)
+    const processes = [open(), open(), open(), open()]
+    const quota = quotaOf({
+      name: 'raced',
+      limit: Math.floor(attempts / 10),
+      window: calendar('day'),
+    })
+    let admitted = 0
+    let next = 0
+    const ask = async (ledger: Ledger<string>): Promise<void> => {
+      while (next < attempts) {
+        const id = String((next += 1))
+        const answer = await ledger.reserve(
+          { id, idempotencyKey: id, holds: [holdOf(quota, 1)], context: '', leaseMs: 60_000 },
+          nowMs(),
+        )
+        if (answer.kind === 'held') admitted += 1
+      }
+    }
+    await Promise.all(processes.flatMap((ledger) => Array.from({ length: 64 }, () => ask(ledger))))
+    expect(admitted).toBe(quota.limit)
+  })
+
+  test('see a clock of this machine that is an hour off, and go by that of Redis', async () => {
+    const [ahead, behind] = [open(), open()]
+    const quota = quotaOf({ name: 'minute', limit: 10, window: calendar('minute') })
+    const reserve = (ledger: Ledger<string>, id: string, atMs: number) =>
+      ledger.reserve({ ...requestOf(id), holds: [holdOf(quota, 4), holdOf(month, 4)] }, atMs)
+    const redisMs = Number((await redis.client.time())[0]) * 1000
+    const answers = [
+      await reserve(ahead, 'a', redisMs + 3_600_000),
+      await reserve(behind, 'b', redisMs - 3_600_000),
+    ]
+    for (const answer of answers) {
+      if (answer.kind !== 'held') throw new Error('short')
+      expect(Math.abs(answer.reservation.admittedAtEpochMs - redisMs)).toBeLessThan(60_000)
+    }
+    expect(await ahead.expire(redisMs + 3_600_000)).toEqual([])
+    expect((await behind.balances([holdOf(month, 0)], redisMs))[0]).toMatchObject({ reserved: 8 })
+  })
+})
+
+describe('a clock of Redis that is set back', () => {
+  test('admits nothing more, nor lets a debt fall twice', async () => {
+    const given = (): Ledger<string> => {
+      const store = openStore(redis.address, { clock: systemClock, random: Math.random })
+      const options = { timeoutMs: 5000, moments: 'given' } as const
+      const ledger = createRedisLedger<string>({ store, clock: systemClock, ...options })
+      ledgers.push(ledger)
+      return ledger
+    }
+    // A process of its own for each moment, so that none remembers a later one.
+    const atMs = Date.parse('2026-02-02T01:00:00Z')
+    await given().reserve(requestOf('a', 1000), atMs)
+    for (const backMs of [1, 60_000, 3_600_000, 86_400_000]) {
+      const answer = await given().reserve(requestOf(`b${String(backMs)}`, 1), atMs - backMs)
+      expect(answer.kind).toBe('short')
+    }
+    await given().end('a', settled(2000), atMs + 32_000)
+    await given().reserve({ ...requestOf('c'), holds: [holdOf(minute, 0)] }, atMs + 64_000)
+    await given().reserve({ ...requestOf('d'), holds: [holdOf(minute, 0)] }, atMs + 32_000)
+    const [balance] = await given().balances([holdOf(minute, 0)], atMs + 64_000)
+    expect(balance).toMatchObject({ debt: 500 })
+  })
+})
+
+describe('an answer that is lost', () => {
+  test('leaves nothing held by a reserve, once Redis can be reached again', async () => {
+    const ledger = throughProxy(25)
+    const direct = open()
+    for (let lost = 0; lost < runs(5); lost += 1) {
+      const id = `r${String(lost)}`
+      await eventually(() => ledger.balances([holdOf(month, 0)], nowMs()))
+      proxy.dropAnswers(true)
+      await expect(ledger.reserve(requestOf(id), nowMs())).rejects.toThrow(DependencyError)
+      proxy.dropAnswers(false)
+      proxy.cut()
+      await eventually(async () => {
+        await ledger.expire(nowMs())
+        expect(await figures(direct)).toEqual(untouched)
+      })
+      expect(await direct.find(id, nowMs())).toBeUndefined()
+    }
+  })
+
+  test('charges an end once, however often it is said again', async () => {
+    const ledger = throughProxy(25)
+    await eventually(() => ledger.reserve(requestOf('a'), nowMs()))
+    proxy.dropAnswers(true)
+    await expect(ledger.end('a', settled(25), nowMs())).rejects.toThrow(DependencyError)
+    proxy.dropAnswers(false)
+    proxy.cut()
+    await eventually(async () => {
+      expect(await ledger.end('a', settled(25), nowMs())).toBeUndefined()
+    })
+    expect(await figures(ledger)).toEqual([
+      [10, 0, 15],
+      [10, 0, expect.any(Number)],
+      [0, 0, 0],
+    ])
+  })
+
+  test('of a reserve that is repeated meanwhile keeps what the other answer carries', async () => {
+    const ledger = throughProxy(25)
+    const direct = open()
+    await eventually(() => ledger.balances([holdOf(month, 0)], nowMs()))
+    proxy.dropAnswers(true)
+    const abandoned = ledger.reserve(requestOf('a'), nowMs())
+    await eventually(async () => expect(await direct.find('a', nowMs())).toBeDefined())
+    const again = await direct.reserve({ ...requestOf('a'), id: 'b' }, nowMs())
+    expect(again).toMatchObject({ repeated: true, reservation: { id: 'a' } })
+    await expect(abandoned).rejects.toThrow(DependencyError)
+    proxy.dropAnswers(false)
+    proxy.cut()
+    await eventually(() => ledger.expire(nowMs()))
+    expect((await figures(direct)).map(([, reserved]) => reserved)).toEqual([10, 10, 1])
+  })
+})
+
+describe('a Redis that hangs', () => {
+  test('charges nothing when it goes on, though no abandon ever comes', async () => {
+    const { end } = loadRedisScripts()
+    const ledger = open({
+      timeoutMs: 25,
+      spoil: (store) => ({
+        ...store,
+        run: async (script, ...rest) => {
+          if (script.digest === end.digest) throw new DependencyError('ledger', 'lost')
+          return store.run(script, ...rest)
+        },
+      }),
+    })
+    await eventually(() => ledger.balances([holdOf(month, 0)], nowMs()))
+    redis.pause()
+    for (let ghost = 0; ghost < 4; ghost += 1) {
+      const request = requestOf(`ghost ${String(ghost)}`)
+      await expect(ledger.reserve(request, nowMs())).rejects.toThrow(DependencyError)
+    }
+    redis.resume()
+    expect(await figures(open())).toEqual(untouched)
+  })
+
+  test('never holds what was abandoned before its reserve came', async () => {
+    const ledger = open()
+    expect(await ledger.abandon('a', nowMs())).toBeUndefined()
+    await expect(ledger.reserve(requestOf('a'), nowMs())).rejects.toThrow(DependencyError)
+    expect(await figures(ledger)).toEqual(untouched)
+    expect(await ledger.find('a', nowMs())).toBeUndefined()
+  })
+})
+
+test('a Redis that is told to forget its scripts under load fails no request', async () => {
+  const processes = [open(), open()]
+  let asking = true
+  const flush = async (): Promise<number> => {
+    let flushed = 0
+    for (; asking; flushed += 1) await redis.client.script('FLUSH')
+    return flushed
+  }
+  const flushed = flush()
+  const count = runs(500)
+  await Promise.all(
+    Array.from({ length: count }, async (_, index) => {
+      const ledger = processes[index % 2] as Ledger<string>
+      const id = String(index)
+      const request = { ...requestOf(id), holds: [holdOf(quotaOf({ limit: 1_000_000 }), 7)] }
+      await ledger.reserve(request, nowMs())
+      await ledger.end(id, settled(5), nowMs())
+    }),
+  )
+  asking = false
+  expect(await flushed).toBeGreaterThan(1)
+  const [balance] = await open().balances([holdOf(quotaOf({ limit: 1_000_000 }), 0)], nowMs())
+  expect(balance).toMatchObject({ spent: 5 * count, reserved: 0, debt: 0 })
+})
+
+test('a Redis that is full is a failure, and still ends what is open', async () => {
+  const ledger = open()
+  await ledger.reserve(requestOf('a'), nowMs())
+  await redis.client.config('SET', 'maxmemory', '1')
+  try {
+    const refused = ledger.reserve(requestOf('b'), nowMs())
+    await expect(refused).rejects.toMatchObject({ message: 'Redis answered OOM' })
+    expect(await ledger.end('a', settled(3), nowMs())).toMatchObject({ outcome: 'settled' })
+  } finally {
+    await redis.client.config('SET', 'maxmemory', '0')
+  }
+  expect(await figures(ledger)).toEqual([
+    [3, 0, 0],
+    [3, 0, 0],
+    [0, 0, 0],
+  ])
+})
+
+describe('the keys', () => {
+  const caller = {
+    tenant: 'Tenant Name',
+    subject: 'subject@example.com',
+    client: 'client-name',
+    groups: ['research'],
+    model: 'model-name',
+  }
+  const quotas = [
+    quotaOf({ name: 'quota-name', by: ['tenant', 'subject', 'client', 'model'] }),
+    quotaOf({ name: 'quota-day', by: ['tenant'], window: calendar('day') }),
+    quotaOf({ name: 'quota-open', by: ['subject'], window: { kind: 'open' }, unit: 'in_flight' }),
+  ]
+  const request = (id: string, leaseMs = 60_000) => ({
+    ...requestOf(id, 10, leaseMs),
+    holds: quotas.map((quota) => ({ quota, partitionKey: partitionKey(quota, caller), amount: 1 })),
+  })
+
+  test('say nothing that a caller or a report could have said, and name their schema', async () => {
+    const ledger = open()
+    await ledger.reserve(request('reservation-id'), nowMs())
+    const keys = await redis.client.keys('*')
+    expect(keys).toHaveLength(6)
+    for (const key of keys) {
+      expect(key).toMatch(/^tg1:(p:\{[\w-]{0,22}\}[\w-]{22}|r:[\w-]{22}|i:[\w-]{22}|leases)$/)
+    }
+    const spelled = keys.join().toLowerCase()
+    for (const text of ['tenant', 'example', 'name', 'quota', 'research', 'stream', 'id']) {
+      if (text !== 'id') expect(spelled).not.toContain(text)
+    }
+    expect(spelled).not.toContain('reservation-id')
+  })
+
+  test('all have an end, whatever happened', async () => {
+    const ledger = open()
+    await ledger.reserve(request('open'), nowMs())
+    await ledger.reserve(request('run out', 0), nowMs())
+    await ledger.expire(nowMs())
+    for (const end of [settled(5), settled(500), { kind: 'released' } as const]) {
+      await ledger.reserve(request(`ended ${JSON.stringify(end)}`), nowMs())
+      await ledger.end(`ended ${JSON.stringify(end)}`, end, nowMs())
+    }
+    await ledger.abandon('unknown', nowMs())
+    const keys = await redis.client.keys('*')
+    expect(keys.length).toBeGreaterThan(8)
+    for (const key of keys) expect(await redis.client.pttl(key)).toBeGreaterThan(0)
+  })
+
+  test('are gone at once when all was released, or ran out in an open window', async () => {
+    const ledger = open()
+    await ledger.reserve(request('a'), nowMs())
+    await ledger.end('a', { kind: 'released' }, nowMs())
+    expect(await redis.client.keys('*')).toEqual([])
+
+    const [, , slot] = request('b', 0).holds
+    if (slot === undefined) throw new Error('no hold')
+    await ledger.reserve({ ...request('b', 0), holds: [slot] }, nowMs())
+    expect(await ledger.expire(nowMs())).toHaveLength(1)
+    expect(await ledger.expire(nowMs())).toEqual([])
+    expect(await redis.client.keys('*')).toEqual([])
+  })
+
+  test('of a partition are kept as long as it counts, and a minute more', async () => {
+    const ledger = open()
+    const holds = [holdOf(minute, 10)]
+    await ledger.reserve({ ...requestOf('a'), holds }, nowMs())
+    await ledger.end('a', settled(10), nowMs())
+    const left = await redis.client.pttl('tg1:p:minute a')
+    expect(left).toBeGreaterThan(64_000 + 60_000 - 5000)
+    expect(left).toBeLessThanOrEqual(65_000 + 60_000)
+  })
+})

@@ -1,0 +1,242 @@
+import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { systemClock } from '../../src/clock.js'
+import { DependencyError } from '../../src/errors.js'
+import { createScript, openStore, UnansweredError } from '../../src/store/store.js'
+import type { Reply, Store, StoreAddress } from '../../src/store/store.js'
+import { startFaultProxy } from '../fault-proxy.js'
+import { createSelfSigned } from '../identity/self-signed.js'
+import { addressOf, freePort, startRedis } from '../redis-server.js'
+import type { RedisServer } from '../redis-server.js'
+
+/** Counts how often it took effect, and says as all scripts do when it came to it too late. */
+const count = createScript(`
+local time = redis.call('TIME')
+local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
+if nowMs >= tonumber(ARGV[1]) then return { 'late', nowMs } end
+return { 'counted', nowMs, redis.call('INCR', KEYS[1]) }
+`)
+
+const stores: Store[] = []
+afterEach(() => {
+  for (const store of stores.splice(0)) store.close()
+})
+
+function open(address: StoreAddress, events: string[] = []): Store {
+  const store = openStore(address, {
+    clock: systemClock,
+    random: () => 0,
+    onUnavailable: (reason) => events.push(reason),
+    onAvailable: () => events.push('available'),
+  })
+  stores.push(store)
+  return store
+}
+
+function run(store: Store, timeoutMs = 5000): Promise<Reply> {
+  const dueMs = systemClock.monotonicMs() + timeoutMs
+  return store.run(count, ['n'], (untilMs) => [String(untilMs)], dueMs)
+}
+
+/** Until the store has a connection again, which it opens by itself. */
+function eventually<T>(ask: () => Promise<T>): Promise<T> {
+  return vi.waitFor(ask, { timeout: 20_000, interval: 10 })
+}
+
+describe('a store', () => {
+  let redis: RedisServer
+  beforeAll(async () => {
+    redis = await startRedis()
+  })
+  afterAll(() => redis.stop())
+
+  test('runs a script that Redis does not know, and one that it was told to forget', async () => {
+    await redis.client.flushall()
+    const store = open(redis.address)
+    for (const times of [1, 2, 3]) {
+      expect((await run(store))[2]).toBe(times)
+      await redis.client.script('FLUSH')
+    }
+  })
+
+  test('knows the time of Redis', async () => {
+    const store = open(redis.address)
+    expect(store.nowMs()).toBeUndefined()
+    const [, redisMs] = await run(store)
+    expect(store.nowMs()).toBeGreaterThanOrEqual(redisMs - 1)
+  })
+
+  test('lets nothing take effect after the call has failed', async () => {
+    await redis.client.flushall()
+    const store = open(redis.address)
+    await run(store)
+    redis.pause()
+    await expect(run(store, 30)).rejects.toThrow(UnansweredError)
+    redis.resume()
+    await eventually(() => run(store))
+    expect(await redis.client.get('n')).toBe('2')
+  })
+
+  test('sends nothing twice when its connection is cut before the answer', async () => {
+    await redis.client.flushall()
+    const proxy = await startFaultProxy(redis.port)
+    const events: string[] = []
+    const store = open(addressOf(`redis://127.0.0.1:${String(proxy.port)}`), events)
+    await run(store)
+    proxy.dropAnswers(true)
+    const lost = run(store)
+    const failed = expect(lost).rejects.toThrow('lost before the answer')
+    while ((await redis.client.get('n')) !== '2') await Promise.resolve()
+    proxy.dropAnswers(false)
+    proxy.cut()
+    await failed
+    await eventually(() => run(store))
+    expect(await redis.client.get('n')).toBe('3')
+    expect(events).toEqual(['the connection to Redis was lost', 'available'])
+    await proxy.stop()
+  })
+
+  test('gives up a connection on which nothing is answered, for a new one', async () => {
+    const proxy = await startFaultProxy(redis.port)
+    const store = open(addressOf(`redis://127.0.0.1:${String(proxy.port)}`))
+    await run(store)
+    proxy.dropAnswers(true)
+    for (let fault = 0; fault < 5; fault += 1) {
+      await expect(run(store, 1)).rejects.toThrow(DependencyError)
+    }
+    proxy.dropAnswers(false)
+    await eventually(() => run(store))
+    expect(proxy.opened()).toBeGreaterThan(1)
+    await proxy.stop()
+  })
+
+  test('fails at once without a connection, and works when there is one', async () => {
+    const port = redis.port
+    const proxy = await startFaultProxy(port)
+    const url = `redis://127.0.0.1:${String(proxy.port)}`
+    await proxy.stop()
+    const events: string[] = []
+    const store = open(addressOf(url), events)
+    await expect(run(store)).rejects.toThrow('no connection to Redis')
+    expect(events).toEqual(['no connection to Redis'])
+  })
+})
+
+test('reads the password anew at each connect', async () => {
+  const redis = await startRedis('--requirepass', 'first')
+  const directory = mkdtempSync(join(tmpdir(), 'pw-'))
+  const passwordFile = join(directory, 'password')
+  writeFileSync(passwordFile, 'first\n')
+  const store = open({ ...redis.address, user: 'default', passwordFile })
+  await run(store)
+  await redis.client.config('SET', 'requirepass', 'second')
+  writeFileSync(passwordFile, 'second\n')
+  await redis.client.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
+  await eventually(() => run(store))
+  writeFileSync(passwordFile, 'wrong')
+  await redis.client.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
+  await expect(run(store)).rejects.toThrow(DependencyError)
+  await redis.stop()
+  rmSync(directory, { recursive: true })
+})
+
+describe('with TLS', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tls-'))
+  let redis: RedisServer
+  const caFile = join(directory, 'ca.pem')
+  const keyFile = join(directory, 'key.pem')
+  let url: string
+  beforeAll(async () => {
+    const { cert, key } = createSelfSigned()
+    writeFileSync(caFile, cert)
+    writeFileSync(keyFile, key)
+    const tlsPort = await freePort()
+    redis = await startRedis(
+      ...['--tls-port', String(tlsPort), '--tls-auth-clients', 'no'],
+      ...['--tls-cert-file', caFile, '--tls-key-file', keyFile],
+    )
+    url = `rediss://127.0.0.1:${String(tlsPort)}`
+  })
+  afterAll(async () => {
+    await redis.stop()
+    rmSync(directory, { recursive: true })
+  })
+
+  test('trusts the authority that it was told, and no other', async () => {
+    expect((await run(open({ ...addressOf(url), caFile })))[0]).toBe('counted')
+    await expect(run(open(addressOf(url)))).rejects.toThrow('no connection to Redis')
+  })
+})
+
+/** Answers `TIME` as Redis does, and every script with one error. */
+async function startRefusing(error: string) {
+  let scripts = 0
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined)
+    socket.on('data', (data) => {
+      for (const [command] of data.toString().matchAll(/\r\n(time|eval\w*)\r\n/gi)) {
+        if (/time/i.test(command)) socket.write('*2\r\n$10\r\n1700000000\r\n$1\r\n0\r\n')
+        else {
+          scripts += 1
+          socket.write(`-${error}\r\n`)
+        }
+      }
+    })
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  return {
+    url: `redis://127.0.0.1:${String(port)}`,
+    scripts: () => scripts,
+    stop: () => server.close(),
+  }
+}
+
+describe('an error that Redis answers', () => {
+  test.each([
+    "READONLY You can't write against a read only replica. secret",
+    'LOADING Redis is loading the dataset in memory',
+    "OOM command not allowed when used memory > 'maxmemory'.",
+    'MISCONF Redis is configured to save RDB snapshots, but it is currently unable to persist',
+    'BUSY Redis is busy running a script.',
+    'CLUSTERDOWN The cluster is down',
+    'MASTERDOWN Link with MASTER is down',
+    'NOREPLICAS Not enough good replicas to write.',
+    'MOVED 3999 127.0.0.1:6381',
+    'NOAUTH Authentication required.',
+    "NOPERM this user has no permissions to run the 'evalsha' command",
+    'NOSCRIPT No matching script. Please use EVAL.',
+    'WRONGTYPE Operation against a key holding the wrong kind of value',
+    "ERR unknown command 'EVALSHA', with args beginning with: 'secret'",
+    'something else',
+  ])('is a failure of the store: %s', async (error) => {
+    const server = await startRefusing(error)
+    const refused = await run(open(addressOf(server.url))).catch((thrown: unknown) => thrown)
+    server.stop()
+    expect(refused).toBeInstanceOf(DependencyError)
+    expect(refused).not.toBeInstanceOf(UnansweredError)
+    expect(refused).toMatchObject({ dependency: 'ledger' })
+    // It carries the command, with what a caller's request said.
+    expect((refused as Error).cause).toBeUndefined()
+    expect((refused as Error).message).toMatch(/^Redis answered (an error|[A-Z]+)$/)
+  })
+
+  test('five times in a row is the last for a while', async () => {
+    const server = await startRefusing('LOADING Redis is loading the dataset in memory')
+    const events: string[] = []
+    const store = open(addressOf(server.url), events)
+    const messages: string[] = []
+    for (let call = 0; call < 8; call += 1) {
+      await run(store).catch((error: unknown) => messages.push((error as Error).message))
+    }
+    server.stop()
+    expect(server.scripts()).toBe(5)
+    expect(messages.slice(5)).toEqual(Array(3).fill('Redis is not asked: it did not answer'))
+    expect(events).toEqual(['Redis does not answer as it should'])
+  })
+})
