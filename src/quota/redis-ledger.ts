@@ -122,7 +122,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
   ): readonly (WindowState | undefined)[] {
     return holds.map((hold, index) => {
       const timeline = timelineOf(hold.quota.window)
-      const told = figures[index] ?? []
+      const told = figures[index] ?? ''
       last.put(hold, timeline, told, nowMs)
       return stateFrom(told, hold, timeline)
     })
@@ -208,7 +208,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
       reservation,
       outcome: end.kind,
       late: late === 1,
-      charges: charges.map(([actual, debt]) => ({ actual, debt })),
+      charges: charges.map(([actual, debt]) => ({ actual: Number(actual), debt: Number(debt) })),
     }
   }
 

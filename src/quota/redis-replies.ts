@@ -4,8 +4,11 @@ import type { Timeline } from './timeline.js'
 import { createWindowState } from './window-state.js'
 import type { WindowState } from './window-state.js'
 
-/** Where a partition stands: spent, reserved, debt (amount, carry, since), cells. Empty: never used. */
-export type Figures = readonly number[]
+/**
+ * Where a partition stands: spent, reserved, debt (amount, carry, since) and cells, with spaces between. Empty:
+ * never used. As text, like every amount: the client reads integers near 2^53 off by one.
+ */
+export type Figures = string
 
 /** A reservation as the store keeps it: id, admission, context, quotas, key and amount of each hold. */
 export type Told = readonly [
@@ -13,7 +16,7 @@ export type Told = readonly [
   admittedMs: number,
   context: string,
   quotas: string,
-  holds: readonly (readonly [key: string, amount: number])[],
+  holds: readonly (readonly [key: string, amount: string])[],
 ]
 
 export type HeldReply = readonly [
@@ -38,7 +41,7 @@ export type EndedReply = readonly [
   redisMs: number,
   nowMs: number,
   late: 0 | 1,
-  charges: readonly (readonly [actual: number, debt: number])[],
+  charges: readonly (readonly [actual: string, debt: string])[],
   figures: readonly Figures[],
   told: Told | null,
 ]
@@ -74,15 +77,10 @@ export function stateFrom(
   { quota, partitionKey }: Hold,
   timeline: Timeline,
 ): WindowState | undefined {
-  if (figures.length === 0) return undefined
-  const [spent, reserved, amount, carry, sinceEpochMs, ...cells] = figures as [
-    number,
-    number,
-    number,
-    number,
-    number,
-    ...number[],
-  ]
+  if (figures === '') return undefined
+  const [spent, reserved, amount, carry, sinceEpochMs, ...cells] = figures
+    .split(' ')
+    .map(Number) as [number, number, number, number, number, ...number[]]
   return {
     ...createWindowState(partitionKey, timeline, quota.limit),
     cells,
@@ -123,7 +121,7 @@ export function createReservationReader<Context>(
         holds: holds.map(([key, amount], index) => ({
           quota: byHold[index] as Quota,
           partitionKey: partitionKeyOf(key),
-          amount,
+          amount: Number(amount),
         })),
         admittedAtEpochMs,
       }

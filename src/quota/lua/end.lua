@@ -29,7 +29,7 @@ for index, placement in ipairs(placements) do
   -- A unit that this release of Tollgate does not know: it came to what it held.
   local actual = call.actuals[placement.unit] or placement.amount
   local debt = end_placement(placement, reservation.phase, actual, nowMs)
-  charges[index] = { actual, debt }
+  charges[index] = { whole(actual), whole(debt) }
   let_go(placement, nowMs)
 end
 local late = reservation.phase == 'unsettled' and 1 or 0

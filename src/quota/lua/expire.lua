@@ -6,7 +6,7 @@
 
 local leasesKey = KEYS[1]
 local dueMs = call.momentMs or clockMs
-local due = redis.call('ZRANGE', leasesKey, '-inf', string.format('%.0f', dueMs), 'BYSCORE', 'LIMIT', 0, call.atMost)
+local due = redis.call('ZRANGE', leasesKey, '-inf', whole(dueMs), 'BYSCORE', 'LIMIT', 0, call.atMost)
 
 local ended = {}
 for _, reservationKey in ipairs(due) do

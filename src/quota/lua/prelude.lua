@@ -3,7 +3,8 @@
 --
 -- Rules of the scripts: the moment comes from Redis. Everything is read and decided before the first write, and
 -- nothing that can fail stands between two writes: a script that is stopped by an error has changed nothing.
--- Numbers are doubles, whole and at most 2^53; they leave as integers, never by tostring(), which keeps 14 digits.
+-- Numbers are doubles, whole and below 2^53. Amounts leave as text, by `whole`: tostring() keeps 14 digits, and the
+-- client reads integers near 2^53 off by one.
 
 -- One argument says what is asked, as JSON. `untilMs`: the moment before which the call may take effect.
 -- `momentMs`: given by tests alone, counts instead of Redis's own moment. `calendars`: for each calendar window
@@ -22,6 +23,10 @@ local ORPHANED_MS = 86400000
 local MAX_TTL_MS = 1e13
 -- Windows of a partition can change this often while it is held; what is older gives nothing back.
 local MAX_MOVES = 32
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
 
 local SUB_WINDOWS = 64
 -- Longer than any window of its kind.
@@ -311,7 +316,7 @@ local function matters_for_ms(state, nowMs)
 end
 
 local function keep(key, packed, forMs)
-  redis.call('SET', key, packed, 'PX', string.format('%.0f', math.min(MAX_TTL_MS, forMs + KEPT_MS)))
+  redis.call('SET', key, packed, 'PX', whole(math.min(MAX_TTL_MS, forMs + KEPT_MS)))
 end
 
 -- Writes the state, or frees it when it is as if it had never been used. The state is up to date.
@@ -326,25 +331,24 @@ local function save_state(key, state, nowMs)
   end
 end
 
--- Where a partition stands, as integers: spent, reserved, debt (amount, carry, since), cells. All cells if
--- nothing is left, or `full`, since the process then computes when something will be; else the newest in use.
+-- Where a partition stands: spent, reserved, debt (amount, carry, since), cells; empty if it was never used. All
+-- cells if nothing is left, or `full`, since the process then computes when something will be; else the newest in use.
 local function figures(state, limit, full)
-  if not state then return {} end
+  if not state then return '' end
   local debt = state.debt
-  local reply = {
-    state.spent, state.reserved,
-    debt and debt.amount or 0, debt and debt.carry or 0, debt and debt.sinceMs or 0,
+  local parts = {
+    whole(state.spent), whole(state.reserved),
+    whole(debt and debt.amount or 0), whole(debt and debt.carry or 0), whole(debt and debt.sinceMs or 0),
   }
   local cells = state.cells
   local from, to = 1, #cells
   if not full and room_in(state, limit) > 0 then
     from = #cells - 2
     while from > 1 and cells[from + 1] == 0 and cells[from + 2] == 0 do from = from - 3 end
-    to = from > 0 and from + 2 or 0
-    from = math.max(from, 1)
+    to = from + 2
   end
-  for at = from, to do reply[#reply + 1] = cells[at] end
-  return reply
+  for at = math.max(from, 1), to do parts[#parts + 1] = whole(cells[at]) end
+  return table.concat(parts, ' ')
 end
 
 -- Reservations ----------------------------------------------------------------------------------------------
@@ -371,9 +375,9 @@ end
 
 -- Leases by the moment their phase is over; the set is kept as long as the last of them may matter.
 local function add_lease(key, reservationKey, dueMs, forMs)
-  redis.call('ZADD', key, string.format('%.0f', dueMs), reservationKey)
+  redis.call('ZADD', key, whole(dueMs), reservationKey)
   if redis.call('PTTL', key) < forMs + KEPT_MS then
-    redis.call('PEXPIRE', key, string.format('%.0f', math.min(MAX_TTL_MS, forMs + KEPT_MS)))
+    redis.call('PEXPIRE', key, whole(math.min(MAX_TTL_MS, forMs + KEPT_MS)))
   end
 end
 
@@ -381,7 +385,7 @@ end
 local function told(reservation)
   local holds = {}
   for index, placement in ipairs(reservation.placements) do
-    holds[index] = { placement.key, placement.amount }
+    holds[index] = { placement.key, whole(placement.amount) }
   end
   return { reservation.id, reservation.admittedMs, reservation.context, reservation.quotas, holds }
 end
