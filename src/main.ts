@@ -73,7 +73,17 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
     clock: systemClock,
   })
 
-  const ledger = createLedger<Admission>(settings.ledger.kind)
+  const ledger = createLedger<Admission>(settings.ledger, {
+    clock: systemClock,
+    random: Math.random,
+    onUnavailable: (reason) => {
+      log.warn({ reason }, 'the ledger is unavailable: requests are refused until it answers')
+    },
+    onAvailable: () => {
+      log.info('the ledger is available again')
+    },
+  })
+  atEnd(() => ledger.close())
   const rates = createGenerationRates()
   const prompts = createPromptReader({
     workerFile: new URL('./prompt/worker.js', import.meta.url),

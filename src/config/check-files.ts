@@ -56,7 +56,14 @@ const readers = {
     read: readSigningKey,
     expected: 'a file with an Ed25519 private key in PEM (PKCS #8)',
   },
+  password: { read: readPassword, expected: 'a file of one line, the password' },
 } as const
+
+function readPassword(text: string): string {
+  const password = text.trimEnd()
+  if (/^[^\p{Cc}]+$/u.test(password)) return password
+  throw new Error('not one line')
+}
 
 /** OpenSSL takes a bundle as far as it understands it, and says nothing of the rest. */
 function readCertificates(text: string): readonly X509Certificate[] {

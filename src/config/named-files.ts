@@ -12,7 +12,7 @@ export interface NamedFile {
   readonly key: string
   /** Absolute. */
   readonly path: string
-  readonly kind: 'certificates' | 'private key' | 'signing key' | 'audit file'
+  readonly kind: 'certificates' | 'private key' | 'signing key' | 'password' | 'audit file'
   /** The fault of the key that names it. */
   fault(expected: string): ConfigFault
 }
@@ -24,15 +24,18 @@ export interface NamedFile {
  */
 export function namedFiles(
   file: string,
-  { listen, audit, issuers }: FileContent,
+  { listen, ledger, audit, issuers }: FileContent,
   faultAt: (at: KeyPath, expected: string) => ConfigFault,
 ): readonly NamedFile[] {
   const tls = listen.tls === wrong ? undefined : listen.tls
+  const ledgerTls = ledger.tls === wrong ? undefined : ledger.tls
   const record = audit === wrong ? undefined : audit
   const named: readonly (readonly [KeyPath, string | Wrong | undefined, NamedFile['kind']])[] = [
     [['listen', 'tls', 'certFile'], tls?.certFile, 'certificates'],
     [['listen', 'tls', 'keyFile'], tls?.keyFile, 'private key'],
     [['listen', 'tls', 'clientCaFile'], tls?.clientCaFile, 'certificates'],
+    [['ledger', 'tls', 'caFile'], ledgerTls?.caFile, 'certificates'],
+    [['ledger', 'passwordFile'], ledger.passwordFile, 'password'],
     [['audit', 'file'], record?.file, 'audit file'],
     [['audit', 'keyFile'], record?.keyFile, 'signing key'],
     ...soundItems(issuers).map(

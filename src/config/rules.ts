@@ -18,6 +18,7 @@ type Fault = (at: KeyPath, expected: string) => void
 /** Rules of the policy file that join several keys, except those of grants (`grants.ts`). */
 export function checkRules(content: FileContent, fault: Fault): void {
   checkListen(content, fault)
+  checkLedger(content, fault)
   checkStreams(content, fault)
   checkIssuers(content, fault)
   checkModels(content, fault)
@@ -38,6 +39,34 @@ function refuseRepeats(
     if (seen.has(name)) fault(at, `${what} that no earlier entry has`)
     seen.add(name)
   }
+}
+
+function checkLedger({ ledger }: FileContent, fault: Fault): void {
+  given([ledger.kind, ledger.url], (kind, url) => {
+    if (kind === 'redis' && url === undefined) {
+      fault(
+        ['ledger', 'url'],
+        'redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH, since ledger.kind is redis',
+      )
+    }
+  })
+  for (const key of ['url', 'tls', 'user', 'passwordFile'] as const) {
+    given([ledger.kind, ledger[key]], (kind, value) => {
+      if (kind === 'memory' && value !== undefined) {
+        fault(['ledger', key], 'to be left out, since ledger.kind is memory')
+      }
+    })
+  }
+  given([ledger.kind, ledger.url, ledger.tls], (kind, url, tls) => {
+    if (kind === 'redis' && url !== undefined && tls !== undefined && !url.startsWith('rediss:')) {
+      fault(['ledger', 'tls'], 'to be left out, or ledger.url to begin with rediss://')
+    }
+  })
+  given([ledger.kind, ledger.user, ledger.passwordFile], (kind, user, passwordFile) => {
+    if (kind === 'redis' && user !== undefined && passwordFile === undefined) {
+      fault(['ledger', 'passwordFile'], 'the file with the password of ledger.user')
+    }
+  })
 }
 
 function checkListen({ listen }: FileContent, fault: Fault): void {

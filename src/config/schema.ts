@@ -12,6 +12,7 @@ import {
   name,
   origin,
   ratio,
+  redisUrl,
   someOf,
   text,
   wholeNumber,
@@ -47,8 +48,21 @@ const listen = mapping({
 
 /** Where spending is kept. Needs a restart. With `memory` the limits hold per process. */
 const ledger = mapping({
-  kind: word(ledgerKinds),
-}).prefault({ kind: 'memory' })
+  kind: word(ledgerKinds).default('memory'),
+  /** The keys from here on are for `redis`. */
+  url: redisUrl().optional(),
+  tls: mapping({
+    /** Who may have issued the server's certificate; without it, the authorities that Node knows. */
+    caFile: filePath('a PEM bundle of certificate authorities'),
+  }).optional(),
+  user: text('a user name of Redis, of 1 to 64 printable characters without spaces', (value) =>
+    /^[!-~]{1,64}$/.test(value),
+  ).optional(),
+  /** Read at each connect, so that the password can change while Tollgate runs. */
+  passwordFile: filePath('a file that holds a password').optional(),
+  /** How long one decision may wait for it. */
+  timeoutMs: wholeNumber(10, 5 * SECOND_MS, 'milliseconds').default(80),
+}).prefault({})
 
 const action = () => word(['block', 'flag', 'shadow', 'off'])
 

@@ -1,6 +1,6 @@
 import { dirname, resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
-import type { LedgerKind } from '../quota/ledgers.js'
+import type { LedgerSettings } from '../quota/ledgers.js'
 import type { ListenAddress } from './address.js'
 import type { Sections } from './schema.js'
 
@@ -12,7 +12,7 @@ export interface ServerSettings {
     readonly metrics: ListenAddress
     readonly admin: ListenAddress
   }
-  readonly ledger: { readonly kind: LedgerKind }
+  readonly ledger: LedgerSettings
   /** Undefined: no record is kept. */
   readonly audit: AuditSettings | undefined
   readonly limits: {
@@ -63,7 +63,7 @@ export function settingsFrom(file: string, sections: Sections): ServerSettings {
       metrics: listen.metrics,
       admin: listen.admin,
     },
-    ledger: { kind: ledger.kind },
+    ledger: ledgerFrom(file, ledger),
     audit: audit && {
       ...audit,
       file: resolveFile(file, audit.file),
@@ -72,6 +72,20 @@ export function settingsFrom(file: string, sections: Sections): ServerSettings {
     limits,
     drain,
     log,
+  }
+}
+
+function ledgerFrom(file: string, ledger: Sections['ledger']): LedgerSettings {
+  const { kind, url, tls, user, passwordFile, timeoutMs } = ledger
+  if (kind === 'memory') return { kind }
+  return {
+    kind,
+    // A rule sees to it that it is there.
+    url: url ?? '',
+    tls: tls && { caFile: resolveFile(file, tls.caFile) },
+    user,
+    passwordFile: passwordFile && resolveFile(file, passwordFile),
+    timeoutMs,
   }
 }
 

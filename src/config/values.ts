@@ -166,6 +166,20 @@ export function issuerUrl() {
   )
 }
 
+/** Where a Redis server is: a host, or a Unix socket. */
+export function redisUrl() {
+  return text(
+    'redis://HOST:PORT, rediss://HOST:PORT (TLS) or unix:///PATH, without user and password',
+    (value) => {
+      if (value.length > 2048 || !URL.canParse(value)) return false
+      if (/^unix:\/\/\/[!-~]+$/.test(value)) return !/[?#%]/.test(value)
+      // A database other than 0 may follow: redis://HOST:PORT/1
+      if (!/^rediss?:\/\/[^/?#@]+(\/\d{0,3})?$/.test(value)) return false
+      return new URL(value).hostname !== ''
+    },
+  )
+}
+
 /** An origin as a browser sends it (RFC 6454 §6.1), as `https://app.example`. */
 export function origin() {
   return text(

@@ -21,7 +21,7 @@ test('prints who may call what, and which quotas bind it', async () => {
   expect(err).toBe('')
   expect(exitCode).toBe(0)
   expect(out.split('\n').slice(2)).toEqual([
-    'files not looked at (--files opens them): listen.tls.certFile, listen.tls.keyFile, listen.tls.clientCaFile, audit.file, audit.keyFile, issuers[0].caFile',
+    'files not looked at (--files opens them): listen.tls.certFile, listen.tls.keyFile, listen.tls.clientCaFile, ledger.tls.caFile, ledger.passwordFile, audit.file, audit.keyFile, issuers[0].caFile',
     '',
     'Models:',
     '  meta-llama/Llama-3.3-70B-Instruct in pool gpu-a',
@@ -161,9 +161,11 @@ describe('with --files', () => {
       '5: listen.tls.certFile is tollgate.pem; expected a file of certificates in PEM',
       '6: listen.tls.keyFile is tollgate-key.pem; expected a file with a private key in PEM',
       '7: listen.tls.clientCaFile is absent/ca.pem; expected a readable file; there is none',
-      '68: audit.file is absent/audit.jsonl; expected a path in a directory that this user may write',
-      '68: audit.keyFile is audit.pem; expected a file with an Ed25519 private key in PEM (PKCS #8)',
-      '22: issuers[0].caFile is idp-ca.pem; expected a file of certificates in PEM',
+      '14: ledger.tls.caFile is redis-ca.pem; expected a readable file; there is none',
+      '16: ledger.passwordFile is /etc/tollgate/redis-password; expected a readable file; there is none',
+      '74: audit.file is absent/audit.jsonl; expected a path in a directory that this user may write',
+      '74: audit.keyFile is audit.pem; expected a file with an Ed25519 private key in PEM (PKCS #8)',
+      '28: issuers[0].caFile is idp-ca.pem; expected a file of certificates in PEM',
     ])
     expect(err).not.toContain('hunter2')
   })

@@ -107,8 +107,7 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '2: leaseMs is 659999; expected at least maxStreamMs + 60000 = 660000, or a lease could end before its stream',
   ],
   'ledger-redis': [
-    '1: ledger.kind is redis; expected memory',
-    '1: ledger.url expected kind (the key is unknown)',
+    '1: ledger.url is redis://***@redis; expected redis://HOST:PORT, rediss://HOST:PORT (TLS) or unix:///PATH, without user and password',
   ],
   'list-instead-of-mapping': ['1: drain is a list; expected a mapping'],
   'mapping-instead-of-list': ['10: quotas is a mapping; expected a list of at most 1000 entries'],

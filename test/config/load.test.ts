@@ -165,7 +165,14 @@ describe('a good policy file', () => {
         metrics: { kind: 'tcp', host: '::', port: 9292 },
         admin: { kind: 'unix', path: '/run/tollgate/admin.sock' },
       },
-      ledger: { kind: 'memory' },
+      ledger: {
+        kind: 'redis',
+        url: 'rediss://redis.llm.svc:6380/2',
+        tls: { caFile: '/etc/tg/tls/redis-ca.pem' },
+        user: 'tollgate',
+        passwordFile: '/etc/tollgate/redis-password',
+        timeoutMs: 40,
+      },
       audit: {
         file: '/etc/tg/audit.jsonl',
         required: false,

@@ -133,12 +133,41 @@ const aUrl =
 const issuerKeys =
   'issuer, audiences, algorithms, tenant, groups, clockToleranceMs, maxLifetimeMs, jwksCacheMs, jwksStaleMs, caFile, insecureHttp'
 
+const aRedisUrl =
+  'redis://HOST:PORT, rediss://HOST:PORT (TLS) or unix:///PATH, without user and password'
+
 /** At least one for every rule of `rules.ts` and `grants.ts`, and some for the words of the schema. */
 export const singleFaults: readonly SingleFault[] = [
   malformed('listen.metrics', '9192', 'unix:///PATH or HOST:PORT'),
   malformed('listen.tls.allowedSans', [], 'a list of 1 to 100 items'),
   malformed('listen.tls.certFile', 7, 'the path of a PEM certificate chain'),
-  malformed('ledger.kind', 'redis', 'memory'),
+  malformed('ledger.kind', 'etcd', 'one of memory, redis'),
+  malformed('ledger.url', 'redis:6379', aRedisUrl),
+  fault(
+    { ledger: { kind: 'redis' } },
+    'ledger.url expected redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH, since ledger.kind is redis',
+  ),
+  fault(
+    { ledger: { kind: 'redis', url: 'unix:///run/redis.sock', tls: { caFile: 'ca.pem' } } },
+    'ledger.tls expected to be left out, or ledger.url to begin with rediss://',
+  ),
+  fault(
+    { ledger: { kind: 'redis', url: 'redis://redis:6379', user: 'tollgate' } },
+    'ledger.passwordFile expected the file with the password of ledger.user',
+  ),
+  ...Object.entries({
+    url: 'redis://redis',
+    tls: { caFile: 'ca.pem' },
+    user: 'tollgate',
+    passwordFile: 'password',
+  }).map(([key, value]) =>
+    fault(
+      { [`ledger.${key}`]: value },
+      `ledger.${key} expected to be left out, since ledger.kind is memory`,
+      ['ledger.kind'],
+    ),
+  ),
+  malformed('ledger.timeoutMs', 5, 'a whole number of milliseconds from 10 to 5000'),
   malformed('log.level', 'loud', 'one of trace, debug, info, warn, error, fatal'),
   malformed('drain', [1000], 'a mapping'),
   malformed('keepCredential', 'no', 'true or false'),

@@ -40,6 +40,15 @@ interface Differences {
   readonly spoil?: (store: Store) => Store
 }
 
+/** As one process would have it, at the moments that the test passes. */
+function openGiven() {
+  const store = openStore(redis.address, { clock: systemClock, random: Math.random })
+  const options = { timeoutMs: 5000, moments: 'given' } as const
+  const ledger = createRedisLedger<string>({ store, clock: systemClock, ...options })
+  ledgers.push(ledger)
+  return ledger
+}
+
 /** As one process would have it. */
 function open({ address = redis.address, timeoutMs = 5000, spoil }: Differences = {}) {
   const store = openStore(address, { clock: systemClock, random: Math.random })
@@ -189,25 +198,29 @@ describe('several processes on one Redis', () => {
 
 describe('a clock of Redis that is set back', () => {
   test('admits nothing more, nor lets a debt fall twice', async () => {
-    const given = (): Ledger<string> => {
-      const store = openStore(redis.address, { clock: systemClock, random: Math.random })
-      const options = { timeoutMs: 5000, moments: 'given' } as const
-      const ledger = createRedisLedger<string>({ store, clock: systemClock, ...options })
-      ledgers.push(ledger)
-      return ledger
-    }
     // A process of its own for each moment, so that none remembers a later one.
     const atMs = Date.parse('2026-02-02T01:00:00Z')
-    await given().reserve(requestOf('a', 1000), atMs)
+    await openGiven().reserve(requestOf('a', 1000), atMs)
     for (const backMs of [1, 60_000, 3_600_000, 86_400_000]) {
-      const answer = await given().reserve(requestOf(`b${String(backMs)}`, 1), atMs - backMs)
+      const answer = await openGiven().reserve(requestOf(`b${String(backMs)}`, 1), atMs - backMs)
       expect(answer.kind).toBe('short')
     }
-    await given().end('a', settled(2000), atMs + 32_000)
-    await given().reserve({ ...requestOf('c'), holds: [holdOf(minute, 0)] }, atMs + 64_000)
-    await given().reserve({ ...requestOf('d'), holds: [holdOf(minute, 0)] }, atMs + 32_000)
-    const [balance] = await given().balances([holdOf(minute, 0)], atMs + 64_000)
-    expect(balance).toMatchObject({ debt: 500 })
+
+    // A debt of 2000 in February, of which half falls when March begins.
+    await openGiven().end('a', settled(3000), atMs)
+    let touches = 0
+    const marchMs = Date.parse('2026-03-01T00:00:00Z')
+    for (const touchedMs of [marchMs, atMs, marchMs]) {
+      // The limit is another each time, so that what is only looked at is also written.
+      const holds = [holdOf({ ...month, limit: 1000 + (touches += 1) }, 5000)]
+      expect((await openGiven().reserve({ ...requestOf('c'), holds }, touchedMs)).kind).toBe(
+        'short',
+      )
+    }
+    expect((await openGiven().balances([holdOf(month, 0)], atMs))[0]).toMatchObject({ debt: 1000 })
+    expect((await openGiven().balances([holdOf(month, 0)], marchMs))[0]).toMatchObject({
+      debt: 1000,
+    })
   })
 })
 
@@ -232,7 +245,8 @@ describe('an answer that is lost', () => {
 
   test('charges an end once, however often it is said again', async () => {
     const ledger = throughProxy(25)
-    await eventually(() => ledger.reserve(requestOf('a'), nowMs()))
+    await open().reserve(requestOf('a'), nowMs())
+    await eventually(() => ledger.find('a', nowMs()))
     proxy.dropAnswers(true)
     await expect(ledger.end('a', settled(25), nowMs())).rejects.toThrow(DependencyError)
     proxy.dropAnswers(false)
@@ -248,7 +262,7 @@ describe('an answer that is lost', () => {
   })
 
   test('of a reserve that is repeated meanwhile keeps what the other answer carries', async () => {
-    const ledger = throughProxy(25)
+    const ledger = throughProxy(1000)
     const direct = open()
     await eventually(() => ledger.balances([holdOf(month, 0)], nowMs()))
     proxy.dropAnswers(true)
@@ -399,6 +413,28 @@ describe('the keys', () => {
     expect(await ledger.expire(nowMs())).toHaveLength(1)
     expect(await ledger.expire(nowMs())).toEqual([])
     expect(await redis.client.keys('*')).toEqual([])
+  })
+
+  test('of a partition that is held are kept as long as a reservation in it is', async () => {
+    await open().reserve(requestOf('a'), nowMs())
+    for (const key of ['minute a', 'parallel a']) {
+      expect(await redis.client.pttl(`tg1:p:${key}`)).toBeGreaterThan(2 * 60_000 + 86_400_000)
+    }
+  })
+
+  test('of a partition that were lost take nothing along of what came after', async () => {
+    const ledger = openGiven()
+    const atMs = Date.parse('2026-02-02T00:00:00Z')
+    await ledger.reserve(requestOf('a'), atMs)
+    await redis.client.del('tg1:p:month a', 'tg1:p:minute a', 'tg1:p:parallel a')
+    await ledger.reserve(requestOf('b'), atMs + 1)
+    await ledger.end('a', settled(25), atMs + 2)
+    const balances = await ledger.balances(requestOf('any').holds, atMs + 2)
+    expect(balances.map(({ reserved, debt }) => [reserved, debt])).toEqual([
+      [10, 15],
+      [10, 15],
+      [1, 0],
+    ])
   })
 
   test('of a partition are kept as long as it counts, and a minute more', async () => {

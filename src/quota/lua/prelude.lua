@@ -255,12 +255,17 @@ local function place(state, amount, nowMs)
   return { generation = state.generation, cell = cell, counted = counted }
 end
 
+-- Is the placement one of this state? Not if the state was lost meanwhile, or has changed its window too often.
+local function belongs(state, placement)
+  local generation = placement.generation
+  return generation <= state.generation and generation >= state.generation - #state.moves
+end
+
 -- The cell that a placement is in now; -1 when it counts no more.
 local function locate(state, placement)
+  if not belongs(state, placement) then return -1 end
   local cell = placement.cell
-  local first = state.generation - #state.moves
-  if placement.generation < first or placement.generation > state.generation then return -1 end
-  for index = placement.generation - first + 1, #state.moves do
+  for index = placement.generation - state.generation + #state.moves + 1, #state.moves do
     local move = state.moves[index]
     cell = cell >= move[1] and move[2] or -1
   end
@@ -323,7 +328,7 @@ end
 local function save_state(key, state, nowMs)
   state.latestMs = nowMs
   local forMs = matters_for_ms(state, nowMs)
-  if forMs <= 0 and state.holders <= 0 then
+  if forMs <= 0 and state.holders == 0 and state.spent + state.reserved == 0 then
     redis.call('DEL', key)
     states[key] = false
   else
@@ -428,7 +433,7 @@ end
 -- The reservation that is placed here can change nothing more.
 local function let_go(placement, nowMs)
   local state = load_state(placement.key)
-  if not state then return end
+  if not state or not belongs(state, placement) then return end
   advance(state, nowMs)
   state.holders = math.max(0, state.holders - 1)
 end
