@@ -40,11 +40,11 @@ build: $(packages) ## compile src/ into dist/
 	@cp -R src/quota/lua dist/quota/
 	@chmod +x dist/cli.js
 
-bench: $(packages) ## what a decision costs, measured against a server that decides nothing
+bench: $(packages) redis ## what a decision costs, measured against a server that decides nothing; ARGS=ledger measures the ledgers
 	@npx tsc -p bench
 	@ln -sfn ../../proto .deps/bench/proto
 	@cp -R src/quota/lua .deps/bench/src/quota/
-	@node .deps/bench/bench/run.js $(ARGS)
+	@node .deps/bench/bench/$(if $(filter ledger,$(ARGS)),ledger,run).js $(ARGS)
 
 envoy: ## make sure of an Envoy: the one on PATH if it is new enough, else one in .deps/
 	@envoy --version 2>/dev/null | grep -Eq '$(envoy_new_enough)' || $(MAKE) -s $(envoy_binary)

@@ -82,7 +82,7 @@ function findRedis(): { readonly binary: string; readonly libraries: string } {
   } catch {
     // None on PATH.
   }
-  const fetched = join(import.meta.dirname, '..', '.deps', 'redis', 'usr')
+  const fetched = join(process.cwd(), '.deps', 'redis', 'usr')
   const binary = join(fetched, 'bin', 'redis-server')
   if (!existsSync(binary)) throw new Error('no Redis 7.0 or newer: run `make redis`')
   const lib = join(fetched, 'lib')

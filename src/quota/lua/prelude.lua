@@ -25,7 +25,7 @@ local MAX_TTL_MS = 1e13
 local MAX_MOVES = 32
 
 local function whole(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 
 local SUB_WINDOWS = 64
