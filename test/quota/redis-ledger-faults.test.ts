@@ -1,3 +1,6 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import { DependencyError } from '../../src/errors.js'
@@ -351,6 +354,26 @@ test('a Redis that is full is a failure, and still ends what is open', async () 
     [3, 0, 0],
     [0, 0, 0],
   ])
+})
+
+test('a user of Redis needs no more than the rights that docs/configuration.md names', async () => {
+  const page = readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8')
+  const rights = /^ACL SETUSER tollgate on >PASSWORD (.*)$/m.exec(page)?.[1]?.split(' ') ?? []
+  expect(rights.length).toBeGreaterThan(5)
+  await redis.client.call('ACL', 'SETUSER', 'tollgate', 'on', '>word', ...rights)
+  const directory = mkdtempSync(join(tmpdir(), 'acl-'))
+  const passwordFile = join(directory, 'password')
+  writeFileSync(passwordFile, 'word')
+  const ledger = open({ address: { ...redis.address, user: 'tollgate', passwordFile } })
+  await redis.client.script('FLUSH')
+  await ledger.reserve(requestOf('a'), nowMs())
+  await ledger.reserve(requestOf('b', 1, 0), nowMs())
+  expect(await ledger.expire(nowMs())).toHaveLength(1)
+  expect(await ledger.end('a', settled(900), nowMs())).toMatchObject({ outcome: 'settled' })
+  expect(await ledger.expire(nowMs())).toEqual([])
+  expect(await ledger.find('b', nowMs())).toBeUndefined()
+  expect(await ledger.balances([holdOf(month, 0)], nowMs())).toHaveLength(1)
+  rmSync(directory, { recursive: true })
 })
 
 describe('the keys', () => {
