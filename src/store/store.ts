@@ -71,7 +71,8 @@ export function openStore(address: StoreAddress, parts: StoreParts): Store {
       tell(false, reason)
     },
     onConnected: () => {
-      tell(true)
+      // A connection alone is not enough: with faults behind it, the next answer tells.
+      if (!breaker.isOpen()) tell(true)
     },
   })
   const breaker = createBreaker({

@@ -338,6 +338,15 @@ test('a Redis that is told to forget its scripts under load fails no request', a
   expect(balance).toMatchObject({ spent: 5 * count, reserved: 0, debt: 0 })
 })
 
+test('a request that no quota binds is held, found and ended like any other', async () => {
+  const [one, other] = [open(), open()]
+  const request = { ...requestOf('a'), holds: [] }
+  expect(await one.reserve(request, nowMs())).toMatchObject({ kind: 'held', balances: [] })
+  expect(await other.find('a', nowMs())).toMatchObject({ context: 'context of a', holds: [] })
+  expect(await other.reserve({ ...request, id: 'b' }, nowMs())).toMatchObject({ repeated: true })
+  expect(await other.end('a', settled(9), nowMs())).toMatchObject({ charges: [] })
+})
+
 test('a Redis that is full is a failure, and still ends what is open', async () => {
   const ledger = open()
   await ledger.reserve(requestOf('a'), nowMs())
@@ -458,6 +467,15 @@ describe('the keys', () => {
       [10, 15],
       [1, 0],
     ])
+  })
+
+  test('of a reservation that were lost leave its idempotency key free', async () => {
+    const ledger = open()
+    await ledger.reserve(requestOf('a'), nowMs())
+    await redis.client.del(...(await redis.client.keys('tg1:r:*')))
+    await ledger.abandon('a', nowMs())
+    const again = await ledger.reserve({ ...requestOf('a'), id: 'b' }, nowMs())
+    expect(again).toMatchObject({ kind: 'held', repeated: false })
   })
 
   test('of a partition are kept as long as it counts, and a minute more', async () => {

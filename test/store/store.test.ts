@@ -176,7 +176,9 @@ describe('with TLS', () => {
 /** Answers `TIME` as Redis does, and every script with one error. */
 async function startRefusing(error: string) {
   let scripts = 0
+  let connections = 0
   const server = createServer((socket) => {
+    connections += 1
     socket.on('error', () => undefined)
     socket.on('data', (data) => {
       for (const [command] of data.toString().matchAll(/\r\n(time|eval\w*)\r\n/gi)) {
@@ -193,6 +195,7 @@ async function startRefusing(error: string) {
   return {
     url: `redis://127.0.0.1:${String(port)}`,
     scripts: () => scripts,
+    connections: () => connections,
     stop: () => server.close(),
   }
 }
@@ -234,9 +237,13 @@ describe('an error that Redis answers', () => {
     for (let call = 0; call < 8; call += 1) {
       await run(store).catch((error: unknown) => messages.push((error as Error).message))
     }
-    server.stop()
     expect(server.scripts()).toBe(5)
     expect(messages.slice(5)).toEqual(Array(3).fill('Redis is not asked: it did not answer'))
+    // It connects again, and is not taken for available by that.
+    await vi.waitFor(() => {
+      expect(server.connections()).toBeGreaterThan(1)
+    })
+    server.stop()
     expect(events).toEqual(['Redis does not answer as it should'])
   })
 })

@@ -14,7 +14,7 @@ end
 
 local knownKey = redis.call('GET', idempotencyKey)
 local known = knownKey and load_reservation(knownKey)
-if known then
+if known and known.phase ~= 'abandoned' then
   local knownKeys, knownNames = keys_of(known.placements)
   local nowMs = moment_for(knownKeys)
   local gap = uncovered(knownNames, knownKeys, nowMs)
