@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -50,7 +50,12 @@ export async function startRedis(...options: readonly string[]): Promise<RedisSe
     port,
     address: addressOf(`unix://${socket}`),
     client,
-    pause: () => child.kill('SIGSTOP'),
+    pause: () => {
+      child.kill('SIGSTOP')
+      // The signal is on its way; where the kernel tells, wait until it has arrived.
+      const state = `/proc/${String(child.pid)}/stat`
+      while (existsSync(state) && !/\) T /.test(readFileSync(state, 'utf8')));
+    },
     resume: () => child.kill('SIGCONT'),
     async stop() {
       client.disconnect()
