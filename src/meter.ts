@@ -99,7 +99,7 @@ export function endOf(
   }
   return {
     kind: 'estimated',
-    inputTokens: inputTokens ?? admission.inputTokens * attemptsOf(report),
+    inputTokens: estimateInput(inputTokens, report, admission),
     outputTokens: estimateOutput(heldMs, report, admission, rates),
   }
 }
@@ -115,6 +115,16 @@ function provesNothingGenerated(report: Report, { failsLate }: Admission): boole
     report.upstreamBytesReceived !== undefined &&
     report.upstreamBytesReceived > 0
   return refusedByEngine && answeredByEngine
+}
+
+/** In full per attempt where none was reported. Running usage tells that of one prompt, where there may be several. */
+function estimateInput(
+  reportedTokens: number | undefined,
+  report: Report,
+  admission: Admission,
+): number {
+  if (reportedTokens === undefined) return admission.inputTokens * attemptsOf(report)
+  return admission.runningUsage ? Math.max(reportedTokens, admission.inputTokens) : reportedTokens
 }
 
 /**

@@ -283,9 +283,8 @@ describe('an output figure that may be less than what was generated', () => {
   test('of a stream with running usage counts as the least: the estimate may be more', () => {
     const running: Admission = { ...admission, runningUsage: true }
     const cut = report({ usage, bytesSent: 1000, durationMs: 100 })
-    expect(endOf(cut, running, learnedRates(true))).toEqual({
+    expect(endOf(cut, running, learnedRates(true))).toMatchObject({
       kind: 'estimated',
-      inputTokens: 90,
       outputTokens: 100,
     })
     expect(endOf(cut, running, unlearned)).toMatchObject({ outputTokens: 500 })
@@ -294,6 +293,13 @@ describe('an output figure that may be less than what was generated', () => {
       kind: 'estimated',
       outputTokens: 400,
     })
+  })
+
+  test('of a stream with running usage stands beside an input that is of one prompt of several', () => {
+    const running: Admission = { ...admission, runningUsage: true }
+    expect(endOf(report({ usage }), running, unlearned)).toMatchObject({ inputTokens: 100 })
+    const more = { ...usage, inputTokens: 130 }
+    expect(endOf(report({ usage: more }), running, unlearned)).toMatchObject({ inputTokens: 130 })
   })
 
   test('stands for all candidates where the engine may report only what it returned', () => {
