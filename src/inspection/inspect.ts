@@ -105,7 +105,7 @@ function once(create: () => Detector): () => Detector {
 }
 
 /** One line per detector; one whose action is off is not built and costs nothing. */
-function createDetectors(rules: InspectionRules): readonly Detector[] {
+export function createDetectors(rules: InspectionRules): readonly Detector[] {
   const prohibited = rules.prohibited.filter((list) => list.action !== 'off')
   const { injection, controlTokens, secrets, personalData } = rules
   return [
