@@ -65,6 +65,11 @@ describe('a pattern cannot be used', () => {
     ['a*', 'a pattern that does not match the empty text'],
     ['', 'a pattern that does not match the empty text'],
     ['(a{100}){5}', 'a simpler pattern: its repeats multiply'],
+    [
+      '((a{1,99}){1,99}){1,99}',
+      'a pattern whose repeats come to at most 1,000, also where one stands in another',
+    ],
+    ['a{1001}', 'a pattern whose repeats come to at most 1,000, also where one stands in another'],
     ['x'.repeat(501), 'a pattern of at most 500 characters'],
   ])('%s', (pattern, expected) => {
     expect(checkPattern(pattern)).toBe(expected)
