@@ -168,9 +168,7 @@ async function authorizePrompt(
     pool: model.pool,
     keepCredential: policy.keepCredential,
     reservation: { id: held.reservation.id, admission: held.reservation.context },
-    ...(output.injectTokens === undefined
-      ? {}
-      : { injectCap: { field: dialect.outputCapField, tokens: output.injectTokens } }),
+    ...(output.injectTokens === undefined ? {} : { injectCapTokens: output.injectTokens }),
     injectStreamUsage: admitted.injectStreamUsage,
     balances: held.balances,
   })

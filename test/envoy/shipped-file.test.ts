@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import OpenAI from 'openai'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 
@@ -14,7 +15,7 @@ interface Cluster {
 interface Manager {
   readonly route_config: {
     readonly virtual_hosts: readonly {
-      readonly typed_per_filter_config: Readonly<Record<string, object>>
+      readonly typed_per_filter_config: Readonly<Record<string, Readonly<Record<string, unknown>>>>
       readonly routes: readonly { readonly name: string; readonly route: object }[]
     }[]
   }
@@ -100,6 +101,27 @@ test('reads usage out of events of up to 1 MiB', () => {
   })
 })
 
+test("lets a browser send every header that OpenAI's client sends", async () => {
+  const sent: string[] = []
+  const client = new OpenAI({
+    apiKey: 'key',
+    baseURL: 'http://llm.invalid/v1',
+    fetch: async (_url, init) => {
+      sent.push(...new Headers(init?.headers).keys())
+      return Response.json({})
+    },
+  })
+  const body = { model: 'llama', messages: [{ role: 'user', content: 'Hi' }] } as const
+  await client.chat.completions.create({ ...body, messages: [...body.messages] })
+  const allowed = String(
+    host?.typed_per_filter_config['envoy.filters.http.cors']?.['allow_headers'],
+  )
+  // The others are a browser's own, or need no leave.
+  const asked = sent.filter((name) => !['accept', 'user-agent', 'content-length'].includes(name))
+  expect(asked).toContain('x-stainless-lang')
+  expect(asked.filter((name) => !allowed.split(', ').includes(name))).toEqual([])
+})
+
 test('lets a browser send what an API takes, and read what its answers say', () => {
   const cors = host?.typed_per_filter_config['envoy.filters.http.cors']
   const lists = Object.entries(cors ?? {}).flatMap(([name, value]) =>
@@ -107,13 +129,14 @@ test('lets a browser send what an API takes, and read what its answers say', () 
   )
   expect(Object.fromEntries(lists)).toMatchObject({
     allow_methods: ['GET', 'POST'],
-    allow_headers: [
+    allow_headers: expect.arrayContaining([
       'authorization',
       'content-type',
       'x-api-key',
       'anthropic-version',
       'anthropic-beta',
-    ],
+      'anthropic-dangerous-direct-browser-access',
+    ]) as string[],
     expose_headers: [
       'retry-after',
       'x-should-retry',
