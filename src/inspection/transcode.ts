@@ -101,7 +101,7 @@ function append(out: Uint16Array, at: number, unit: number, table: FoldTable): n
   return at + 1
 }
 
-/** Below it are Latin, Greek, Cyrillic and the signs of ASCII: what stands over those was dropped or is there to hide them. */
+/** Below it are Latin, Greek, Cyrillic and signs: what still stands over those is there to hide them. */
 const FIRST_SCRIPT_WITH_MARKS = 0x0530
 
 function takesMarks(unit: number | undefined): boolean {
