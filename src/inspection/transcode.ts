@@ -63,9 +63,10 @@ export function transcode(
       if (isMark(mapped) || mayCompose(mapped)) at = append(out, at, mapped, table)
       else out[at++] = mapped
     } else if (expansion === undefined) {
-      if (table.dropsMarks && isMark(codePoint) && !takesMarks(out[at - 1])) continue
-      out[at++] = unit
-      out[at++] = text.charCodeAt(index)
+      if (!table.dropsMarks || !isMark(codePoint) || takesMarks(out[at - 1])) {
+        out[at++] = unit
+        out[at++] = text.charCodeAt(index)
+      }
     } else {
       for (let k = 0; k < expansion.length; k++) {
         at = append(out, at, expansion.charCodeAt(k), table)

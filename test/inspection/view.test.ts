@@ -179,8 +179,10 @@ describe('offsets', () => {
 })
 
 test('a form has the same text with and without its offsets, one for each unit and one more', () => {
+  // A mark that vanishes right behind hidden text: the space between the two has its place all the same.
+  const markBehindTags = 'e\u0301\u{e0041}\u{1d167}'
   fc.assert(
-    fc.property(hostileText, (text) => {
+    fc.property(fc.oneof(fc.constant(markBehindTags), hostileText), (text) => {
       for (const table of [plainTable, foldedTable]) {
         const mapped = transcode(text, table, { map: true })
         expect(mapped.form).toBe(transcode(text, table).form)
