@@ -31,6 +31,19 @@ export interface Inspector {
    * @throws DependencyError the bound was reached; what was not read is not known to be good
    */
   inspect(segments: readonly Segment[], bound?: TimeBound): readonly Finding[]
+  /** The same in pieces, for whoever has to let others have their turn. */
+  start(segments: readonly Segment[]): Inspecting
+}
+
+/** An inspection under way. */
+export interface Inspecting {
+  /**
+   * Goes on until all is read, or until the bound; true when all is read. The clock is read between detectors, so a
+   * piece may be longer by one detector's work on one text.
+   */
+  run(bound?: TimeBound): boolean
+  /** What `inspect` returns, once `run` was true. */
+  findings(): readonly Finding[]
 }
 
 const severity: Readonly<Record<Action, number>> = { block: 0, flag: 1, shadow: 2, off: 3 }
@@ -38,53 +51,72 @@ const severity: Readonly<Record<Action, number>> = { block: 0, flag: 1, shadow: 
 /** Builds the automata of the detectors that the rules turn on; costs some milliseconds, once per policy. */
 export function compileInspection(rules: InspectionRules): Inspector {
   const detectors = createDetectors(rules)
-  return {
-    inspect: (segments, bound) => {
-      const kept = createKeeper(rules)
-      const read = (segment: Segment, placeOf: PlaceOf): void => {
-        for (const rendering of renderingsOf(segment)) {
-          const view = createView(rendering.text)
-          for (const detector of detectors) {
-            if (bound !== undefined && bound.nowMs() >= bound.deadlineMs) {
-              throw new DependencyError('inspection', 'inspection did not finish in time')
-            }
-            const { category } = detector
-            detector.detect(view, segment, (hit) => {
-              if (!isSure(rules, detector, segment, hit)) return
-              kept.add(category, hit.rule, () => {
-                const { rule, score, level, start, end } = hit
-                const within =
-                  level === 'source' ? ([start, end] as const) : view.sourceSpan(level, start, end)
-                const place = placeOf(rendering.sourceSpan(...within), category, level)
-                return place === undefined
-                  ? undefined
-                  : {
-                      category,
-                      rule,
-                      provenance: segment.provenance,
-                      segment: place.index,
-                      span: place.span,
-                      score,
-                    }
-              })
-            })
-          }
-        }
-      }
-      segments.forEach((segment, index) => {
-        read(segment, (span) => ({ index, span }))
+
+  /** Every detector on every text, one at each step. */
+  function* steps(segments: readonly Segment[], kept: Keeper): Generator<void, void> {
+    for (const [index, segment] of segments.entries()) {
+      yield* read(segment, kept, (span) => ({ index, span }))
+    }
+    for (const seam of segments.length > 1 ? findSeams(segments) : []) {
+      yield* read(seam.segment, kept, (span, category, level) => {
+        const place = placeInSeam(seam, span)
+        // What lies in one segment was found there, but evidence may only add up over several.
+        const addsUp = category === 'injection' && level !== 'source'
+        return place.crosses || addsUp ? place : undefined
       })
-      for (const seam of segments.length > 1 ? findSeams(segments) : []) {
-        read(seam.segment, (span, category, level) => {
-          const place = placeInSeam(seam, span)
-          // What lies in one segment was found there, but evidence may only add up over several.
-          const addsUp = category === 'injection' && level !== 'source'
-          return place.crosses || addsUp ? place : undefined
+    }
+  }
+
+  function* read(segment: Segment, kept: Keeper, placeOf: PlaceOf): Generator<void, void> {
+    for (const rendering of renderingsOf(segment)) {
+      const view = createView(rendering.text)
+      for (const detector of detectors) {
+        yield
+        const { category } = detector
+        detector.detect(view, segment, (hit) => {
+          if (!isSure(rules, detector, segment, hit)) return
+          kept.add(category, hit.rule, () => {
+            const { rule, score, level, start, end } = hit
+            const within =
+              level === 'source' ? ([start, end] as const) : view.sourceSpan(level, start, end)
+            const place = placeOf(rendering.sourceSpan(...within), category, level)
+            if (place === undefined) return undefined
+            const { provenance } = segment
+            return { category, rule, provenance, segment: place.index, span: place.span, score }
+          })
         })
       }
-      return kept.findings()
+    }
+  }
+
+  function start(segments: readonly Segment[]): Inspecting {
+    const kept = createKeeper(rules)
+    const rest = steps(segments, kept)
+    return {
+      run(bound) {
+        // The step first: a bound that is over already must not keep an inspection from ever going on.
+        while (rest.next().done !== true) {
+          if (bound !== undefined && bound.nowMs() >= bound.deadlineMs) return false
+        }
+        return true
+      },
+      findings: () => kept.findings(),
+    }
+  }
+
+  return {
+    start,
+    inspect(segments, bound) {
+      const inspecting = start(segments)
+      if (inspecting.run(bound)) return inspecting.findings()
+      throw inspectionTooSlow()
     },
   }
+}
+
+/** A bound that was reached is a failure, never a verdict. */
+export function inspectionTooSlow(): DependencyError {
+  return new DependencyError('inspection', 'inspection did not finish in time')
 }
 
 /** Where in the request a span lies; undefined where it was found already. */
@@ -123,14 +155,16 @@ function isSure(rules: InspectionRules, detector: Detector, segment: Segment, hi
   return hit.score >= (isUntrusted(segment.provenance) ? untrustedThreshold : threshold)
 }
 
+interface Keeper {
+  add(category: Finding['category'], rule: string, make: () => Finding | undefined): void
+  findings(): readonly Finding[]
+}
+
 /**
  * Keeps the first findings of each action: a flood of flags must not push out the one that blocks. What is found
  * in several renderings, or again in a seam, is kept once.
  */
-function createKeeper(rules: InspectionRules): {
-  add: (category: Finding['category'], rule: string, make: () => Finding | undefined) => void
-  findings: () => readonly Finding[]
-} {
+function createKeeper(rules: InspectionRules): Keeper {
   const bySeverity: Finding[][] = [[], [], []]
   return {
     add: (category, rule, make) => {

@@ -1,5 +1,6 @@
 import { afterAll, expect, test } from 'vitest'
 import { isDenial } from '../../src/denial.js'
+import { DependencyError } from '../../src/errors.js'
 import { dialectNamed } from '../../src/llm/dialects.js'
 import { createInlineReader } from '../../src/prompt/inline.js'
 import type { OpenPrompt } from '../../src/prompt/prompt.js'
@@ -10,11 +11,12 @@ import { examplePolicy } from '../example-policy.js'
 // of the test's own: it runs when the loop goes round, never in between.
 
 let elapsedMs = 0
+/** How much time passes whenever somebody looks: with 5 ms, every slice is over at once. */
+let stepMs = 5
 const reader = createInlineReader({
   encodings: ['cl100k_base'],
   timeoutMs: 60_000,
-  // Time passes whenever somebody looks, so that every slice is over at once.
-  clock: { nowEpochMs: () => 0, monotonicMs: () => (elapsedMs += 5) },
+  clock: { nowEpochMs: () => 0, monotonicMs: () => (elapsedMs += stepMs) },
 })
 afterAll(() => reader.close())
 
@@ -54,6 +56,18 @@ test('counting leaves a turn between its slices', async () => {
   expect(await orderOf(() => prompt.countTokens('cl100k_base'))).toEqual(['turn', 'done'])
 })
 
+test('inspecting leaves a turn between its slices', async () => {
+  const prompt = await open(6 * KIB_BYTES)
+  expect(await orderOf(() => prompt.inspect(examplePolicy().inspection))).toEqual(['turn', 'done'])
+})
+
+test('inspecting that comes to its bound is a failure, never a verdict', async () => {
+  const prompt = await open(KIB_BYTES)
+  stepMs = 60_000
+  await expect(prompt.inspect(examplePolicy().inspection)).rejects.toThrow(DependencyError)
+  stepMs = 5
+})
+
 test.each(['inspect', 'count'])(
   'reading more than 8 KiB leaves a turn before it goes on to %s',
   async (work) => {
@@ -67,9 +81,11 @@ test.each(['inspect', 'count'])(
 )
 
 test('a small prompt is read and inspected in one turn: there is nothing to wait for', async () => {
+  stepMs = 0
   const order = await orderOf(async () => {
     const prompt = await open(KIB_BYTES)
     await prompt.inspect(examplePolicy().inspection)
   })
+  stepMs = 5
   expect(order).toEqual(['done', 'turn'])
 })
