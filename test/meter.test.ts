@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import type { Admission } from '../src/admission.js'
 import { createGenerationRates } from '../src/llm/generation-rate.js'
 import type { GenerationRates } from '../src/llm/generation-rate.js'
-import { endOf as endAfter, expireLeases, meter } from '../src/meter.js'
+import { endOf as endWithin, expireLeases, meter, withinAdmission } from '../src/meter.js'
 import type { Report } from '../src/meter.js'
 import type { End } from '../src/quota/end.js'
 import { createMemoryLedger } from '../src/quota/memory-ledger.js'
@@ -72,7 +72,7 @@ function endOf(
   rates: GenerationRates,
   heldMs = longHeldMs,
 ): End {
-  return endAfter(heldMs, report, admission, rates)
+  return endWithin(withinAdmission(report, heldMs), admission, rates)
 }
 
 describe('a report with both figures', () => {
