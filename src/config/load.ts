@@ -80,24 +80,26 @@ function readDocument(file: string, text: string): Reading {
   const fault = (at: KeyPath, expected: string): void => {
     faults.push(document.fault(at, expected))
   }
-  const content = readPartly(policyFile, document.value, {
+  const { content, sound } = readPartly(policyFile, document.value, {
     value: fault,
-    key: (at, expected) => {
-      faults.push(document.keyFault(at, expected))
+    key: (at, what, expected) => {
+      faults.push(document.keyFault(at, what, expected))
     },
   })
   checkRules(content, fault)
   checkGrants(content, fault)
-  // Without a fault nothing is wrong: a value that is has been said.
-  const sound = faults.length === 0 ? (content as SoundContent) : undefined
   return {
     faults: boundFaults(file, faults),
-    config: sound && {
-      settings: settingsFrom(file, sound),
-      policy: policyFrom(file, generationOf(text), sound),
-    },
+    config: faults.length === 0 && sound !== undefined ? configOf(file, text, sound) : undefined,
     envoyTerms: envoyTerms(content),
     files: namedFiles(file, content, (at, expected) => document.fault(at, expected)),
+  }
+}
+
+function configOf(file: string, text: string, content: SoundContent): Config {
+  return {
+    settings: settingsFrom(file, content),
+    policy: policyFrom(file, generationOf(text), content),
   }
 }
 

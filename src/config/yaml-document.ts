@@ -15,8 +15,8 @@ export interface YamlDocument {
   readonly value: unknown
   /** The fault of the value at `path`. A key that is missing is shown on the line of what lacks it. */
   fault(path: KeyPath, expected: string): ConfigFault
-  /** The fault of the key at `path` itself, whatever its value; the value is not shown. */
-  keyFault(path: KeyPath, expected: string): ConfigFault
+  /** The fault of the key at `path` itself: `what` it is stands in the place of its value, which is not shown. */
+  keyFault(path: KeyPath, what: string, expected: string): ConfigFault
 }
 
 /** An alias costs two characters and unfolds to all that it names, so that a few lines can become gigabytes. */
@@ -114,11 +114,11 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
         expected,
       }
     },
-    keyFault: (path, expected) => ({
+    keyFault: (path, what, expected) => ({
       file,
       line: locate(root, path, lineOf, follow).line,
       key: formatPath(path),
-      value: '',
+      value: what,
       expected,
     }),
   }
@@ -231,7 +231,7 @@ function valueAsWritten(text: string, node: Node): string {
   if (isSeq(node)) return node.items.length === 0 ? '[]' : 'a list'
   if (node.range == null) return '(missing)'
   const written = text.slice(node.range[0], node.range[1])
-  if (written === '') return '(missing)'
+  if (written === '') return 'empty'
   if (written.includes('-----BEGIN')) return '(not shown)'
   // The password of a URL, as in https://user:password@host.
   return shorten(written.replace(/\/\/[^/@\s]*@/, '//***@'))

@@ -108,12 +108,12 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   ],
   'ledger-redis': [
     '1: ledger.kind is redis; expected memory',
-    '1: ledger.url expected kind (the key is unknown)',
+    '1: ledger.url is unknown; expected kind',
   ],
   'list-instead-of-mapping': ['1: drain is a list; expected a mapping'],
   'mapping-instead-of-list': ['10: quotas is a mapping; expected a list of at most 1000 entries'],
   'missing-key': ['2: issuers[0].audiences is (missing); expected a list of 1 to 20 items'],
-  'missing-value': ['4: issuers[0].algorithms is (missing); expected a list of 1 to 11 items'],
+  'missing-value': ['4: issuers[0].algorithms is empty; expected a list of 1 to 11 items'],
   'model-name-repeated': [
     '8: models[1].aliases[0] is llama-70b; expected a name or alias that no earlier entry has',
   ],
@@ -157,7 +157,7 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '2: inspection.prohibited is a list; expected at most 100 patterns in all lists together, not 101: each is another pass over every prompt',
   ],
   'prototype-key': [
-    '1: __proto__ expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas (the key is unknown)',
+    '1: __proto__ is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas',
   ],
   'quota-dimension-twice': [
     '11: quotas[0].by[1] is tenant; expected a dimension that no earlier entry has',
@@ -232,12 +232,12 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   ],
   'two-documents': ['12: syntax expected one document, without a second one after ---'],
   'unknown-key-inside': [
-    '11: quotas[0].windows expected one of name, unit, limit, window, timezone, by, groups, models, shadow (the key is unknown)',
+    '11: quotas[0].windows is unknown (did you mean window?); expected one of name, unit, limit, window, timezone, by, groups, models, shadow',
   ],
   'unknown-key-secret': [
-    '1: password expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas (the key is unknown)',
+    '1: password is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas',
   ],
   'unknown-key': [
-    '1: ledgers expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas (the key is unknown)',
+    '1: ledgers is unknown (did you mean ledger?); expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas',
   ],
 }
