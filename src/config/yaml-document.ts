@@ -135,7 +135,7 @@ function keyProblems(
   lineOf: (offset: number) => number,
 ): readonly ConfigFault[] {
   const faults: ConfigFault[] = []
-  const seen = new Set<string>()
+  const firstLine = new Map<string, number>()
   for (const pair of map.items) {
     const line = lineOf(startOf(pair))
     if (!isScalar(pair.key) || typeof pair.key.value !== 'string') {
@@ -143,10 +143,13 @@ function keyProblems(
       continue
     }
     const key = pair.key.value
-    if (seen.has(key)) {
-      faults.push({ file, line, key: formatPath([key]), value: '', expected: 'each key once' })
+    const first = firstLine.get(key)
+    if (first === undefined) {
+      firstLine.set(key, line)
+    } else {
+      const expected = `each key once; the first is on line ${String(first)}`
+      faults.push({ file, line, key: formatPath([key]), value: '', expected })
     }
-    seen.add(key)
   }
   return faults
 }

@@ -38,8 +38,8 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   'default-output-over-context': [
     '7: models[0].defaultOutputTokens is (missing); expected less than contextTokens (1024)',
   ],
-  'duplicate-key-inside': ['7: pool expected each key once'],
-  'duplicate-key': ['12: quotas expected each key once'],
+  'duplicate-key-inside': ['7: pool expected each key once; the first is on line 7'],
+  'duplicate-key': ['12: quotas expected each key once; the first is on line 10'],
   empty: [
     '1: file is (missing); expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas',
   ],
@@ -103,8 +103,14 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '2: issuers[0].issuer is https://***@idp.example.com; expected an https:// URL without query, fragment and user (http:// only to a loopback address, with insecureHttp: true)',
   ],
   'key-not-text': ['12: syntax expected a key that is plain text'],
+  'lease-malformed': [
+    '1: leaseMs is 1h; expected a whole number of milliseconds from maxStreamMs + 60000 to 172800000',
+  ],
+  'lease-shorter-than-minute': [
+    '1: leaseMs is 60000; expected a whole number of milliseconds from maxStreamMs + 60000 = 1860000 to 172800000, or a lease could end before its stream',
+  ],
   'lease-shorter-than-stream': [
-    '2: leaseMs is 659999; expected at least maxStreamMs + 60000 = 660000, or a lease could end before its stream',
+    '2: leaseMs is 659999; expected a whole number of milliseconds from maxStreamMs + 60000 = 660000 to 172800000, or a lease could end before its stream',
   ],
   'ledger-redis': [
     '1: ledger.kind is redis; expected memory',
@@ -198,6 +204,11 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   ],
   'quota-without-window': [
     '12: quotas[1].window is (missing); expected a window, as 1m or day, since the unit is counted over time',
+  ],
+  'sections-empty': [
+    '1: audit is empty; expected a mapping, or the key left out',
+    '3: limits is empty; expected a mapping, or the key left out',
+    '5: paths is empty; expected a list of at most 1000 entries, or the key left out',
   ],
   'same-address-twice': [
     '1: listen.admin is (missing); expected another address than 127.0.0.1:9193, which is that of listen.metrics',

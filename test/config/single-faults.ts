@@ -156,7 +156,7 @@ export const singleFaults: readonly SingleFault[] = [
   ),
   fault(
     { leaseMs: 659_999 },
-    'leaseMs expected at least maxStreamMs + 60000 = 660000, or a lease could end before its stream',
+    'leaseMs expected a whole number of milliseconds from maxStreamMs + 60000 = 660000 to 172800000, or a lease could end before its stream',
     ['maxStreamMs'],
   ),
   fault(
