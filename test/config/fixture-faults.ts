@@ -1,3 +1,9 @@
+import { sections } from '../../src/config/schema.js'
+import { oneOf } from '../../src/config/values.js'
+import { ledgerKinds } from '../../src/quota/ledgers.js'
+
+const ledgerKeys = Object.keys(sections.ledger.unwrap().shape)
+
 /**
  * Every fixture that is named after its fault, and the whole message that it must lead to: one line per fault,
  * without the file name in front.
@@ -112,9 +118,9 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   'lease-shorter-than-stream': [
     '2: leaseMs is 659999; expected a whole number of milliseconds from maxStreamMs + 60000 = 660000 to 172800000, or a lease could end before its stream',
   ],
-  'ledger-redis': [
-    '1: ledger.kind is redis; expected memory',
-    '1: ledger.url is unknown; expected kind',
+  'ledger-unknown': [
+    `1: ledger.kind is abacus; expected ${oneOf(ledgerKinds)}`,
+    `1: ledger.beads is unknown; expected ${oneOf(ledgerKeys)}`,
   ],
   'list-instead-of-mapping': ['1: drain is a list; expected a mapping'],
   'mapping-instead-of-list': ['10: quotas is a mapping; expected a list of at most 1000 entries'],

@@ -1,3 +1,7 @@
+import { oneOf } from '../../src/config/values.js'
+import { ledgerKinds } from '../../src/quota/ledgers.js'
+import { quotaUnitNames } from '../../src/quota/units.js'
+
 /** A policy in which every entry has a neighbour, so that a fault in one can show that it hides none in another. */
 export const goodPolicy = {
   listen: {
@@ -138,7 +142,7 @@ export const singleFaults: readonly SingleFault[] = [
   malformed('listen.metrics', '9192', 'unix:///PATH or HOST:PORT'),
   malformed('listen.tls.allowedSans', [], 'a list of 1 to 100 items'),
   malformed('listen.tls.certFile', 7, 'the path of a PEM certificate chain'),
-  malformed('ledger.kind', 'redis', 'memory'),
+  malformed('ledger.kind', 'abacus', oneOf(ledgerKinds)),
   malformed('log.level', 'loud', 'one of trace, debug, info, warn, error, fatal'),
   malformed('drain', [1000], 'a mapping'),
   malformed('keepCredential', 'no', 'true or false'),
@@ -333,7 +337,7 @@ export const singleFaults: readonly SingleFault[] = [
 
   malformed('quotas[0].limit', '60000', 'a whole number of units from 1 to 9007199254740991'),
   malformed('quotas[0].by[0]', 'tennant', 'one of tenant, subject, client, model, group'),
-  malformed('quotas[1].unit', 'token', 'one of tokens, requests, in_flight'),
+  malformed('quotas[1].unit', 'token', oneOf(quotaUnitNames)),
   malformed('quotas[5].window', '90', aWindow),
   malformed('quotas[6].by', undefined, 'a list'),
   malformed('quotas[8].models[0]', 'a b', aPattern),
