@@ -3,7 +3,9 @@ import { createView } from '../../src/inspection/view.js'
 import type { Provenance } from '../../src/segment.js'
 
 export interface SeenHit extends Hit {
-  /** The part of the segment's own text that the hit points to. */
+  /** Where it points to in the segment's own text. */
+  readonly span: readonly [start: number, end: number]
+  /** What stands there. */
   readonly text: string
 }
 
@@ -18,7 +20,7 @@ export function hitsOf(
   detector.detect(view, { provenance, text }, (hit) => {
     const { level, start, end } = hit
     const span = level === 'source' ? ([start, end] as const) : view.sourceSpan(level, start, end)
-    hits.push({ ...hit, text: text.slice(...span) })
+    hits.push({ ...hit, span, text: text.slice(...span) })
   })
   return hits
 }

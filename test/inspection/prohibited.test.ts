@@ -11,6 +11,7 @@ import { hitsOf } from './hits.js'
 function createProhibitedDetector(lists: readonly ProhibitedRule[]): Detector {
   const detectors = createProhibitedDetectors(lists)
   return {
+    name: 'prohibited',
     category: 'prohibited',
     detect: (view, segment, report) =>
       detectors.reduce((steps, each) => steps + each.detect(view, segment, report), 0),

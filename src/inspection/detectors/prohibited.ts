@@ -57,6 +57,7 @@ function ofPhrases(
 ): Detector {
   const matcher = compilePhrases(phrases.map(({ phrase }) => phrase))
   return {
+    name: 'prohibited-phrases',
     category: 'prohibited',
     detect: (view, _segment, report) =>
       matcher.scan(view.folded, (phrase, start, end) => {
@@ -68,6 +69,7 @@ function ofPhrases(
 function ofPattern(rule: string, written: string): Detector {
   const pattern = RE2JS.compile(written, RE2JS.CASE_INSENSITIVE)
   return {
+    name: 'prohibited-pattern',
     category: 'prohibited',
     detect: (view, _segment, report) => {
       const matches = pattern.matcher(view.plain)
