@@ -1,10 +1,10 @@
-import { lstatSync, readFileSync, unlinkSync } from 'node:fs'
-import { connect } from 'node:net'
+import { readFileSync } from 'node:fs'
 import { Server, ServerCredentials } from '@grpc/grpc-js'
 import { HealthImplementation } from 'grpc-health-check'
 import { formatAddress, isLocal } from './config/address.js'
 import type { ListenAddress } from './config/address.js'
 import { authorizationServiceName, rateLimitServiceName } from './envoy/protos.js'
+import { removeStaleSocket } from './stale-socket.js'
 import { KIB_BYTES, MIB_BYTES } from './units.js'
 
 /** Mutual TLS: whoever reaches the report could end a reservation, so a certificate of the CA alone is not enough. */
@@ -123,29 +123,4 @@ function mutualTls(tls: GrpcTls): ServerCredentials {
     [{ cert_chain: readFileSync(tls.certFile), private_key: readFileSync(tls.keyFile) }],
     true,
   )
-}
-
-/**
- * A socket file that a killed process left behind would make the bind fail for ever. It is removed only if nobody
- * answers on it: two processes must not take the socket from each other.
- */
-async function removeStaleSocket(path: string): Promise<void> {
-  const stat = lstatSync(path, { throwIfNoEntry: false })
-  if (stat === undefined) return
-  if (!stat.isSocket()) throw new Error(`${path} exists and is not a socket`)
-  if (await answers(path)) throw new Error(`another process listens on ${path}`)
-  unlinkSync(path)
-}
-
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ path })
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', () => {
-      resolve(false)
-    })
-  })
 }

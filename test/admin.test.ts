@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { lstatSync, mkdtempSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
 import { connect } from 'node:net'
 import type { Socket } from 'node:net'
@@ -298,6 +299,21 @@ describe('/usage', () => {
         .end()
     })
     expect(status).toBe(200)
+    rmSync(directory, { recursive: true })
+  })
+
+  test('takes over a Unix socket that a killed process left, and none on which another answers', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tollgate-admin-'))
+    const path = join(directory, 'admin.sock')
+    spawnSync(process.execPath, [
+      '-e',
+      `require('node:net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`,
+    ])
+    expect(lstatSync(path).isSocket()).toBe(true)
+    await admin({ kind: 'unix', path })
+    const taken = lstatSync(path).ino
+    await expect(admin({ kind: 'unix', path })).rejects.toThrow('another process listens')
+    expect(lstatSync(path).ino).toBe(taken)
     rmSync(directory, { recursive: true })
   })
 })

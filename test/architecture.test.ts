@@ -38,6 +38,7 @@ const ranks: Record<string, number> = {
   envoy: 6,
   telemetry: 6,
   config: 6,
+  'stale-socket.ts': 6,
   'server.ts': 7,
   'listen.ts': 7,
   'admin.ts': 7,
