@@ -5,6 +5,7 @@ import type { GenerationRates } from './llm/generation-rate.js'
 import { totalInputTokens } from './llm/usage.js'
 import type { ReportedUsage } from './llm/usage.js'
 import type { End, Ended, Ledger } from './quota/ledger.js'
+import { KIB_BYTES, SECOND_MS } from './units.js'
 
 /** What Envoy says of one admitted stream when it is over. Undefined where Envoy had no figure. */
 export interface Report {
@@ -21,7 +22,18 @@ export interface Report {
   readonly upstreamBytesSent: number | undefined
   /** 0 when the engine broke off before it answered. */
   readonly upstreamBytesReceived: number | undefined
+  /** From the end of the request to the end of the engine's answer; only where it came to its end. */
+  readonly upstreamDurationMs: number | undefined
 }
+
+/**
+ * So much of an answer Envoy takes from the engine though the client reads nothing (its stream window of 64 KiB; seen:
+ * 65,676 bytes). Within it, how long the engine took does not depend on the client.
+ */
+const BUFFERED_BYTES = 60 * KIB_BYTES
+
+/** An engine that refuses does so before it works. Later, a 4xx may be what came of the work. */
+const REFUSAL_MS = 5 * SECOND_MS
 
 /** A reservation that has just ended, by its report or by its lease. */
 export interface EndedReservation {
@@ -102,14 +114,17 @@ export function endOf(report: Report, admission: Admission, rates: GenerationRat
 /** A figure that is missing never releases. */
 function provesNothingGenerated(report: Report, { failsLate }: Admission): boolean {
   if (report.upstreamBytesSent === 0) return true
-  const refusedByEngine =
-    report.endStatus !== undefined &&
-    ((report.endStatus >= 400 && report.endStatus < 500 && !failsLate) || report.endStatus === 503)
+  const cameEarly = report.durationMs !== undefined && report.durationMs <= REFUSAL_MS
+  const refusedByEngine = report.endStatus === 503 || (isRefusal(report) && cameEarly && !failsLate)
   const answeredByEngine =
     report.attempts === 1 &&
     report.upstreamBytesReceived !== undefined &&
     report.upstreamBytesReceived > 0
   return refusedByEngine && answeredByEngine
+}
+
+function isRefusal({ endStatus }: Report): boolean {
+  return endStatus !== undefined && endStatus >= 400 && endStatus < 500
 }
 
 /** In full per attempt where none was reported. Running usage tells that of one prompt, where there may be several. */
@@ -143,8 +158,8 @@ function estimateOutput(report: Report, admission: Admission, rates: GenerationR
  */
 function estimateFromOutside(report: Report, admission: Admission, rates: GenerationRates): number {
   const mostTokens = mostOutput(report, admission)
-  const stopsWithClient = admission.stream || admission.stopsOnDisconnect
-  if (!stopsWithClient || admission.withholdsTokens) return mostTokens
+  const stopped = admission.stream || admission.stopsOnDisconnect || isRefusal(report)
+  if (!stopped || admission.withholdsTokens) return mostTokens
   const { bytesSent: bytes, durationMs } = report
   if (bytes === undefined || durationMs === undefined) return mostTokens
   const generatedTokens = rates.estimate(
@@ -177,8 +192,10 @@ function attemptsOf(report: Report): number {
 /** Settled reports teach how many tokens a byte and a millisecond of this model and dialect stand for. */
 function learn(report: Report, admission: Admission, end: End, rates: GenerationRates): void {
   if (end.kind !== 'settled' || report.endStatus !== 200 || !admission.teachesRates) return
-  const { bytesSent: bytes, durationMs } = report
-  if (bytes === undefined || durationMs === undefined) return
+  const { bytesSent: bytes, upstreamDurationMs } = report
+  if (bytes === undefined) return
+  // A caller that reads slowly must not teach that the engine is slow.
+  const durationMs = bytes <= BUFFERED_BYTES ? upstreamDurationMs : undefined
   rates.observe(
     { model: admission.model, dialect: admission.dialect, stream: admission.stream },
     { outputTokens: end.outputTokens, bytes, durationMs },

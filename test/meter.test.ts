@@ -45,6 +45,7 @@ function report(changes: Partial<Report>): Report {
     attempts: 1,
     upstreamBytesSent: 300,
     upstreamBytesReceived: 1200,
+    upstreamDurationMs: 1900,
     ...changes,
   }
 }
@@ -130,7 +131,9 @@ describe('a report without figures', () => {
     ['no engine got anything, even after three tries', { upstreamBytesSent: 0, attempts: 3 }],
     ['the engine refused with 400', { endStatus: 400 }],
     ['the engine refused with 499', { endStatus: 499 }],
+    ['the engine refused within five seconds', { endStatus: 400, durationMs: 5000 }],
     ['the engine itself answered 503', { endStatus: 503 }],
+    ['the engine itself answered 503 after a long queue', { endStatus: 503, durationMs: 60_000 }],
   ] as const)('releases all of it when %s', (_name, changes) => {
     expect(endOf(report(changes), admission, unlearned)).toEqual({ kind: 'released' })
   })
@@ -142,6 +145,8 @@ describe('a report without figures', () => {
     ['the engine took too long', { endStatus: 504 }],
     ['a 503 came without a byte from the engine', { endStatus: 503, upstreamBytesReceived: 0 }],
     ['a 400 came after a second attempt', { endStatus: 400, attempts: 2 }],
+    ['a 400 came later, perhaps after work', { endStatus: 400, durationMs: 5001 }],
+    ['a 400 came nobody knows when', { endStatus: 400, durationMs: undefined }],
     ['the attempts are missing', { endStatus: 400, attempts: undefined }],
     ['the bytes received are missing', { endStatus: 400, upstreamBytesReceived: undefined }],
     ['the bytes sent are missing', { endStatus: 200, upstreamBytesSent: undefined }],
@@ -160,6 +165,16 @@ describe('a report without figures', () => {
     ],
   ] as const)('never releases when %s', (_name, changes) => {
     expect(endOf(report(changes), admission, unlearned).kind).toBe('estimated')
+  })
+
+  test('estimates a late 4xx by its time, also where the request was not streamed', () => {
+    const whole: Admission = { ...admission, stream: false }
+    const late = report({ endStatus: 400, durationMs: 6000, bytesSent: 100 })
+    expect(endOf(late, whole, learnedRates(false))).toMatchObject({
+      kind: 'estimated',
+      outputTokens: 60,
+    })
+    expect(endOf(late, whole, unlearned)).toMatchObject({ outputTokens: 500 })
   })
 
   test('releases no 4xx of an engine that may send it after it has generated, but its 503', () => {
@@ -405,27 +420,45 @@ describe('the ledger under the meter', () => {
     expect(observed).toEqual([
       [
         { model: 'llama', dialect: 'openai', stream: true },
-        { outputTokens: 10, bytes: 1000, durationMs: 2000 },
+        { outputTokens: 10, bytes: 1000, durationMs: 1900 },
       ],
     ])
   })
 
-  test('learns and estimates by the time since the admission where the upload took longer', async () => {
+  test('learns from the engine how long it took, and where the client may have held it up, nothing of time', async () => {
+    const observed: unknown[] = []
+    const rates: GenerationRates = {
+      observe: (_, { bytes, durationMs }) => observed.push([bytes, durationMs]),
+      estimate: () => undefined,
+    }
+    const usage = { ...noUsage, inputTokens: 90, outputTokens: 100 }
+    const readSlowly = { usage, durationMs: 60_000, upstreamDurationMs: 1500 }
+    for (const changes of [
+      { ...readSlowly, bytesSent: 61_440 },
+      { ...readSlowly, bytesSent: 61_441 },
+      { ...readSlowly, upstreamDurationMs: undefined },
+    ]) {
+      await meter(report(changes), { ...(await held()).parts, rates })
+    }
+    expect(observed).toEqual([
+      [61_440, 1500],
+      [61_441, undefined],
+      [1000, undefined],
+    ])
+  })
+
+  test('estimates by the time since the admission where the upload took longer', async () => {
     const seen: unknown[] = []
     const rates: GenerationRates = {
-      observe: (_, { durationMs }) => seen.push(durationMs),
+      observe: () => undefined,
       estimate: (_, { durationMs }) => {
         seen.push(durationMs)
         return undefined
       },
     }
-    const usage = { ...noUsage, inputTokens: 90, outputTokens: 10 }
-    const settled = await held()
-    settled.clock.now += 700
-    await meter(report({ usage }), { ...settled.parts, rates })
     const cut = await held()
     cut.clock.now += 800
     await meter(report({}), { ...cut.parts, rates })
-    expect(seen).toEqual([700, 800])
+    expect(seen).toEqual([800])
   })
 })
