@@ -4,7 +4,7 @@ import type { EnvoyTerms } from '../config/envoy-terms.js'
 import { readPolicyFile, readText } from '../config/load.js'
 import type { Config, Reading } from '../config/load.js'
 import { formatAddress } from '../config/address.js'
-import { internalHeaders } from '../envoy/internal-headers.js'
+import { internalHeaders, reservedHeaders } from '../envoy/internal-headers.js'
 import { reportDomain, reportNames } from '../envoy/report.js'
 import { ConfigError } from '../errors.js'
 import type { ConfigFault } from '../errors.js'
@@ -45,10 +45,12 @@ Exit codes:
     const policyFile = required(values.policy, '--policy FILE')
     const envoyFile =
       values.envoy === undefined ? undefined : required(values.envoy, '--envoy FILE')
-    const { config, faults, files, envoyTerms } = readPolicyFile(policyFile)
+    const { config, faults, files, envoyTerms } = readPolicyFile(
+      policyFile,
+      values.files ? checkFiles : undefined,
+    )
     const all = [
       ...faults,
-      ...(values.files ? checkFiles(files) : []),
       ...(envoyFile === undefined ? [] : compareWithEnvoy(envoyFile, envoyTerms)),
     ]
     if (config === undefined || all.length > 0) throw new ConfigError(all)
@@ -63,7 +65,7 @@ Exit codes:
 function compareWithEnvoy(file: string, terms: EnvoyTerms): readonly ConfigFault[] {
   try {
     return checkEnvoyFile(file, readText(file), terms, {
-      internalHeaders: Object.values(internalHeaders),
+      reservedHeaders,
       poolHeader: internalHeaders.pool,
       reportDomain,
       reportNames,

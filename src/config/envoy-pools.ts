@@ -6,7 +6,7 @@ export function poolClustersOf(manager: Place, poolHeader: string): readonly str
   return routesOf(manager).flatMap((route) =>
     poolOf(route, poolHeader) === undefined
       ? []
-      : clustersOf(route).flatMap((place) => textOf(place) ?? []),
+      : clustersOf(field(route, 'route')).flatMap((place) => textOf(place) ?? []),
   )
 }
 
@@ -33,9 +33,15 @@ export function poolOf(route: Place, poolHeader: string): string | undefined {
   return textOf(field(matcher, 'exact')) ?? textOf(field(header, 'exact_match'))
 }
 
-/** The clusters that a route can lead to. */
-export function clustersOf(route: Place): readonly Place[] {
-  const action = field(route, 'route')
+/** Fields of an action that let the request, or code, name the cluster. */
+export const choosers = [
+  'cluster_header',
+  'cluster_specifier_plugin',
+  'inline_cluster_specifier_plugin',
+]
+
+/** The clusters that the action of a route, or the settings of a network filter, name. */
+export function clustersOf(action: Place): readonly Place[] {
   return [
     field(action, 'cluster'),
     ...items(fieldAt(action, 'weighted_clusters', 'clusters')).map((part) => field(part, 'name')),
