@@ -106,7 +106,7 @@ export function createServices(parts: ServiceParts): Services {
   ) {
     return (call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>): void => {
       underWay += 1
-      const watched = watch(call)
+      const watched = watch(call, parts.clock)
       const run = async (): Promise<Response> => {
         requireAllowedPeer(call, allowedSans)
         return answer(call.request, watched)
@@ -157,19 +157,20 @@ const HTTP2_NO_ERROR = constants.NGHTTP2_NO_ERROR
 /** Made once: without a reason, every abort makes a DOMException with a stack, 2 % of a small Check (measured). */
 const OVER = new AbandonedError('the call is over')
 
-function watch(call: ServerUnaryCall<unknown, unknown>): Call {
+/** A timer for longer, as for a call without a deadline, would fire at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1
+
+function watch(call: ServerUnaryCall<unknown, unknown>, clock: Clock): Call {
   const controller = new AbortController()
   const deadline = call.getDeadline()
   const deadlineEpochMs = typeof deadline === 'number' ? deadline : deadline.getTime()
-  const leftMs = deadlineEpochMs - Date.now() - ANSWER_MARGIN_MS
-  const timer = Number.isFinite(leftMs)
-    ? setTimeout(
-        () => {
-          controller.abort(OVER)
-        },
-        Math.max(0, leftMs),
-      )
-    : undefined
+  const leftMs = deadlineEpochMs - clock.nowEpochMs() - ANSWER_MARGIN_MS
+  const timer = setTimeout(
+    () => {
+      controller.abort(OVER)
+    },
+    Math.min(Math.max(0, leftMs), LONGEST_TIMER_MS),
+  )
   // grpc-js emits it for every call that is over, also for one that was answered.
   call.once('cancelled', () => {
     clearTimeout(timer)
