@@ -6,6 +6,7 @@ import type { AuditLog } from './audit/record.js'
 import type { PolicySnapshot } from './authorize.js'
 import { systemClock } from './clock.js'
 import { formatAddress } from './config/address.js'
+import { checkFiles } from './config/check-files.js'
 import { loadConfigInWorker } from './config/load-in-worker.js'
 import { readConfig } from './config/load.js'
 import type { Config } from './config/load.js'
@@ -41,7 +42,7 @@ function randomId(): string {
  * Runs Tollgate until SIGTERM or SIGINT: reads the policy, builds the parts, listens, drains.
  *
  * @returns the exit code
- * @throws ConfigError the policy file cannot be used
+ * @throws ConfigError the policy file, or a file that it names, cannot be used
  */
 export async function serve(policyFile: string): Promise<number> {
   const closers: Closer[] = []
@@ -58,7 +59,7 @@ export async function serve(policyFile: string): Promise<number> {
 type Closer = () => Promise<void> | void
 
 async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<void> {
-  const config = readConfig(policyFile)
+  const config = readConfig(policyFile, checkFiles)
   const { settings } = config
   const log = createLog({ level: settings.log.level })
   const metrics = createMetrics()
@@ -163,7 +164,8 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
       void snapshot.authenticator.prefetch()
       metrics.setPolicy(snapshot.policy.generation)
       metrics.countPolicyLoad('loaded')
-      log.info({ generation: snapshot.policy.generation, needRestart }, 'policy loaded')
+      const level = needRestart.length === 0 ? 'info' : 'warn'
+      log[level]({ generation: snapshot.policy.generation, needRestart }, 'policy loaded')
       void recorder.lifecycle('policy_loaded', snapshot.policy.generation)
     },
     onUnchanged: () => {

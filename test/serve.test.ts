@@ -236,6 +236,16 @@ describe('a start', () => {
     }
   })
 
+  test('with files that are not there names each, with its line in the policy', async () => {
+    const audit = 'audit: { file: none/audit.jsonl, keyFile: none/audit.pem }\n'
+    const it = await start(policy() + audit)
+    expect(await it.child.exited).toBe(1)
+    const line = policy().split('\n').length
+    for (const key of ['audit.file', 'audit.keyFile']) {
+      expect(it.log()).toContain(`policy.yaml:${String(line)}: ${key} is none/audit.`)
+    }
+  })
+
   test('on a port that is taken says so, and exits with 1', async () => {
     const taken = createServer().listen(0, '127.0.0.1')
     await once(taken, 'listening')
@@ -343,6 +353,15 @@ describe('one process, from start to end', () => {
     await started(it)
     expect(it.log()).toContain('limits hold per process')
     expect(it.log()).not.toContain('"level":"info"')
+  })
+
+  test('warns of a change that waits for a restart', async () => {
+    const it = await start(`${policy()}log: { level: warn }\n`)
+    await started(it)
+    writeFileSync(it.file, it.fill(`${policy()}log: { level: error }\n`))
+    await vi.waitFor(() => {
+      expect(it.log()).toContain('"needRestart":["log.level"]')
+    }, patience)
   })
 
   test('follows the link that Kubernetes turns', async () => {

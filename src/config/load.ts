@@ -56,9 +56,14 @@ export function readPolicy(file: string, text: string): Reading {
 }
 
 /** `readConfig`, with what is right beside what is not. */
-export function readPolicyFile(path: string): Reading {
-  return orNothing(() => readDocument(path, readText(path)))
+export function readPolicyFile(path: string, checkNamed = nothingNamed): Reading {
+  return orNothing(() => readDocument(path, readText(path), checkNamed))
 }
+
+/** Finds faults of the files that a policy names; `check-files.ts` does. */
+export type CheckNamed = (files: readonly NamedFile[]) => readonly ConfigFault[]
+
+const nothingNamed: CheckNamed = () => []
 
 function orNothing(read: () => Reading): Reading {
   try {
@@ -70,7 +75,7 @@ function orNothing(read: () => Reading): Reading {
 }
 
 /** @throws ConfigError nothing of it can be read */
-function readDocument(file: string, text: string): Reading {
+function readDocument(file: string, text: string, checkNamed = nothingNamed): Reading {
   const document = readYaml(file, text, { aliases: 'refuse' })
   if (!isMapping(document.value)) {
     const keys = Object.keys(policyFile.shape).join(', ')
@@ -88,11 +93,13 @@ function readDocument(file: string, text: string): Reading {
   })
   checkRules(content, fault)
   checkGrants(content, fault)
+  const files = namedFiles(file, content, (at, expected) => document.fault(at, expected))
+  faults.push(...checkNamed(files))
   return {
     faults: boundFaults(file, faults),
     config: faults.length === 0 && sound !== undefined ? configOf(file, text, sound) : undefined,
     envoyTerms: envoyTerms(content),
-    files: namedFiles(file, content, (at, expected) => document.fault(at, expected)),
+    files,
   }
 }
 
@@ -108,9 +115,14 @@ export function generationOf(text: string): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 12)
 }
 
-/** @throws ConfigError the file cannot be read, is too large or is not UTF-8, or `loadConfig` finds faults */
-export function readConfig(path: string): Config {
-  return loadConfig(path, readText(path))
+/**
+ * @param checkNamed also opens the files that the policy names, if given
+ * @throws ConfigError the file cannot be read, is too large or is not UTF-8, or has faults
+ */
+export function readConfig(path: string, checkNamed?: CheckNamed): Config {
+  const { config, faults } = readPolicyFile(path, checkNamed)
+  if (config === undefined) throw new ConfigError(faults)
+  return config
 }
 
 /**
