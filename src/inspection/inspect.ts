@@ -1,6 +1,9 @@
+import { deny } from '../denial.js'
+import type { Denial } from '../denial.js'
 import { DependencyError } from '../errors.js'
 import { isUntrusted } from '../segment.js'
 import type { Segment } from '../segment.js'
+import { MIB_BYTES } from '../units.js'
 import type { Detector, Hit } from './detector.js'
 import { createControlTokensDetector } from './detectors/control-tokens.js'
 import { createInjectionDetector, STRETCH_UNITS } from './detectors/injection.js'
@@ -10,12 +13,18 @@ import { createSecretsDetector } from './detectors/secrets.js'
 import type { Finding } from './finding.js'
 import { actionOf } from './rules.js'
 import type { Action, InspectionRules } from './rules.js'
-import { renderingsOf } from './renderings.js'
+import { isCutOff, renderingsOf } from './renderings.js'
 import { findSeams, placeInSeam } from './seams.js'
 import { createView } from './view.js'
 
 /** Findings that are kept of one request. The first that blocks decides; a record of thousands helps nobody. */
 export const MAX_FINDINGS = 64
+
+/**
+ * How much is read beyond the texts as they were sent: without their joints and escapes. As much again as the largest
+ * body holds, so that an inspection takes at most twice as long as one of plain text.
+ */
+const MAX_EXTRA_UNITS = 8 * MIB_BYTES
 
 /** When to give up. */
 export interface TimeBound {
@@ -27,10 +36,11 @@ export interface Inspector {
   /**
    * Reads every segment to its last character with every detector that is not off.
    *
-   * @returns at most `MAX_FINDINGS`: those that block first, then flags, then shadows, each in the order of the text
+   * @returns at most `MAX_FINDINGS`: those that block first, then flags, then shadows, each in the order of the text;
+   *   or a refusal: the texts may come before a model in so many ways that reading all of them is too much
    * @throws DependencyError the bound was reached; what was not read is not known to be good
    */
-  inspect(segments: readonly Segment[], bound?: TimeBound): readonly Finding[]
+  inspect(segments: readonly Segment[], bound?: TimeBound): readonly Finding[] | Denial
   /** The same in pieces, for whoever has to let others have their turn. */
   start(segments: readonly Segment[]): Inspecting
 }
@@ -43,7 +53,7 @@ export interface Inspecting {
    */
   run(bound?: TimeBound): boolean
   /** What `inspect` returns, once `run` was true. */
-  findings(): readonly Finding[]
+  outcome(): readonly Finding[] | Denial
 }
 
 const severity: Readonly<Record<Action, number>> = { block: 0, flag: 1, shadow: 2, off: 3 }
@@ -52,23 +62,36 @@ const severity: Readonly<Record<Action, number>> = { block: 0, flag: 1, shadow: 
 export function compileInspection(rules: InspectionRules): Inspector {
   const detectors = createDetectors(rules)
 
-  /** Every detector on every text, one at each step. */
-  function* steps(segments: readonly Segment[], kept: Keeper): Generator<void, void> {
+  /** Every detector on every text, one at each step; a refusal where that is too much. */
+  function* steps(segments: readonly Segment[], kept: Keeper): Generator<void, Denial | undefined> {
+    const extra = { units: 0 }
     for (const [index, segment] of segments.entries()) {
-      yield* read(segment, kept, (span) => ({ index, span }))
+      const refusal = yield* read(segment, extra, kept, (span) => ({ index, span }))
+      if (refusal !== undefined) return refusal
     }
     for (const seam of segments.length > 1 ? findSeams(segments) : []) {
-      yield* read(seam.segment, kept, (span, category, level) => {
+      const refusal = yield* read(seam.segment, extra, kept, (span, category, level) => {
         const place = placeInSeam(seam, span)
         // What lies in one segment was found there, but evidence may only add up over several.
         const addsUp = category === 'injection' && level !== 'source'
         return place.crosses || addsUp ? place : undefined
       })
+      if (refusal !== undefined) return refusal
     }
+    return undefined
   }
 
-  function* read(segment: Segment, kept: Keeper, placeOf: PlaceOf): Generator<void, void> {
+  function* read(
+    segment: Segment,
+    extra: { units: number },
+    kept: Keeper,
+    placeOf: PlaceOf,
+  ): Generator<void, Denial | undefined> {
+    let isAsSent = true
     for (const rendering of renderingsOf(segment)) {
+      if (!isAsSent) extra.units += rendering.text.length
+      isAsSent = false
+      if (extra.units > MAX_EXTRA_UNITS) return tooManyWays
       const view = createView(rendering.text)
       for (const detector of detectors) {
         yield
@@ -79,6 +102,7 @@ export function compileInspection(rules: InspectionRules): Inspector {
             const { rule, score, level, start, end } = hit
             const within =
               level === 'source' ? ([start, end] as const) : view.sourceSpan(level, start, end)
+            if (isCutOff(rendering, ...within)) return undefined
             const place = placeOf(rendering.sourceSpan(...within), category, level)
             if (place === undefined) return undefined
             const { provenance } = segment
@@ -87,20 +111,26 @@ export function compileInspection(rules: InspectionRules): Inspector {
         })
       }
     }
+    return undefined
   }
 
   function start(segments: readonly Segment[]): Inspecting {
     const kept = createKeeper(rules)
     const rest = steps(segments, kept)
+    let refusal: Denial | undefined
     return {
       run(bound) {
         // The step first: a bound that is over already must not keep an inspection from ever going on.
-        while (rest.next().done !== true) {
+        for (;;) {
+          const step = rest.next()
+          if (step.done === true) {
+            refusal = step.value ?? refusal
+            return true
+          }
           if (bound !== undefined && bound.nowMs() >= bound.deadlineMs) return false
         }
-        return true
       },
-      findings: () => kept.findings(),
+      outcome: () => refusal ?? kept.findings(),
     }
   }
 
@@ -108,11 +138,16 @@ export function compileInspection(rules: InspectionRules): Inspector {
     start,
     inspect(segments, bound) {
       const inspecting = start(segments)
-      if (inspecting.run(bound)) return inspecting.findings()
+      if (inspecting.run(bound)) return inspecting.outcome()
       throw inspectionTooSlow()
     },
   }
 }
+
+const tooManyWays = deny(
+  'body_too_large',
+  'The texts of this request are split or escaped so often that reading them all is too much. Send a smaller request.',
+)
 
 /** A bound that was reached is a failure, never a verdict. */
 export function inspectionTooSlow(): DependencyError {

@@ -45,7 +45,7 @@ export function createInlineReader(
         async inspect(rules) {
           await turn?.()
           const inspecting = text.startInspection(inspectorFor(rules))
-          if (await inSlices((slice) => inspecting.run(slice))) return inspecting.findings()
+          if (await inSlices((slice) => inspecting.run(slice))) return inspecting.outcome()
           throw inspectionTooSlow()
         },
         async countTokens(encoding) {

@@ -21,7 +21,7 @@ export interface TimeBound {
 export interface PromptText {
   readonly summary: AskSummary
   /** @throws DependencyError the bound was reached */
-  inspect(inspector: Inspector, bound: TimeBound): readonly Finding[]
+  inspect(inspector: Inspector, bound: TimeBound): readonly Finding[] | Denial
   startInspection(inspector: Inspector): Inspecting
   startCount(counter: TokenCounter, encoding: EncodingName): Counting
 }

@@ -27,7 +27,9 @@ function answer({ source, work }: WorkerRequest): WorkerAnswer {
       return { kind: 'read', summary: text.summary }
     case 'inspect': {
       const inspector = inspectorFor(work.rulesId, work.rules)
-      return { kind: 'inspected', findings: text.inspect(inspector, bound()) }
+      const findings = text.inspect(inspector, bound())
+      if (isDenial(findings)) return { kind: 'refused', denial: findings }
+      return { kind: 'inspected', findings }
     }
     case 'count': {
       const counting = text.startCount(counter, work.encoding)

@@ -8,7 +8,7 @@ import type { InspectionRules } from '../../src/inspection/rules.js'
 import { createView } from '../../src/inspection/view.js'
 import { read, root } from '../markdown.js'
 import { detectorRows, detectors, everything } from './detector-rows.js'
-import { hitsOf } from './hits.js'
+import { findingsOf, hitsOf } from './hits.js'
 
 const action = 'off'
 const turnedOff: Readonly<Record<Category, InspectionRules>> = {
@@ -82,9 +82,9 @@ describe.each(detectorRows)('the $name detector', ({ name, beginnings, sample, g
   test('leads to a finding of its category, and to none when its action is off', () => {
     const { category } = detectorOf()
     const segments = [{ provenance: 'user', text: sample }] as const
-    const found = compileInspection(everything).inspect(segments)
+    const found = findingsOf(compileInspection(everything).inspect(segments))
     expect(found.map((finding) => finding.category)).toContain(category)
-    const left = compileInspection(turnedOff[category]).inspect(segments)
+    const left = findingsOf(compileInspection(turnedOff[category]).inspect(segments))
     expect(left.map((finding) => finding.category)).not.toContain(category)
   })
 

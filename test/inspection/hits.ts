@@ -1,3 +1,6 @@
+import { isDenial } from '../../src/denial.js'
+import type { Denial } from '../../src/denial.js'
+import type { Finding } from '../../src/inspection/finding.js'
 import type { Detector, Hit } from '../../src/inspection/detector.js'
 import { createView } from '../../src/inspection/view.js'
 import type { Provenance } from '../../src/segment.js'
@@ -33,4 +36,10 @@ export function rulesOf(detector: Detector, text: string): readonly string[] {
 /** The steps that a detector takes over a text. */
 export function stepsOf(detector: Detector, text: string): number {
   return detector.detect(createView(text), { provenance: 'user', text }, () => undefined)
+}
+
+/** What was found; a text that is refused as too much to read is none of these tests'. */
+export function findingsOf(answer: readonly Finding[] | Denial): readonly Finding[] {
+  if (isDenial(answer)) throw new Error(answer.message)
+  return answer
 }
