@@ -21,8 +21,9 @@ export const check: Command = {
   summary: "find every fault of a policy, and of Envoy's configuration beside it",
   help: `Usage: tollgate check --policy FILE [--envoy FILE] [--files]
 
-Reads the policy and prints every fault at once, each with file, line, key, value and what would be right.
-Where a file is no YAML (its syntax, a key twice, an alias, a tag), that comes first: what it hides is not known.
+Reads the policy and prints its faults by line, each with key, value and what would be right. A rule that needs a
+value which is wrong is left out until that is mended; where a file is no YAML (its syntax, a key twice, an alias, a
+tag), that comes first and alone.
 Without a fault it prints who may call what, and which quotas bind that.
 
   --policy FILE  the policy
