@@ -561,6 +561,33 @@ const cases: Readonly<Record<string, Case>> = {
     ],
     faults: ['grpc_service is a mapping; expected to be left out: Tollgate alone is asked'],
   },
+  'ext_authz is switched off for all virtual hosts': {
+    edits: [
+      [
+        'route_config:\n',
+        'route_config:\n                  typed_per_filter_config: { authz: { "@type": x.ExtAuthzPerRoute, disabled: true } }\n',
+      ],
+    ],
+    faults: [alwaysOn],
+  },
+  'a route asks another service over HTTP': {
+    edits: [['disable_request_body_buffering: true', 'http_service: { path_prefix: /ok }']],
+    faults: ['http_service is a mapping; expected to be left out: Tollgate alone is asked'],
+  },
+  'origins by pattern for a part of the traffic': {
+    edits: [
+      [
+        noPool,
+        noPool.replace(
+          'cluster: no-pool',
+          'weighted_clusters: { clusters: [{ name: no-pool, weight: 1, typed_per_filter_config: { cors: { "@type": x.CorsPolicy, allow_origin_string_match: [{ prefix: "https://" }] } } }] }',
+        ),
+      ],
+    ],
+    faults: [
+      "allow_origin_string_match is (a matcher that is not exact); expected exactly the policy's cors.origins: https://app.example",
+    ],
+  },
   'the report is switched off in the filter chain': {
     edits: [['  - name: report', '  - disabled: true\n                    name: report']],
     faults: ['disabled is true; expected false: no request goes around Tollgate'],
