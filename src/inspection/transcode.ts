@@ -117,6 +117,7 @@ function mayCompose(unit: number): boolean {
     (unit >= 0x0653 && unit <= 0x0655) ||
     (unit >= 0x093c && unit <= 0x0ddf && composingIndic.has(unit)) ||
     unit === 0x102e ||
+    unit === 0x1b35 ||
     (unit >= 0x1161 && unit <= 0x11c2) ||
     unit === 0x3099 ||
     unit === 0x309a

@@ -248,3 +248,20 @@ describe('hidden text', () => {
     expect(createView(`${tags('abc')}x`.repeat(500)).hidden).toHaveLength(16)
   })
 })
+
+test('a character has one form, whether it comes whole or in pieces', () => {
+  // Behind a letter: a mark without one is none of a word.
+  const letter = '\u0c95'
+  const differing: string[] = []
+  for (let unit = 0xc0; unit <= 0xffff; unit++) {
+    if (unit >= 0xd800 && unit <= 0xf8ff) continue
+    const whole = String.fromCharCode(unit).normalize('NFC')
+    const pieces = whole.normalize('NFD')
+    if (pieces === whole) continue
+    for (const table of [plainTable, foldedTable]) {
+      if (transcode(letter + whole, table).form !== transcode(letter + pieces, table).form)
+        differing.push(pieces)
+    }
+  }
+  expect(differing).toEqual([])
+})
