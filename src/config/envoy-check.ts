@@ -11,7 +11,7 @@ import {
 } from './envoy-file.js'
 import type { Place } from './envoy-file.js'
 import { checkFilters, filterNames } from './envoy-filters.js'
-import { clustersOf, poolClustersOf, routesOf } from './envoy-pools.js'
+import { clustersOf, poolClustersOf, routesOf, withAggregates } from './envoy-pools.js'
 import { checkRoutes } from './envoy-routes.js'
 import type { EnvoyTerms } from './envoy-terms.js'
 import { checkUnguarded } from './envoy-unguarded.js'
@@ -49,8 +49,9 @@ export function checkEnvoyFile(
   if (guarded.length === 0) {
     return [wholeFileFault(file, 'an HTTP connection manager with the ext_authz filter')]
   }
-  const poolClusters = new Set(
+  const poolClusters = withAggregates(
     guarded.flatMap((manager) => poolClustersOf(manager, wire.poolHeader)),
+    fieldAt(root, 'static_resources', 'clusters'),
   )
   for (const manager of guarded) {
     checkFilters(manager, check)

@@ -1,4 +1,4 @@
-import { entriesOf, field, fieldAt, isThere, items, textOf } from './envoy-file.js'
+import { entriesOf, field, fieldAt, isOfType, isThere, items, textOf } from './envoy-file.js'
 import type { Place } from './envoy-file.js'
 
 /** Clusters that routes by the pool header lead to. */
@@ -8,6 +8,44 @@ export function poolClustersOf(manager: Place, poolHeader: string): readonly str
       ? []
       : clustersOf(field(route, 'route')).flatMap((place) => textOf(place) ?? []),
   )
+}
+
+/**
+ * Every cluster that leads to one of these, or is a part of one: an aggregate or a composite is made of others.
+ *
+ * @param clusters those of the file
+ */
+export function withAggregates(pools: Iterable<string>, clusters: Place): ReadonlySet<string> {
+  const parts = new Map<string, string[]>()
+  const wholes = new Map<string, string[]>()
+  for (const cluster of items(clusters)) {
+    const settings = fieldAt(cluster, 'cluster_type', 'typed_config')
+    if (!isOfType(settings, 'ClusterConfig')) continue
+    const whole = textOf(field(cluster, 'name')) ?? ''
+    for (const place of items(field(settings, 'clusters'))) {
+      // An aggregate lists names, a composite entries with a name.
+      const part = textOf(place) ?? textOf(field(place, 'name')) ?? ''
+      append(parts, whole, part)
+      append(wholes, part, whole)
+    }
+  }
+  return reached(reached(pools, parts), wholes)
+}
+
+function append(lists: Map<string, string[]>, key: string, value: string): void {
+  const list = lists.get(key)
+  if (list === undefined) lists.set(key, [value])
+  else list.push(value)
+}
+
+function reached(
+  from: Iterable<string>,
+  next: ReadonlyMap<string, readonly string[]>,
+): ReadonlySet<string> {
+  const found = new Set(from)
+  // A set that grows while it is walked is walked to its end.
+  for (const name of found) for (const other of next.get(name) ?? []) found.add(other)
+  return found
 }
 
 /** Every route of a connection manager, in its order. */

@@ -855,6 +855,27 @@ describe("Envoy's configuration", () => {
     expect(faultsOf(withListener(filter))).toEqual([fault])
   })
 
+  const aggregate = (name: string, ...members: readonly string[]): string =>
+    `\n  clusters:\n    - { name: ${name}, cluster_type: { typed_config: { "@type": x.ClusterConfig, clusters: [${members.join(', ')}] } } }`
+
+  test('must not lead to a pool through clusters that are made of others', () => {
+    const text = withListener('{ "@type": x.TcpProxy, cluster: both }')
+      .replace('\n  clusters:', aggregate('both', 'no-pool', 'inner'))
+      .replace('\n  clusters:', aggregate('inner', '{ name: pool-b }'))
+      .replace(noPool, noPool.replace('no-pool', 'inner'))
+    expect(faultsOf(text)).toEqual([
+      `cluster is inner; expected ${onlyByHeader}`,
+      `cluster is both; expected ${noGuard}`,
+    ])
+  })
+
+  test('must not lead to a part of a pool that is made of others', () => {
+    const text = withListener('{ "@type": x.TcpProxy, cluster: pool-b }')
+      .replace('\n  clusters:', aggregate('pools', 'pool-b'))
+      .replace('route: { cluster: pool-b', 'route: { cluster: pools')
+    expect(faultsOf(text)).toEqual([`cluster is pool-b; expected ${noGuard}`])
+  })
+
   test('may lead elsewhere from a listener without ext_authz', () => {
     expect(faultsOf(withListener(httpTo('{ cluster: no-pool }')))).toEqual([])
     expect(
