@@ -143,8 +143,8 @@ async function listenHttp(
   routes: Readonly<Record<string, Route>>,
 ): Promise<HttpListener> {
   const server = createServer(
-    // Both are looked at once per interval, which is 30 s unless told otherwise.
-    { requestTimeout: 5_000, headersTimeout: 5_000, connectionsCheckingInterval: 1_000 },
+    // For the head of a request too. It is looked at once per interval, which is 30 s unless told otherwise.
+    { requestTimeout: 5_000, connectionsCheckingInterval: 1_000 },
     (request, response) => {
       void answer(request, response, routes)
     },

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { Server, ServerCredentials } from '@grpc/grpc-js'
+import type { ServerOptions } from '@grpc/grpc-js'
 import { HealthImplementation } from 'grpc-health-check'
 import { formatAddress, isLocal } from './config/address.js'
 import type { ListenAddress } from './config/address.js'
@@ -49,23 +50,31 @@ const MESSAGE_EXTRA_BYTES = 256 * KIB_BYTES
 /** Memory of one HTTP/2 session; Node's own default is unlimited through grpc-js. */
 const MAX_SESSION_MEMORY_MB = 256
 
+/** What bounds a connection, as grpc-js spells it. */
+export function channelOptions({
+  maxBodyBytes,
+  maxConcurrentStreams,
+}: Pick<ListenOptions, 'maxBodyBytes' | 'maxConcurrentStreams'>): ServerOptions {
+  return {
+    // channelz keeps statistics of every call: it costs 2-60 % and nobody reads it here.
+    'grpc.enable_channelz': 0,
+    'grpc.max_receive_message_length': maxBodyBytes + MESSAGE_EXTRA_BYTES,
+    'grpc.max_concurrent_streams': maxConcurrentStreams,
+    'grpc.keepalive_time_ms': 30_000,
+    'grpc.keepalive_timeout_ms': 10_000,
+    'grpc-node.max_session_memory': Math.max(
+      MAX_SESSION_MEMORY_MB,
+      Math.ceil((maxBodyBytes * 4) / MIB_BYTES),
+    ),
+  }
+}
+
 export async function listen(options: ListenOptions): Promise<Listener> {
   const { address } = options
   if (!isLocal(address) && (options.tls === undefined || options.tls.allowedSans.length === 0)) {
     throw new Error('a gRPC address beyond loopback needs mutual TLS with allowed SANs')
   }
-  const server = new Server({
-    // channelz keeps statistics of every call: it costs 2-60 % and nobody reads it here.
-    'grpc.enable_channelz': 0,
-    'grpc.max_receive_message_length': options.maxBodyBytes + MESSAGE_EXTRA_BYTES,
-    'grpc.max_concurrent_streams': options.maxConcurrentStreams,
-    'grpc.keepalive_time_ms': 30_000,
-    'grpc.keepalive_timeout_ms': 10_000,
-    'grpc-node.max_session_memory': Math.max(
-      MAX_SESSION_MEMORY_MB,
-      Math.ceil((options.maxBodyBytes * 4) / MIB_BYTES),
-    ),
-  })
+  const server = new Server(channelOptions(options))
   const names = ['', authorizationServiceName, rateLimitServiceName]
   const health = new HealthImplementation()
   const setServing = (serving: boolean): void => {
