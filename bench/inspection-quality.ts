@@ -8,10 +8,12 @@
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { isDenial } from '../src/denial.js'
+import type { Finding } from '../src/inspection/finding.js'
 import { compileInspection } from '../src/inspection/inspect.js'
 import type { Inspector } from '../src/inspection/inspect.js'
 import type { InspectionRules } from '../src/inspection/rules.js'
-import type { Provenance } from '../src/segment.js'
+import type { Provenance, Segment } from '../src/segment.js'
 
 interface Row {
   readonly text: string
@@ -94,9 +96,9 @@ function measureInjection(rows: readonly Row[], inspector: Inspector): void {
       continue
     }
     const provenance = provenanceOf(row)
-    const found = inspector
-      .inspect([{ provenance, text: row.text }])
-      .some(({ category }) => category === 'injection' || category === 'control_tokens')
+    const found = findingsIn(inspector, { provenance, text: row.text }).some(
+      ({ category }) => category === 'injection' || category === 'control_tokens',
+    )
     const side = row.label === 'benign' ? 'benign' : 'attack'
     const key = `${side === 'benign' ? 'false alarms' : 'recall      '}  ${row.source}, as ${provenance}`
     count(tallies, key, found)
@@ -112,6 +114,12 @@ function measureInjection(rows: readonly Row[], inspector: Inspector): void {
     console.log(`  ${String(rowCount).padStart(6)} ${reason}`)
 }
 
+function findingsIn(inspector: Inspector, segment: Segment): readonly Finding[] {
+  const found = inspector.inspect([segment])
+  if (isDenial(found)) throw new Error(found.message)
+  return found
+}
+
 const personalTypes = new Set(['CREDIT_CARD', 'IBAN_CODE', 'US_SSN'])
 
 function measureFormats(rows: readonly Row[], inspector: Inspector): void {
@@ -119,7 +127,7 @@ function measureFormats(rows: readonly Row[], inspector: Inspector): void {
   const personal = new Map<string, Tally>()
   for (const row of rows) {
     const categories = new Set(
-      inspector.inspect([{ provenance: 'user', text: row.text }]).map(({ category }) => category),
+      findingsIn(inspector, { provenance: 'user', text: row.text }).map(({ category }) => category),
     )
     const hasSecret = row.label === 'secret'
     const side = hasSecret ? 'recall      ' : 'false alarms'

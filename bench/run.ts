@@ -3,6 +3,8 @@
 import { execFileSync, fork, spawnSync } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { checkRequest, connect, prompt } from './load.js'
 import type { Load } from './load.js'
@@ -143,14 +145,36 @@ for (const { window, bytes } of JSON.parse(partitions) as { window: string; byte
   print(`  ${String(bytes)} bytes per partition of a ${window} window`)
 }
 
-const data = process.env['TOLLGATE_DATA']
-if (data === undefined) {
-  print(
-    'Inspection: set TOLLGATE_DATA to a directory of labelled *.jsonl for recall and false alarms.',
-  )
-} else {
-  const { status } = spawnSync(process.execPath, [here('./inspection-quality.js'), data], {
+/** Where labelled texts lie beside the repository, if somebody put them there. */
+const DATA_BESIDE = join('..', 'shared', 'data', 'inspection', 'train')
+
+function holdsTexts(directory: string): boolean {
+  return readdirSync(directory).some((name) => name.endsWith('.jsonl'))
+}
+
+/** The directory itself, or those right below it that hold texts. */
+function directoriesOfTexts(directory: string): readonly string[] {
+  if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) return []
+  if (holdsTexts(directory)) return [directory]
+  return readdirSync(directory, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => join(directory, entry.name))
+    .filter(holdsTexts)
+}
+
+const given = process.env['TOLLGATE_DATA']
+const wanted = given === undefined || given === '' ? DATA_BESIDE : given
+const directories = directoriesOfTexts(wanted)
+for (const directory of directories) {
+  print(`Inspection, on the texts in ${directory}:`)
+  const { status } = spawnSync(process.execPath, [here('./inspection-quality.js'), directory], {
     stdio: 'inherit',
   })
-  process.exitCode = status ?? 1
+  if (status !== 0) process.exitCode = 1
+}
+if (directories.length === 0) {
+  const wants = 'a directory with *.jsonl, in it or right below it, for recall and false alarms'
+  print(`Inspection: nothing in ${wanted}; TOLLGATE_DATA names ${wants}.`)
+  // Whoever named one waits for its figures.
+  if (wanted === given) process.exitCode = 1
 }

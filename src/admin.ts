@@ -1,6 +1,5 @@
 import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
-import { lstatSync, unlinkSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import type { Admission } from './admission.js'
 import type { Clock } from './clock.js'
@@ -11,6 +10,7 @@ import type { Policy } from './policy.js'
 import { describePartition, partitionKey } from './quota/keys.js'
 import type { Balance, Ledger } from './quota/ledger.js'
 import type { PartitionDimension, Quota } from './quota/quota.js'
+import { removeStaleSocket } from './stale-socket.js'
 import type { Metrics } from './telemetry/metrics.js'
 
 export interface HttpListener {
@@ -143,8 +143,8 @@ async function listenHttp(
   routes: Readonly<Record<string, Route>>,
 ): Promise<HttpListener> {
   const server = createServer(
-    // Both are looked at once per interval, which is 30 s unless told otherwise.
-    { requestTimeout: 5_000, headersTimeout: 5_000, connectionsCheckingInterval: 1_000 },
+    // For the head of a request too. It is looked at once per interval, which is 30 s unless told otherwise.
+    { requestTimeout: 5_000, connectionsCheckingInterval: 1_000 },
     (request, response) => {
       void answer(request, response, routes)
     },
@@ -203,17 +203,12 @@ function boundConnections(server: Server, max: number): void {
   })
 }
 
-function bind(server: Server, address: ListenAddress): Promise<void> {
-  return new Promise((resolve, reject) => {
+async function bind(server: Server, address: ListenAddress): Promise<void> {
+  if (address.kind === 'unix') await removeStaleSocket(address.path)
+  await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    if (address.kind === 'unix') {
-      // What a killed process left; a live one would have been noticed at the gRPC socket first.
-      if (lstatSync(address.path, { throwIfNoEntry: false })?.isSocket() === true)
-        unlinkSync(address.path)
-      server.listen(address.path, resolve)
-    } else {
-      server.listen(address.port, address.host, resolve)
-    }
+    if (address.kind === 'unix') server.listen(address.path, resolve)
+    else server.listen(address.port, address.host, resolve)
   })
 }
 

@@ -62,6 +62,7 @@ export async function authorize(
   if (isDenial(principal)) return draft.close(principal)
   draft.principal = principal
 
+  // 3. What does it ask for?
   if (request.body === undefined || request.body.length === 0) {
     return draft.close(deny('body_missing', 'Send the request as a JSON body.'))
   }
@@ -97,22 +98,22 @@ async function authorizePrompt(
 ): Promise<Decision> {
   const { ask } = prompt
 
-  // 3. May this caller ask for this model, with this much output?
+  // 4. May this caller ask for this model, with this much output?
   const admitted = admitAsk(policy, principal, ask)
   if (isDenial(admitted)) return draft.close(admitted)
   const { model } = admitted
   draft.model = model.name
 
-  // 4. Is a quota already used up? Then the costly work below is not done.
+  // 5. Is a quota already used up? Then the costly work below is not done.
   const idempotencyKey = idempotencyKeyOf(draft.request, parts)
-  const nothing = holdsFor(policy, principal, model, { inputTokens: 0, outputTokens: 0 })
+  const binding = holdsFor(policy, principal, model, { inputTokens: 0, outputTokens: 0 })
   const exhausted = await parts.ledger.exhausted(
-    { holds: nothing, idempotencyKey },
+    { holds: binding, idempotencyKey },
     parts.clock.nowEpochMs(),
   )
   if (exhausted !== undefined) return draft.close(shortageDenial(exhausted, undefined))
 
-  // 5. What does the prompt say?
+  // 6. What does the prompt say?
   const findings = await prompt.inspect(policy.inspection)
   draft.lap('inspect')
   if (isDenial(findings)) return draft.close(findings)
@@ -123,13 +124,13 @@ async function authorizePrompt(
   const blocked = judge(policy, findings)
   if (blocked !== undefined) return draft.close(blocked)
 
-  // 6. How much will it cost?
+  // 7. How much will it cost?
   const inputTokens = (await prompt.countTokens(model.encoding)) + templateTokens(ask.markupTokens)
   draft.lap('count')
   const output = outputFor(admitted, ask.choices, inputTokens)
   const estimate = { inputTokens, outputTokens: output.totalTokens }
 
-  // 7. Hold it against every quota that binds, all or nothing.
+  // 8. Hold it against every quota that binds, all or nothing.
   if (draft.request.signal.aborted) throw new AbandonedError('given up before the reservation')
   const admission: Admission = {
     auditId: draft.auditId,
@@ -162,15 +163,13 @@ async function authorizePrompt(
   if (held.kind === 'short') return draft.close(shortageDenial(held, estimate))
   draft.shadowQuotas = held.shadowShort.map((quota) => quota.name)
 
-  // 8. The answer: where it goes, what Envoy puts into it, and how its report will find the reservation.
+  // 9. The answer: where it goes, what Envoy puts into it, and how its report will find the reservation.
   return draft.close({
     kind: 'allow',
     pool: model.pool,
     keepCredential: policy.keepCredential,
     reservation: { id: held.reservation.id, admission: held.reservation.context },
-    ...(output.injectTokens === undefined
-      ? {}
-      : { injectCap: { field: dialect.outputCapField, tokens: output.injectTokens } }),
+    ...(output.injectTokens === undefined ? {} : { injectCapTokens: output.injectTokens }),
     injectStreamUsage: admitted.injectStreamUsage,
     balances: held.balances,
   })

@@ -19,8 +19,8 @@ export interface Allow {
   readonly keepCredential: boolean
   /** Absent on paths that name no model. */
   readonly reservation?: { readonly id: string; readonly admission: Admission }
-  /** Put this output cap into the body, in the dialect's own field. */
-  readonly injectCap?: { readonly field: string; readonly tokens: number }
+  /** Envoy puts this output cap into the body: in the field that its transform filter names. */
+  readonly injectCapTokens?: number
   readonly injectStreamUsage: boolean
   /** Where the caller's quotas stand after this request. */
   readonly balances: readonly Balance[]

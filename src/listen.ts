@@ -1,10 +1,11 @@
-import { lstatSync, readFileSync, unlinkSync } from 'node:fs'
-import { connect } from 'node:net'
+import { readFileSync } from 'node:fs'
 import { Server, ServerCredentials } from '@grpc/grpc-js'
+import type { ServerOptions } from '@grpc/grpc-js'
 import { HealthImplementation } from 'grpc-health-check'
 import { formatAddress, isLocal } from './config/address.js'
 import type { ListenAddress } from './config/address.js'
 import { authorizationServiceName, rateLimitServiceName } from './envoy/protos.js'
+import { removeStaleSocket } from './stale-socket.js'
 import { KIB_BYTES, MIB_BYTES } from './units.js'
 
 /** Mutual TLS: whoever reaches the report could end a reservation, so a certificate of the CA alone is not enough. */
@@ -49,23 +50,31 @@ const MESSAGE_EXTRA_BYTES = 256 * KIB_BYTES
 /** Memory of one HTTP/2 session; Node's own default is unlimited through grpc-js. */
 const MAX_SESSION_MEMORY_MB = 256
 
+/** What bounds a connection, as grpc-js spells it. */
+export function channelOptions({
+  maxBodyBytes,
+  maxConcurrentStreams,
+}: Pick<ListenOptions, 'maxBodyBytes' | 'maxConcurrentStreams'>): ServerOptions {
+  return {
+    // channelz keeps statistics of every call: it costs 2-60 % and nobody reads it here.
+    'grpc.enable_channelz': 0,
+    'grpc.max_receive_message_length': maxBodyBytes + MESSAGE_EXTRA_BYTES,
+    'grpc.max_concurrent_streams': maxConcurrentStreams,
+    'grpc.keepalive_time_ms': 30_000,
+    'grpc.keepalive_timeout_ms': 10_000,
+    'grpc-node.max_session_memory': Math.max(
+      MAX_SESSION_MEMORY_MB,
+      Math.ceil((maxBodyBytes * 4) / MIB_BYTES),
+    ),
+  }
+}
+
 export async function listen(options: ListenOptions): Promise<Listener> {
   const { address } = options
   if (!isLocal(address) && (options.tls === undefined || options.tls.allowedSans.length === 0)) {
     throw new Error('a gRPC address beyond loopback needs mutual TLS with allowed SANs')
   }
-  const server = new Server({
-    // channelz keeps statistics of every call: it costs 2-60 % and nobody reads it here.
-    'grpc.enable_channelz': 0,
-    'grpc.max_receive_message_length': options.maxBodyBytes + MESSAGE_EXTRA_BYTES,
-    'grpc.max_concurrent_streams': options.maxConcurrentStreams,
-    'grpc.keepalive_time_ms': 30_000,
-    'grpc.keepalive_timeout_ms': 10_000,
-    'grpc-node.max_session_memory': Math.max(
-      MAX_SESSION_MEMORY_MB,
-      Math.ceil((options.maxBodyBytes * 4) / MIB_BYTES),
-    ),
-  })
+  const server = new Server(channelOptions(options))
   const names = ['', authorizationServiceName, rateLimitServiceName]
   const health = new HealthImplementation()
   const setServing = (serving: boolean): void => {
@@ -123,29 +132,4 @@ function mutualTls(tls: GrpcTls): ServerCredentials {
     [{ cert_chain: readFileSync(tls.certFile), private_key: readFileSync(tls.keyFile) }],
     true,
   )
-}
-
-/**
- * A socket file that a killed process left behind would make the bind fail for ever. It is removed only if nobody
- * answers on it: two processes must not take the socket from each other.
- */
-async function removeStaleSocket(path: string): Promise<void> {
-  const stat = lstatSync(path, { throwIfNoEntry: false })
-  if (stat === undefined) return
-  if (!stat.isSocket()) throw new Error(`${path} exists and is not a socket`)
-  if (await answers(path)) throw new Error(`another process listens on ${path}`)
-  unlinkSync(path)
-}
-
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ path })
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', () => {
-      resolve(false)
-    })
-  })
 }

@@ -6,11 +6,12 @@ import type { AuditLog } from './audit/record.js'
 import type { PolicySnapshot } from './authorize.js'
 import { systemClock } from './clock.js'
 import { formatAddress } from './config/address.js'
+import { checkFiles } from './config/check-files.js'
 import { loadConfigInWorker } from './config/load-in-worker.js'
 import { readConfig } from './config/load.js'
 import type { Config } from './config/load.js'
-import type { ServerSettings } from './config/settings.js'
 import { watchConfig } from './config/watch.js'
+import { drain } from './drain.js'
 import { formatFault } from './errors.js'
 import { createIdentity } from './identity/authenticate.js'
 import type { Identity } from './identity/authenticate.js'
@@ -18,7 +19,8 @@ import { listen } from './listen.js'
 import type { ListenOptions } from './listen.js'
 import { encodingNames } from './llm/encodings.js'
 import { createGenerationRates } from './llm/generation-rate.js'
-import { INLINE_BYTES } from './prompt/prompt.js'
+import { partOptions } from './part-options.js'
+import type { PartOptions } from './part-options.js'
 import { createPromptReader } from './prompt/reader.js'
 import { createLedger } from './quota/ledgers.js'
 import { createServices } from './server.js'
@@ -41,7 +43,7 @@ function randomId(): string {
  * Runs Tollgate until SIGTERM or SIGINT: reads the policy, builds the parts, listens, drains.
  *
  * @returns the exit code
- * @throws ConfigError the policy file cannot be used
+ * @throws ConfigError the policy file, or a file that it names, cannot be used
  */
 export async function serve(policyFile: string): Promise<number> {
   const closers: Closer[] = []
@@ -58,18 +60,19 @@ export async function serve(policyFile: string): Promise<number> {
 type Closer = () => Promise<void> | void
 
 async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<void> {
-  const config = readConfig(policyFile)
+  const config = readConfig(policyFile, checkFiles)
   const { settings } = config
+  const options = partOptions(settings)
   const log = createLog({ level: settings.log.level })
   const metrics = createMetrics()
   metrics.setLedger(settings.ledger.kind)
-  const audit = await openAudit(settings, log)
+  const audit = await openAudit(options.audit, log)
   atEnd(() => closeAudit(audit, log))
   const recorder = createRecorder({
     log,
     metrics,
     audit,
-    auditRequired: settings.audit?.required ?? false,
+    auditRequired: options.auditRequired,
     clock: systemClock,
   })
 
@@ -87,10 +90,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   const rates = createGenerationRates()
   const prompts = createPromptReader({
     workerFile: new URL('./prompt/worker.js', import.meta.url),
-    workers: settings.limits.examinationWorkers,
-    inlineBytes: INLINE_BYTES,
-    timeoutMs: settings.limits.examinationTimeoutMs,
-    maxOpenBytes: settings.limits.maxExaminationBytes,
+    ...options.prompts,
     // All of them: a reload may name a model with another one, and loading takes too long to do while serving.
     encodings: encodingNames,
     clock: systemClock,
@@ -136,16 +136,10 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   const usage = { policy: () => snapshot.policy, ledger, clock: systemClock }
   const admin = await at('listen.admin', listenForAdmin(settings.listen.admin, usage))
   atEnd(() => admin.stop())
-  const grpc: ListenOptions = {
-    address: settings.listen.grpc,
-    tls: settings.listen.tls,
-    maxBodyBytes: settings.limits.maxBodyBytes,
-    maxConcurrentStreams: settings.limits.maxConcurrentChecks,
-    addServices: (server, allowedSans) => {
-      services.addTo(server, allowedSans)
-    },
+  const addServices: ListenOptions['addServices'] = (server, allowedSans) => {
+    services.addTo(server, allowedSans)
   }
-  const listener = await at('listen.grpc', listen(grpc))
+  const listener = await at('listen.grpc', listen({ ...options.grpc, addServices }))
   atEnd(() => listener.stop(0))
 
   const everySecond = setInterval(() => {
@@ -173,7 +167,8 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
       void snapshot.authenticator.prefetch()
       metrics.setPolicy(snapshot.policy.generation)
       metrics.countPolicyLoad('loaded')
-      log.info({ generation: snapshot.policy.generation, needRestart }, 'policy loaded')
+      const level = needRestart.length === 0 ? 'info' : 'warn'
+      log[level]({ generation: snapshot.policy.generation, needRestart }, 'policy loaded')
       void recorder.lifecycle('policy_loaded', snapshot.policy.generation)
     },
     onUnchanged: () => {
@@ -213,8 +208,17 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   const signal = await terminated()
   draining = true
   listener.setServing(false)
-  log.info({ signal, callsUnderWay: services.underWay() }, 'draining')
-  await drained(settings, () => services.underWay() + ledger.size().reservations)
+  const left = () => ({
+    callsUnderWay: services.underWay(),
+    openReservations: ledger.size().reservations,
+  })
+  log.info({ signal, ...left() }, 'draining')
+  const isDrained = await drain(settings.drain, {
+    clock: systemClock,
+    pause,
+    isDone: () => Object.values(left()).every((count) => count === 0),
+  })
+  if (!isDrained) log.warn(left(), 'the drain deadline is over: no report of these is taken')
 
   await listener.stop(SECOND_MS)
   await recorder.lifecycle('stop', snapshot.policy.generation)
@@ -235,15 +239,13 @@ function snapshotOf(config: Config, identity: Identity): PolicySnapshot {
   return { policy: config.policy, authenticator: identity.use(config.policy.issuers) }
 }
 
-async function openAudit(settings: ServerSettings, log: Log): Promise<AuditLog | undefined> {
-  if (settings.audit === undefined) {
+async function openAudit(audit: PartOptions['audit'], log: Log): Promise<AuditLog | undefined> {
+  if (audit === undefined) {
     log.warn('no audit file in the policy: decisions are logged, but nothing can be verified later')
     return undefined
   }
   return openAuditLog({
-    file: settings.audit.file,
-    keyFile: settings.audit.keyFile,
-    writeTimeoutMs: settings.audit.writeTimeoutMs,
+    ...audit,
     clock: systemClock,
     onCheckpoint: (line) => {
       log.line(line)
@@ -269,18 +271,6 @@ function terminated(): Promise<NodeJS.Signals> {
       })
     }
   })
-}
-
-/**
- * Waits until nothing is left to answer for: first `delayMs`, in which Envoy learns that it should not send more,
- * then until no call and no open reservation is left, or `deadlineMs` is over.
- */
-async function drained(settings: ServerSettings, left: () => number): Promise<void> {
-  const { delayMs, deadlineMs } = settings.drain
-  const startedMs = systemClock.monotonicMs()
-  const elapsedMs = (): number => systemClock.monotonicMs() - startedMs
-  await pause(delayMs)
-  while (left() > 0 && elapsedMs() < deadlineMs) await pause(50)
 }
 
 function pause(durationMs: number): Promise<void> {

@@ -5,6 +5,7 @@ import type { GenerationRates } from './llm/generation-rate.js'
 import { totalInputTokens } from './llm/usage.js'
 import type { ReportedUsage } from './llm/usage.js'
 import type { End, Ended, Ledger } from './quota/ledger.js'
+import { KIB_BYTES, SECOND_MS } from './units.js'
 
 /** What Envoy says of one admitted stream when it is over. Undefined where Envoy had no figure. */
 export interface Report {
@@ -21,7 +22,18 @@ export interface Report {
   readonly upstreamBytesSent: number | undefined
   /** 0 when the engine broke off before it answered. */
   readonly upstreamBytesReceived: number | undefined
+  /** From the end of the request to the end of the engine's answer; only where it came to its end. */
+  readonly upstreamDurationMs: number | undefined
 }
+
+/**
+ * So much of an answer Envoy takes from the engine though the client reads nothing (its stream window of 64 KiB; seen:
+ * 65,676 bytes). Within it, how long the engine took does not depend on the client.
+ */
+const BUFFERED_BYTES = 60 * KIB_BYTES
+
+/** An engine that refuses does so before it works. Later, a 4xx may be what came of the work. */
+const REFUSAL_MS = 5 * SECOND_MS
 
 /** A reservation that has just ended, by its report or by its lease. */
 export interface EndedReservation {
@@ -50,12 +62,12 @@ export async function meter(
   const reservation = await parts.ledger.find(report.reservationId, nowEpochMs)
   if (reservation === undefined) return undefined
 
-  const heldMs = nowEpochMs - reservation.admittedAtEpochMs
-  const end = endOf(heldMs, report, reservation.context, parts.rates)
+  const sinceAdmission = withinAdmission(report, nowEpochMs - reservation.admittedAtEpochMs)
+  const end = endOf(sinceAdmission, reservation.context, parts.rates)
   const ended = await parts.ledger.end(report.reservationId, end, nowEpochMs)
   if (ended === undefined) return undefined
 
-  learn(heldMs, report, reservation.context, end, parts.rates)
+  learn(sinceAdmission, reservation.context, end, parts.rates)
   return { atEpochMs: nowEpochMs, ended, end, report }
 }
 
@@ -75,14 +87,9 @@ export async function expireLeases(parts: MeterParts): Promise<readonly EndedRes
  * How a reservation ends (docs/design.md). That nothing was generated has to be proved: a client that leaves
  * a non-streaming request shows status 0 and no bytes while the engine works on.
  *
- * @param heldMs since the admission
+ * @param report as `withinAdmission` gives it
  */
-export function endOf(
-  heldMs: number,
-  report: Report,
-  admission: Admission,
-  rates: GenerationRates,
-): End {
+export function endOf(report: Report, admission: Admission, rates: GenerationRates): End {
   const inputTokens = totalInputTokens(dialectNamed(admission.dialect), report.usage)
   const { outputTokens } = report.usage
   const exact = !admission.runningUsage && admission.candidatesPerChoice === 1
@@ -99,17 +106,16 @@ export function endOf(
   }
   return {
     kind: 'estimated',
-    inputTokens: inputTokens ?? admission.inputTokens * attemptsOf(report),
-    outputTokens: estimateOutput(heldMs, report, admission, rates),
+    inputTokens: estimateInput(inputTokens, report, admission),
+    outputTokens: estimateOutput(report, admission, rates),
   }
 }
 
 /** A figure that is missing never releases. */
 function provesNothingGenerated(report: Report, { failsLate }: Admission): boolean {
   if (report.upstreamBytesSent === 0) return true
-  const refusedByEngine =
-    report.endStatus !== undefined &&
-    ((report.endStatus >= 400 && report.endStatus < 500 && !failsLate) || report.endStatus === 503)
+  const cameEarly = report.durationMs !== undefined && report.durationMs <= REFUSAL_MS
+  const refusedByEngine = report.endStatus === 503 || (isRefusal(report) && cameEarly && !failsLate)
   const answeredByEngine =
     report.attempts === 1 &&
     report.upstreamBytesReceived !== undefined &&
@@ -117,41 +123,48 @@ function provesNothingGenerated(report: Report, { failsLate }: Admission): boole
   return refusedByEngine && answeredByEngine
 }
 
+function isRefusal({ endStatus }: Report): boolean {
+  return endStatus !== undefined && endStatus >= 400 && endStatus < 500
+}
+
+/** In full per attempt where none was reported. Running usage tells that of one prompt, where there may be several. */
+function estimateInput(
+  reportedTokens: number | undefined,
+  report: Report,
+  admission: Admission,
+): number {
+  if (reportedTokens === undefined) return admission.inputTokens * attemptsOf(report)
+  return admission.runningUsage ? Math.max(reportedTokens, admission.inputTokens) : reportedTokens
+}
+
 /**
  * A reported figure is the least that it can be: the running one of a stream that was cut is behind what was
  * generated, and an engine may leave out the candidates that it did not return.
  */
-function estimateOutput(
-  heldMs: number,
-  report: Report,
-  admission: Admission,
-  rates: GenerationRates,
-): number {
+function estimateOutput(report: Report, admission: Admission, rates: GenerationRates): number {
   const { outputTokens } = report.usage
-  if (outputTokens === undefined) return estimateByTrace(heldMs, report, admission, rates)
+  if (outputTokens === undefined) return estimateFromOutside(report, admission, rates)
   const allCandidates = outputTokens * admission.candidatesPerChoice
   return Math.max(
     outputTokens,
     Math.min(allCandidates, mostOutput(report, admission)),
-    admission.runningUsage ? estimateByTrace(heldMs, report, admission, rates) : 0,
+    admission.runningUsage ? estimateFromOutside(report, admission, rates) : 0,
   )
 }
 
-/** At most the output reservation per attempt, and all of it where nothing proves that it was less. */
-function estimateByTrace(
-  heldMs: number,
-  report: Report,
-  admission: Admission,
-  rates: GenerationRates,
-): number {
+/**
+ * By bytes and time, which is all that Envoy sees: at most the output reservation per attempt, and all of it where
+ * nothing proves that it was less.
+ */
+function estimateFromOutside(report: Report, admission: Admission, rates: GenerationRates): number {
   const mostTokens = mostOutput(report, admission)
-  const stopsWithClient = admission.stream || admission.stopsOnDisconnect
-  if (!stopsWithClient || admission.withholdsTokens) return mostTokens
-  const durationMs = generatingMs(heldMs, report)
-  if (report.bytesSent === undefined || durationMs === undefined) return mostTokens
+  const stopped = admission.stream || admission.stopsOnDisconnect || isRefusal(report)
+  if (!stopped || admission.withholdsTokens) return mostTokens
+  const { bytesSent: bytes, durationMs } = report
+  if (bytes === undefined || durationMs === undefined) return mostTokens
   const generatedTokens = rates.estimate(
     { model: admission.model, dialect: admission.dialect, stream: admission.stream },
-    { bytes: report.bytesSent, durationMs, choices: admission.choices },
+    { bytes, durationMs, choices: admission.choices },
   )
   return Math.min(mostTokens, generatedTokens ?? mostTokens)
 }
@@ -161,12 +174,15 @@ function mostOutput(report: Report, admission: Admission): number {
 }
 
 /**
- * For how long an engine can have generated. Nothing was before the admission, though a caller can make the
- * request itself last: it sends the body slowly. Where the clock was set back since, only Envoy's figure is left.
+ * The report with a duration in which an engine can have generated: nothing was before the admission, though a
+ * caller can make the request itself last by sending the body slowly. Where the clock was set back since, only
+ * Envoy's figure is left.
+ *
+ * @param heldMs since the admission
  */
-function generatingMs(heldMs: number, report: Report): number | undefined {
-  if (report.durationMs === undefined || heldMs < 0) return report.durationMs
-  return Math.min(report.durationMs, heldMs)
+export function withinAdmission(report: Report, heldMs: number): Report {
+  if (report.durationMs === undefined || heldMs < 0 || report.durationMs <= heldMs) return report
+  return { ...report, durationMs: heldMs }
 }
 
 function attemptsOf(report: Report): number {
@@ -174,18 +190,14 @@ function attemptsOf(report: Report): number {
 }
 
 /** Settled reports teach how many tokens a byte and a millisecond of this model and dialect stand for. */
-function learn(
-  heldMs: number,
-  report: Report,
-  admission: Admission,
-  end: End,
-  rates: GenerationRates,
-): void {
+function learn(report: Report, admission: Admission, end: End, rates: GenerationRates): void {
   if (end.kind !== 'settled' || report.endStatus !== 200 || !admission.teachesRates) return
-  const durationMs = generatingMs(heldMs, report)
-  if (report.bytesSent === undefined || durationMs === undefined) return
+  const { bytesSent: bytes, upstreamDurationMs } = report
+  if (bytes === undefined) return
+  // A caller that reads slowly must not teach that the engine is slow.
+  const durationMs = bytes <= BUFFERED_BYTES ? upstreamDurationMs : undefined
   rates.observe(
     { model: admission.model, dialect: admission.dialect, stream: admission.stream },
-    { outputTokens: end.outputTokens, bytes: report.bytesSent, durationMs },
+    { outputTokens: end.outputTokens, bytes, durationMs },
   )
 }

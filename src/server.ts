@@ -47,11 +47,11 @@ export function createServices(parts: ServiceParts): Services {
   let underWay = 0
 
   /** Answers that were encoded, that is handed to the transport: the others never left. */
-  const delivered = new WeakSet<CheckResponse>()
+  const encoded = new WeakSet<CheckResponse>()
   const check = {
     ...authorizationService.Check,
     responseSerialize(response: CheckResponse): Buffer {
-      delivered.add(response)
+      encoded.add(response)
       return authorizationService.Check.responseSerialize(response)
     },
   }
@@ -73,11 +73,10 @@ export function createServices(parts: ServiceParts): Services {
       throw error
     }
     const response = toCheckResponse(decision)
-    // The call was cut while the answer was on its way: it was never encoded, or Envoy reset the stream before it
-    // had read it to its end. It resets none that it has read, so no request went on with this answer.
-    call.onGone(({ reset }) => {
-      if (reset || !delivered.has(response)) void giveBack(decision)
-    })
+    call.onUndelivered(
+      () => encoded.has(response),
+      () => void giveBack(decision),
+    )
     return response
   }
 
@@ -107,7 +106,7 @@ export function createServices(parts: ServiceParts): Services {
   ) {
     return (call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>): void => {
       underWay += 1
-      const watched = watch(call)
+      const watched = watch(call, parts.clock)
       const run = async (): Promise<Response> => {
         requireAllowedPeer(call, allowedSans)
         return answer(call.request, watched)
@@ -145,8 +144,12 @@ interface Call {
   readonly signal: AbortSignal
   /** As in `IncomingRequest`, once it is read: joins a failure to Envoy's access log and to what the client got. */
   requestId: string | undefined
-  /** Runs when the call is over, delivered or cut; `reset`: Envoy cut it. May run twice, `reset` in the second. */
-  onGone(listener: (over: { readonly reset: boolean }) => void): void
+  /**
+   * Runs when the call was cut while its answer was on the way: the answer was never encoded, or Envoy reset the
+   * stream before it had read it to its end. It resets none that it has read, so no request went on with this
+   * answer. May run twice.
+   */
+  onUndelivered(isEncoded: () => boolean, listener: () => void): void
 }
 
 const HTTP2_NO_ERROR = constants.NGHTTP2_NO_ERROR
@@ -154,19 +157,20 @@ const HTTP2_NO_ERROR = constants.NGHTTP2_NO_ERROR
 /** Made once: without a reason, every abort makes a DOMException with a stack, 2 % of a small Check (measured). */
 const OVER = new AbandonedError('the call is over')
 
-function watch(call: ServerUnaryCall<unknown, unknown>): Call {
+/** A timer for longer, as for a call without a deadline, would fire at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1
+
+function watch(call: ServerUnaryCall<unknown, unknown>, clock: Clock): Call {
   const controller = new AbortController()
   const deadline = call.getDeadline()
   const deadlineEpochMs = typeof deadline === 'number' ? deadline : deadline.getTime()
-  const leftMs = deadlineEpochMs - Date.now() - ANSWER_MARGIN_MS
-  const timer = Number.isFinite(leftMs)
-    ? setTimeout(
-        () => {
-          controller.abort(OVER)
-        },
-        Math.max(0, leftMs),
-      )
-    : undefined
+  const leftMs = deadlineEpochMs - clock.nowEpochMs() - ANSWER_MARGIN_MS
+  const timer = setTimeout(
+    () => {
+      controller.abort(OVER)
+    },
+    Math.min(Math.max(0, leftMs), LONGEST_TIMER_MS),
+  )
   // grpc-js emits it for every call that is over, also for one that was answered.
   call.once('cancelled', () => {
     clearTimeout(timer)
@@ -175,13 +179,13 @@ function watch(call: ServerUnaryCall<unknown, unknown>): Call {
   return {
     signal: controller.signal,
     requestId: undefined,
-    onGone(listener) {
+    onUndelivered(isEncoded, listener) {
       call.once('cancelled', () => {
-        listener({ reset: false })
+        if (!isEncoded()) listener()
       })
       const stream = http2StreamOf(call)
       stream?.once('close', () => {
-        if (stream.rstCode !== HTTP2_NO_ERROR) listener({ reset: true })
+        if (stream.rstCode !== HTTP2_NO_ERROR) listener()
       })
     },
   }

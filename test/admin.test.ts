@@ -1,4 +1,6 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { lstatSync, mkdtempSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
 import { connect } from 'node:net'
 import type { Socket } from 'node:net'
@@ -59,6 +61,15 @@ describe('the listener for probes', () => {
     'has nothing else, least of all what names a caller: %s',
     async (path) => {
       expect((await get(await probes(() => true), path)).status).toBe(404)
+    },
+  )
+
+  test.each(['/metrics', '/healthz', '/readyz', '/nowhere'])(
+    'has no answer kept by anybody on the way: %s',
+    async (path) => {
+      const answer = await fetch(`http://${(await probes(() => true)).address}${path}`)
+      await answer.arrayBuffer()
+      expect(answer.headers.get('cache-control')).toBe('no-store')
     },
   )
 
@@ -182,6 +193,17 @@ describe('connections that ask for nothing', () => {
   })
 })
 
+test('a request whose head does not come to its end gives its place back', async () => {
+  const listener = await listenForProbes(anyPort, { metrics: createMetrics(), ready: () => true })
+  listeners.push(listener)
+  const [host, port] = listener.address.split(':')
+  const socket = connect({ host, port: Number(port) })
+  socket.write('GET /healthz HTTP/1.1\r\nhost: x\r\n')
+  // Node would wait for a minute, longer than this test may take.
+  const [answer] = (await once(socket, 'data')) as [Buffer]
+  expect(answer.toString('latin1')).toMatch(/^HTTP\/1\.1 408 /)
+})
+
 describe('/usage', () => {
   const perUser: Quota = {
     name: 'user-minute',
@@ -298,6 +320,21 @@ describe('/usage', () => {
         .end()
     })
     expect(status).toBe(200)
+    rmSync(directory, { recursive: true })
+  })
+
+  test('takes over a Unix socket that a killed process left, and none on which another answers', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tollgate-admin-'))
+    const path = join(directory, 'admin.sock')
+    spawnSync(process.execPath, [
+      '-e',
+      `require('node:net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`,
+    ])
+    expect(lstatSync(path).isSocket()).toBe(true)
+    await admin({ kind: 'unix', path })
+    const taken = lstatSync(path).ino
+    await expect(admin({ kind: 'unix', path })).rejects.toThrow('another process listens')
+    expect(lstatSync(path).ino).toBe(taken)
     rmSync(directory, { recursive: true })
   })
 })

@@ -40,13 +40,17 @@ const ranks: Record<string, number> = {
   envoy: 6,
   telemetry: 6,
   config: 6,
+  'stale-socket.ts': 6,
   'server.ts': 7,
   'listen.ts': 7,
   'admin.ts': 7,
   'upkeep.ts': 7,
-  'main.ts': 8,
-  commands: 9,
-  'cli.ts': 10,
+  'drain.ts': 7,
+  // what the program is put together from
+  'part-options.ts': 8,
+  'main.ts': 9,
+  commands: 10,
+  'cli.ts': 11,
 }
 
 /** Each library is known by as few rooms as can be. */

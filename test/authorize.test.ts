@@ -167,7 +167,7 @@ describe('an allowed request', () => {
     })
     if (decision.verdict.kind !== 'allow') throw new Error(decision.verdict.message)
     expect(decision.verdict.pool).toBe('gpu-a')
-    expect(decision.verdict.injectCap).toBeUndefined()
+    expect(decision.verdict.injectCapTokens).toBeUndefined()
     const admission = decision.verdict.reservation?.admission
     expect(admission).toMatchObject({
       tenant: 'acme',
@@ -191,7 +191,7 @@ describe('an allowed request', () => {
     const decision = await authorize(post(open), bench().parts)
     expect(decision.verdict).toMatchObject({
       kind: 'allow',
-      injectCap: { field: 'max_tokens', tokens: 1000 },
+      injectCapTokens: 1000,
     })
   })
 
@@ -202,9 +202,9 @@ describe('an allowed request', () => {
     })
     const decision = await authorize(post(open), bench(small).parts)
     if (decision.verdict.kind !== 'allow') throw new Error(decision.verdict.message)
-    const { injectCap, reservation } = decision.verdict
-    expect((injectCap?.tokens ?? 0) + (reservation?.admission.inputTokens ?? 0)).toBe(200)
-    expect(reservation?.admission.outputTokens).toBe(injectCap?.tokens)
+    const { injectCapTokens, reservation } = decision.verdict
+    expect((injectCapTokens ?? 0) + (reservation?.admission.inputTokens ?? 0)).toBe(200)
+    expect(reservation?.admission.outputTokens).toBe(injectCapTokens)
   })
 
   test('that comes twice holds once', async () => {

@@ -1,4 +1,5 @@
-import { existsSync } from 'node:fs'
+import { existsSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
@@ -17,6 +18,7 @@ import { anthropicGuardedNames } from '../src/llm/dialects/anthropic-fields.js'
 import { openaiGuardedNames } from '../src/llm/dialects/openai-fields.js'
 import { createMetrics } from '../src/telemetry/metrics.js'
 import { MINUTE_MS } from '../src/units.js'
+import { play } from './cli/terminal.js'
 import { anchorsOf, codeOf, documents, read, root, spansOf, tableOf } from './markdown.js'
 import { policyKeys } from './policy-keys.js'
 
@@ -219,4 +221,15 @@ describe('every policy that a document shows whole', () => {
   test.each(policies)('is without fault: %s', (file, code) => {
     expect(loadConfig(file, code).policy.grants).not.toEqual([])
   })
+
+  test.each(policies)(
+    'agrees with envoy.yaml, with which the command below it compares: %s',
+    async (_, code) => {
+      const policy = join(mkdtempSync(join(tmpdir(), 'tollgate-documents-')), 'policy.yaml')
+      writeFileSync(policy, code)
+      const envoy = join(root, 'envoy.yaml')
+      const { err } = await play(['check', '--policy', policy, '--envoy', envoy])
+      expect(err).toBe('')
+    },
+  )
 })

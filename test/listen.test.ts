@@ -11,7 +11,7 @@ import { formatAddress } from '../src/config/address.js'
 import type { ListenAddress } from '../src/config/address.js'
 import { authorizationService } from '../src/envoy/protos.js'
 import type { CheckRequest } from '../src/envoy/wire.js'
-import { listen } from '../src/listen.js'
+import { channelOptions, listen } from '../src/listen.js'
 import type { Listener } from '../src/listen.js'
 
 const KIB_BYTES = 1024
@@ -157,6 +157,28 @@ describe('a connection', () => {
     vi.advanceTimersByTime(1)
     await pinged
     expect(pings).toHaveLength(1)
+  })
+})
+
+describe('the bounds of a connection', () => {
+  const boundsFor = (maxBodyBytes: number) =>
+    channelOptions({ maxBodyBytes, maxConcurrentStreams: 7 })
+
+  test("are Tollgate's own, wherever grpc-js would have none", () => {
+    expect(boundsFor(1_000_000)).toEqual({
+      'grpc.enable_channelz': 0,
+      'grpc.max_receive_message_length': 1_000_000 + 256 * KIB_BYTES,
+      'grpc.max_concurrent_streams': 7,
+      'grpc.keepalive_time_ms': 30_000,
+      'grpc.keepalive_timeout_ms': 10_000,
+      'grpc-node.max_session_memory': 256,
+    })
+  })
+
+  test('grow with the body, of which four must fit', () => {
+    const sessionMb = (bodyMb: number) =>
+      boundsFor(bodyMb * KIB_BYTES * KIB_BYTES)['grpc-node.max_session_memory']
+    expect([64, 65, 100.1].map(sessionMb)).toEqual([256, 260, 401])
   })
 })
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import type { Admission } from '../src/admission.js'
 import { createGenerationRates } from '../src/llm/generation-rate.js'
 import type { GenerationRates } from '../src/llm/generation-rate.js'
-import { endOf as endAfter, expireLeases, meter } from '../src/meter.js'
+import { endOf as endWithin, expireLeases, meter, withinAdmission } from '../src/meter.js'
 import type { Report } from '../src/meter.js'
 import type { End } from '../src/quota/end.js'
 import { createMemoryLedger } from '../src/quota/memory-ledger.js'
@@ -45,6 +45,7 @@ function report(changes: Partial<Report>): Report {
     attempts: 1,
     upstreamBytesSent: 300,
     upstreamBytesReceived: 1200,
+    upstreamDurationMs: 1900,
     ...changes,
   }
 }
@@ -72,7 +73,7 @@ function endOf(
   rates: GenerationRates,
   heldMs = longHeldMs,
 ): End {
-  return endAfter(heldMs, report, admission, rates)
+  return endWithin(withinAdmission(report, heldMs), admission, rates)
 }
 
 describe('a report with both figures', () => {
@@ -130,7 +131,9 @@ describe('a report without figures', () => {
     ['no engine got anything, even after three tries', { upstreamBytesSent: 0, attempts: 3 }],
     ['the engine refused with 400', { endStatus: 400 }],
     ['the engine refused with 499', { endStatus: 499 }],
+    ['the engine refused within five seconds', { endStatus: 400, durationMs: 5000 }],
     ['the engine itself answered 503', { endStatus: 503 }],
+    ['the engine itself answered 503 after a long queue', { endStatus: 503, durationMs: 60_000 }],
   ] as const)('releases all of it when %s', (_name, changes) => {
     expect(endOf(report(changes), admission, unlearned)).toEqual({ kind: 'released' })
   })
@@ -142,6 +145,8 @@ describe('a report without figures', () => {
     ['the engine took too long', { endStatus: 504 }],
     ['a 503 came without a byte from the engine', { endStatus: 503, upstreamBytesReceived: 0 }],
     ['a 400 came after a second attempt', { endStatus: 400, attempts: 2 }],
+    ['a 400 came later, perhaps after work', { endStatus: 400, durationMs: 5001 }],
+    ['a 400 came nobody knows when', { endStatus: 400, durationMs: undefined }],
     ['the attempts are missing', { endStatus: 400, attempts: undefined }],
     ['the bytes received are missing', { endStatus: 400, upstreamBytesReceived: undefined }],
     ['the bytes sent are missing', { endStatus: 200, upstreamBytesSent: undefined }],
@@ -160,6 +165,16 @@ describe('a report without figures', () => {
     ],
   ] as const)('never releases when %s', (_name, changes) => {
     expect(endOf(report(changes), admission, unlearned).kind).toBe('estimated')
+  })
+
+  test('estimates a late 4xx by its time, also where the request was not streamed', () => {
+    const whole: Admission = { ...admission, stream: false }
+    const late = report({ endStatus: 400, durationMs: 6000, bytesSent: 100 })
+    expect(endOf(late, whole, learnedRates(false))).toMatchObject({
+      kind: 'estimated',
+      outputTokens: 60,
+    })
+    expect(endOf(late, whole, unlearned)).toMatchObject({ outputTokens: 500 })
   })
 
   test('releases no 4xx of an engine that may send it after it has generated, but its 503', () => {
@@ -283,9 +298,8 @@ describe('an output figure that may be less than what was generated', () => {
   test('of a stream with running usage counts as the least: the estimate may be more', () => {
     const running: Admission = { ...admission, runningUsage: true }
     const cut = report({ usage, bytesSent: 1000, durationMs: 100 })
-    expect(endOf(cut, running, learnedRates(true))).toEqual({
+    expect(endOf(cut, running, learnedRates(true))).toMatchObject({
       kind: 'estimated',
-      inputTokens: 90,
       outputTokens: 100,
     })
     expect(endOf(cut, running, unlearned)).toMatchObject({ outputTokens: 500 })
@@ -294,6 +308,13 @@ describe('an output figure that may be less than what was generated', () => {
       kind: 'estimated',
       outputTokens: 400,
     })
+  })
+
+  test('of a stream with running usage stands beside an input that is of one prompt of several', () => {
+    const running: Admission = { ...admission, runningUsage: true }
+    expect(endOf(report({ usage }), running, unlearned)).toMatchObject({ inputTokens: 100 })
+    const more = { ...usage, inputTokens: 130 }
+    expect(endOf(report({ usage: more }), running, unlearned)).toMatchObject({ inputTokens: 130 })
   })
 
   test('stands for all candidates where the engine may report only what it returned', () => {
@@ -399,27 +420,45 @@ describe('the ledger under the meter', () => {
     expect(observed).toEqual([
       [
         { model: 'llama', dialect: 'openai', stream: true },
-        { outputTokens: 10, bytes: 1000, durationMs: 2000 },
+        { outputTokens: 10, bytes: 1000, durationMs: 1900 },
       ],
     ])
   })
 
-  test('learns and estimates by the time since the admission where the upload took longer', async () => {
+  test('learns from the engine how long it took, and where the client may have held it up, nothing of time', async () => {
+    const observed: unknown[] = []
+    const rates: GenerationRates = {
+      observe: (_, { bytes, durationMs }) => observed.push([bytes, durationMs]),
+      estimate: () => undefined,
+    }
+    const usage = { ...noUsage, inputTokens: 90, outputTokens: 100 }
+    const readSlowly = { usage, durationMs: 60_000, upstreamDurationMs: 1500 }
+    for (const changes of [
+      { ...readSlowly, bytesSent: 61_440 },
+      { ...readSlowly, bytesSent: 61_441 },
+      { ...readSlowly, upstreamDurationMs: undefined },
+    ]) {
+      await meter(report(changes), { ...(await held()).parts, rates })
+    }
+    expect(observed).toEqual([
+      [61_440, 1500],
+      [61_441, undefined],
+      [1000, undefined],
+    ])
+  })
+
+  test('estimates by the time since the admission where the upload took longer', async () => {
     const seen: unknown[] = []
     const rates: GenerationRates = {
-      observe: (_, { durationMs }) => seen.push(durationMs),
+      observe: () => undefined,
       estimate: (_, { durationMs }) => {
         seen.push(durationMs)
         return undefined
       },
     }
-    const usage = { ...noUsage, inputTokens: 90, outputTokens: 10 }
-    const settled = await held()
-    settled.clock.now += 700
-    await meter(report({ usage }), { ...settled.parts, rates })
     const cut = await held()
     cut.clock.now += 800
     await meter(report({}), { ...cut.parts, rates })
-    expect(seen).toEqual([700, 800])
+    expect(seen).toEqual([800])
   })
 })

@@ -12,7 +12,7 @@ export interface PolicyKey {
   /** As `issuers[].tenant.claim`. */
   readonly path: string
   readonly fallback: Fallback
-  /** "min to max", of a number; undefined for anything else. */
+  /** "min to max", of a number, where min may be another key and a sum; undefined for anything else. */
   readonly range: string | undefined
   /** What it may be, of a closed list; empty for anything else. */
   readonly words: readonly string[]
@@ -44,7 +44,7 @@ function keysOf(path: string, schema: z.ZodType, fallback: Fallback): readonly P
     return keysOf(`${path}[]`, schema.element, required)
   }
   const message = messageOf(schema)
-  const range = /\bfrom (\d+) to (\d+)$/.exec(message)
+  const range = /\bfrom (\d+|[A-Za-z]+ \+ \d+) to (\d+)$/.exec(message)
   const item = schema instanceof z.ZodArray ? messageOf(schema.element as z.ZodType) : message
   return [
     {

@@ -22,7 +22,7 @@ import { createCertificates, envoyIdentity } from '../deploy/demo/certificates.j
 import type { KeyPairFiles } from '../deploy/demo/certificates.js'
 import { startChild } from '../deploy/demo/child.js'
 import type { Child } from '../deploy/demo/child.js'
-import { authorizationService } from '../src/envoy/protos.js'
+import { authorizationService, rateLimitService } from '../src/envoy/protos.js'
 import type { CheckRequest, CheckResponse } from '../src/envoy/wire.js'
 
 // The program as it is started in a pod, without Envoy: what it does at start, at a reload and at its end.
@@ -140,8 +140,8 @@ function health(socket: string): Promise<string> {
   })
 }
 
-/** Whether a chat of alice is allowed; it stays reserved, for nobody reports. */
-async function allowed(socket: string): Promise<boolean> {
+/** The reservation of a chat of alice, which is allowed; it stays open until somebody reports. */
+async function reserved(socket: string): Promise<string> {
   const credential = await new SignJWT({ sub: 'alice', aud: 'llm' })
     .setProtectedHeader({ alg: 'ES256', kid: 'k' })
     .setIssuer(issuer)
@@ -172,7 +172,38 @@ async function allowed(socket: string): Promise<boolean> {
       },
     },
   })
-  return typeof response === 'object' && 'okResponse' in response
+  if (typeof response !== 'object' || !('okResponse' in response)) throw new Error('not allowed')
+  const { reservation } = response.dynamicMetadata?.fields ?? {}
+  if (reservation === undefined || !('stringValue' in reservation)) throw new Error('unreserved')
+  return reservation.stringValue
+}
+
+/** Envoy's report of a stream with 12 tokens in and 5 out. */
+function report(socket: string, reservation: string): Promise<number> {
+  const { ShouldRateLimit } = rateLimitService
+  const client = new Client(`unix:${socket}`, credentials.createInsecure())
+  const descriptor = (name: string, value: number) => ({
+    entries: [
+      { key: 'reservation', value: reservation },
+      { key: 'report', value: name },
+    ],
+    hitsAddend: { value },
+  })
+  return new Promise((resolve) => {
+    client.makeUnaryRequest(
+      ShouldRateLimit.path,
+      ShouldRateLimit.requestSerialize,
+      ShouldRateLimit.responseDeserialize,
+      {
+        domain: 'tollgate',
+        descriptors: [descriptor('input', 12), descriptor('output', 5), descriptor('end', 200)],
+      },
+      (error) => {
+        client.close()
+        resolve(error?.code ?? status.OK)
+      },
+    )
+  })
 }
 
 /** The answer to one Check, or the status of the call that failed. */
@@ -233,6 +264,16 @@ describe('a start', () => {
       'policy.yaml:3: foo',
     ]) {
       expect(it.log()).toContain(part)
+    }
+  })
+
+  test('with files that are not there names each, with its line in the policy', async () => {
+    const audit = 'audit: { file: none/audit.jsonl, keyFile: none/audit.pem }\n'
+    const it = await start(policy() + audit)
+    expect(await it.child.exited).toBe(1)
+    const line = policy().split('\n').length
+    for (const key of ['audit.file', 'audit.keyFile']) {
+      expect(it.log()).toContain(`policy.yaml:${String(line)}: ${key} is none/audit.`)
     }
   })
 
@@ -321,28 +362,76 @@ describe('one process, from start to end', () => {
     expect(it.log()).toContain('stopped')
   }, 60_000)
 
-  test('waits at its end for reports that may still come, but no longer than told', async () => {
-    const it = await start(
-      [
-        policy().replace('delayMs: 1500, deadlineMs: 3000', 'delayMs: 0, deadlineMs: 500'),
-        'limits: { examinationWorkers: 1 }',
-        'models: [{ name: llama, tokenizer: cl100k_base, contextTokens: 8192, pool: gpu-a }]',
-        'grants: [{ tenants: [acme], models: [llama] }]',
-        'quotas: [{ name: day, unit: tokens, limit: 100000, window: day, by: [tenant] }]',
-        '',
-      ].join('\n'),
-    )
+  const withModel = (drain: string): string =>
+    [
+      policy().replace('delayMs: 1500, deadlineMs: 3000', drain),
+      'limits: { examinationWorkers: 1 }',
+      'models: [{ name: llama, tokenizer: cl100k_base, contextTokens: 8192, pool: gpu-a }]',
+      'grants: [{ tenants: [acme], models: [llama] }]',
+      'quotas: [{ name: day, unit: tokens, limit: 100000, window: day, by: [tenant] }]',
+      '',
+    ].join('\n')
+  const drains = (it: Awaited<ReturnType<typeof start>>) =>
+    vi.waitFor(() => {
+      expect(it.log()).toContain('"callsUnderWay":0,"openReservations":1,"msg":"draining"')
+    }, patience)
+
+  test('takes at its end the reports that still come, and ends when the last has come', async () => {
+    const it = await start(withModel('delayMs: 0, deadlineMs: 600000'))
     await started(it)
-    expect(await allowed(it.socket)).toBe(true)
+    const reservation = await reserved(it.socket)
     it.child.signal('SIGTERM')
+    await drains(it)
+    expect(await report(it.socket, reservation)).toBe(status.OK)
     expect(await it.child.exited).toBe(0)
+    expect(it.log()).toContain('"outcome":"settled"')
+    expect(it.log()).not.toContain('the drain deadline is over')
   }, 60_000)
+
+  test('waits at its end for no report longer than told, and says how many are left', async () => {
+    const it = await start(withModel('delayMs: 0, deadlineMs: 500'))
+    await started(it)
+    await reserved(it.socket)
+    it.child.signal('SIGINT')
+    await drains(it)
+    expect(await it.child.exited).toBe(0)
+    expect(it.log()).toMatch(
+      /"level":"warn".*"callsUnderWay":0,"openReservations":1,"msg":"the drain deadline is over/,
+    )
+    expect(it.log()).toContain('"signal":"SIGINT"')
+    expect(it.log()).toContain('"msg":"stopped"')
+  }, 60_000)
+
+  test('fetches the keys of an issuer that a reload brings', async () => {
+    const it = await start(policy())
+    await started(it)
+    const fetched = 'tollgate_jwks_events_total{event="fetched"}'
+    const loaded = 'tollgate_policy_loads_total{result="loaded"}'
+    expect(await it.metric(fetched)).toMatch(/ 1$/)
+    expect(await it.metric(loaded)).toMatch(/ 0$/)
+    // The same provider, by its other name.
+    const other = issuer.replace('127.0.0.1', 'localhost')
+    writeFileSync(it.file, it.fill(policy().replace(issuer, other)))
+    await vi.waitFor(async () => {
+      expect(await it.metric(fetched)).toMatch(/ 2$/)
+    }, patience)
+    expect(await it.metric(loaded)).toMatch(/ 1$/)
+  })
 
   test('says as much as log.level lets it', async () => {
     const it = await start(`${policy()}log: { level: warn }\n`)
     await started(it)
     expect(it.log()).toContain('limits hold per process')
     expect(it.log()).not.toContain('"level":"info"')
+  })
+
+  test('warns of a change that waits for a restart', async () => {
+    const it = await start(`${policy()}log: { level: warn }\n`)
+    await started(it)
+    writeFileSync(it.file, it.fill(`${policy()}log: { level: error }\n`))
+    await vi.waitFor(() => {
+      expect(it.log()).toContain('"needRestart":["log.level"]')
+    }, patience)
   })
 
   test('follows the link that Kubernetes turns', async () => {

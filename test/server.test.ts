@@ -14,6 +14,7 @@ import type { DemoCertificates, KeyPairFiles } from '../deploy/demo/certificates
 import type { Admission } from '../src/admission.js'
 import type { Decision } from '../src/decision.js'
 import { systemClock } from '../src/clock.js'
+import type { Clock } from '../src/clock.js'
 import { formatAddress } from '../src/config/address.js'
 import type { ListenAddress } from '../src/config/address.js'
 import { authorizationService, rateLimitService } from '../src/envoy/protos.js'
@@ -30,6 +31,7 @@ import { createMemoryLedger } from '../src/quota/memory-ledger.js'
 import { createServices } from '../src/server.js'
 import type { ServiceParts } from '../src/server.js'
 import type { Recorder } from '../src/telemetry/record.js'
+import { HOUR_MS } from '../src/units.js'
 import { examplePolicy } from './example-policy.js'
 
 const alice: Principal = {
@@ -430,6 +432,58 @@ describe('Check', () => {
     // At the deadline itself grpc-js would answer DEADLINE_EXCEEDED, whatever is still held.
     expect(head['grpc-status']).toBe(String(status.CANCELLED))
     expect(it.ended.map(({ ended }) => ended.outcome)).toEqual(['released'])
+  })
+
+  test('holds the deadline against the clock that it was given', async () => {
+    const anHourAhead: Clock = {
+      ...systemClock,
+      nowEpochMs: () => systemClock.nowEpochMs() + HOUR_MS,
+    }
+    const it = await rig({ parts: { clock: anHourAhead }, recorder: { decision: aborted } })
+    const { error } = await check(it.client, HOUR_MS / 2).done
+    expect(error?.code).toBe(status.CANCELLED)
+    expect(it.ended.map(({ ended }) => ended.outcome)).toEqual(['released'])
+  })
+
+  test('without a deadline is not given up', async () => {
+    const answered = gate()
+    let decided = 0
+    const it = await rig({
+      recorder: {
+        decision: async () => {
+          decided += 1
+          if (decided === 1) await answered.opened
+        },
+      },
+    })
+    const first = check(it.client)
+    await until(() => decided === 1)
+    // Whatever was due at once has had its turn when these are answered.
+    for (let index = 0; index < 3; index += 1) {
+      expect((await check(it.client).done).error).toBeNull()
+    }
+    answered.open()
+    expect((await first.done).error).toBeNull()
+  })
+
+  test('says what could not be given back, beside the failure that led there', async () => {
+    const operations: string[] = []
+    const ledger: ServiceParts['ledger'] = {
+      ...createMemoryLedger<Admission>(),
+      abandon: () => Promise.reject(new DependencyError('ledger', 'away')),
+    }
+    const it = await rig({
+      parts: { ledger },
+      recorder: {
+        decision: () => Promise.reject(new DependencyError('audit', 'disk full')),
+        failure: (operation, error, requestId) => {
+          operations.push(`${operation} ${(error as Error).message} ${requestId ?? ''}`)
+        },
+      },
+    })
+    const { error } = await check(it.client).done
+    expect(error?.details).toBe('audit is unavailable')
+    expect(operations).toEqual(['give_back away request-17', 'check disk full request-17'])
   })
 
   test('keeps the reservation of an answer that was delivered', async () => {

@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { clientSecret } from './identity-provider.js'
 import { play } from './play.js'
@@ -19,6 +20,8 @@ Exit codes:
   0  stopped by Ctrl-C; with --once: every request came out as told
   1  a part did not start or ended by itself; with --once: a request did not come out as told
   2  the command line is wrong`
+
+const programFile = fileURLToPath(new URL('../../dist/cli.js', import.meta.url))
 
 /** `make run`, as its help says. */
 async function main(): Promise<number> {
@@ -74,7 +77,7 @@ function describe({ envoy, identityProvider, tollgate, directory, nodeA, nodeB }
   print(`  who spent what    ${tollgate.adminUrl}/usage?tenant=acme&subject=alice`)
   print(`  audit records     ${tollgate.auditFile}`)
   print(
-    `    verified by     npx tollgate verify-audit ${tollgate.auditFile} --key ${tollgate.auditPublicKeyFile}`,
+    `    verified by     node ${programFile} verify-audit ${tollgate.auditFile} --key ${tollgate.auditPublicKeyFile} (after the first checkpoint, 60 s)`,
   )
   print(
     `GPU nodes           https://127.0.0.1:${String(nodeA.port)} (gpu-a), https://127.0.0.1:${String(nodeB.port)} (gpu-b): they accept Envoy's certificate alone`,
@@ -94,7 +97,10 @@ function describe({ envoy, identityProvider, tollgate, directory, nodeA, nodeB }
     print(curlLine(request, envoy.url))
   }
   print('')
-  print('Ctrl-C stops everything.')
+  print('# What happens without Tollgate: 503, nothing passes')
+  print(`kill ${String(tollgate.child.pid)}; sleep 1; curl -sS -i ${envoy.url}/v1/models`)
+  print('')
+  print('Ctrl-C stops everything and removes its files.')
 }
 
 /** @throws UsageError the arguments cannot be understood */

@@ -150,12 +150,22 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   }
 }
 
+const partNames: Readonly<Record<string, string>> = {
+  envoy: 'Envoy',
+  envoyAdmin: "Envoy's admin",
+  identityProvider: 'the identity provider',
+  tollgateMetrics: "Tollgate's metrics",
+  tollgateAdmin: "Tollgate's /usage",
+  nodeA: 'the gpu-a node',
+  nodeB: 'the gpu-b node',
+}
+
 /** @throws Error one of the ports is in use */
 async function refuseBusyPorts(ports: StackPorts): Promise<void> {
   for (const [part, port] of Object.entries<number>({ ...ports })) {
     if (port !== 0 && (await isBusy(port))) {
       throw new Error(
-        `port ${String(port)} is in use (wanted for ${part}): stop what listens there, or take other ports: make run ARGS="--base-port 20000"`,
+        `port ${String(port)} is in use (wanted for ${partNames[part] ?? part}): stop what listens there, or take other ports: make run ARGS="--base-port 20000"`,
       )
     }
   }

@@ -42,8 +42,10 @@ export function readLine(line: Buffer): ChainLine | 'malformed' | 'edited' {
   if (hash('sha256', line.subarray(0, body.length), 'hex') !== stated) return 'edited'
   const fields = parseObject(text)
   if (fields === undefined) return 'malformed'
-  const { seq, prev, hash: named, ...payload } = fields
-  if (!isCount(seq) || !isText(prev) || named !== stated) return 'malformed'
+  const { seq, prev } = fields
+  if (!isCount(seq) || !isText(prev)) return 'malformed'
+  // Between those two and the hash, which the suffix says; in any other order the comparison refuses it.
+  const payload = Object.fromEntries(Object.entries(fields).slice(2, -1))
   const rewritten = jsonOf(payload)
   if (rewritten === undefined || lineBody({ nextSeq: seq, lastHash: prev }, rewritten) !== body) {
     return 'malformed'
@@ -113,9 +115,9 @@ function readOwn(payload: Fields): OwnEntry | undefined | 'malformed' {
   if (!Object.hasOwn(ownMembers, type)) return 'malformed'
   const members = Object.entries<Fits>(ownMembers[type as OwnEntry['type']])
   const names = Object.keys(payload)
+  // One name more than these, and its type is among them: it is the first.
   const exact =
     names.length === members.length + 1 &&
-    names[0] === 'type' &&
     members.every(([name, fits], at) => names[at + 1] === name && fits(payload[name]))
   return exact ? (payload as unknown as OwnEntry) : 'malformed'
 }

@@ -4,7 +4,7 @@ import type { EnvoyTerms } from '../config/envoy-terms.js'
 import { readPolicyFile, readText } from '../config/load.js'
 import type { Config, Reading } from '../config/load.js'
 import { formatAddress } from '../config/address.js'
-import { internalHeaders } from '../envoy/internal-headers.js'
+import { internalHeaders, reservedHeaders } from '../envoy/internal-headers.js'
 import { reportDomain, reportNames } from '../envoy/report.js'
 import { ConfigError } from '../errors.js'
 import type { ConfigFault } from '../errors.js'
@@ -21,8 +21,9 @@ export const check: Command = {
   summary: "find every fault of a policy, and of Envoy's configuration beside it",
   help: `Usage: tollgate check --policy FILE [--envoy FILE] [--files]
 
-Reads the policy and prints every fault at once, each with file, line, key, value and what would be right.
-Where a file is no YAML (its syntax, a key twice, an alias, a tag), that comes first: what it hides is not known.
+Reads the policy and prints its faults by line, each with key, value and what would be right. A rule that needs a
+value which is wrong is left out until that is mended; where a file is no YAML (its syntax, a key twice, an alias, a
+tag), that comes first and alone.
 Without a fault it prints who may call what, and which quotas bind that.
 
   --policy FILE  the policy
@@ -45,10 +46,12 @@ Exit codes:
     const policyFile = required(values.policy, '--policy FILE')
     const envoyFile =
       values.envoy === undefined ? undefined : required(values.envoy, '--envoy FILE')
-    const { config, faults, files, envoyTerms } = readPolicyFile(policyFile)
+    const { config, faults, files, envoyTerms } = readPolicyFile(
+      policyFile,
+      values.files ? checkFiles : undefined,
+    )
     const all = [
       ...faults,
-      ...(values.files ? checkFiles(files) : []),
       ...(envoyFile === undefined ? [] : compareWithEnvoy(envoyFile, envoyTerms)),
     ]
     if (config === undefined || all.length > 0) throw new ConfigError(all)
@@ -63,7 +66,7 @@ Exit codes:
 function compareWithEnvoy(file: string, terms: EnvoyTerms): readonly ConfigFault[] {
   try {
     return checkEnvoyFile(file, readText(file), terms, {
-      internalHeaders: Object.values(internalHeaders),
+      reservedHeaders,
       poolHeader: internalHeaders.pool,
       reportDomain,
       reportNames,

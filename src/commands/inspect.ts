@@ -56,12 +56,12 @@ Exit codes:
         ? readAny(body, provenance)
         : readRequest(body, required(values.path, '--path PATH'))
 
-    const findings = compileInspection(policy.inspection)
-      .inspect(input.segments)
-      .map((finding) => ({
-        ...finding,
-        action: actionOf(policy.inspection, finding.category, finding.rule),
-      }))
+    const found = compileInspection(policy.inspection).inspect(input.segments)
+    if (isDenial(found)) throw new Error(found.message)
+    const findings = found.map((finding) => ({
+      ...finding,
+      action: actionOf(policy.inspection, finding.category, finding.rule),
+    }))
     const blocked = findings.some((finding) => finding.action === 'block')
     const { readAs, segments, guardedFields, unknownFields } = input
     if (values.json) {

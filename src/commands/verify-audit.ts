@@ -117,7 +117,8 @@ const lackSentences: Readonly<Record<AuditLack, (result: AuditUnproved) => strin
     `the beginning is missing: the file was cut to nothing while Tollgate wrote it, before line ${String(firstSeq)}; name a copy of what stood in it first`,
   beginning: ({ firstSeq }) =>
     `the beginning is missing: the first line is line ${String(firstSeq)} of its chain; name the earlier files too, or say --continues`,
-  checkpoint: () => 'nothing is proved: no checkpoint follows any line',
+  checkpoint: () =>
+    'nothing is proved: no checkpoint follows any line; Tollgate signs one every 60 s, and when it stops',
 }
 
 function describeCounts(result: AuditIntact | AuditUnproved): readonly [string, ...string[]] {

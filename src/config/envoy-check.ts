@@ -11,9 +11,10 @@ import {
 } from './envoy-file.js'
 import type { Place } from './envoy-file.js'
 import { checkFilters, filterNames } from './envoy-filters.js'
-import { poolClustersOf } from './envoy-pools.js'
+import { clustersOf, poolClustersOf, routesOf, withAggregates } from './envoy-pools.js'
 import { checkRoutes } from './envoy-routes.js'
 import type { EnvoyTerms } from './envoy-terms.js'
+import { checkUnguarded } from './envoy-unguarded.js'
 import type { EnvoyCheck, EnvoyWire } from './envoy-wire.js'
 import { boundFaults, shorten, wholeFileFault } from './faults.js'
 import { readYaml } from './yaml-document.js'
@@ -42,39 +43,23 @@ export function checkEnvoyFile(
     },
   }
   const root: Place = { at: [], value: document.value }
-  const managers = findAll(document, 'HttpConnectionManager')
-  const guarded = managers.filter((manager) => filterNames(manager, 'ExtAuthz').length > 0)
+  const guarded = findAll(document, 'HttpConnectionManager').filter(
+    (manager) => filterNames(manager, 'ExtAuthz').length > 0,
+  )
   if (guarded.length === 0) {
     return [wholeFileFault(file, 'an HTTP connection manager with the ext_authz filter')]
   }
-  const poolClusters = new Set(
+  const poolClusters = withAggregates(
     guarded.flatMap((manager) => poolClustersOf(manager, wire.poolHeader)),
+    fieldAt(root, 'static_resources', 'clusters'),
   )
   for (const manager of guarded) {
     checkFilters(manager, check)
     checkRoutes(manager, poolClusters, check)
   }
-  for (const manager of managers) {
-    if (!guarded.includes(manager)) checkUnguarded(manager, poolClusters, check)
-  }
+  checkUnguarded(fieldAt(root, 'static_resources', 'listeners'), guarded, poolClusters, check)
   checkClusters(root, guarded, check)
   return boundFaults(file, faults)
-}
-
-/** A listener without ext_authz (health, metrics) must not lead to a pool. */
-function checkUnguarded(
-  manager: Place,
-  poolClusters: ReadonlySet<string>,
-  check: EnvoyCheck,
-): void {
-  for (const host of items(fieldAt(manager, 'route_config', 'virtual_hosts'))) {
-    for (const route of items(field(host, 'routes'))) {
-      const cluster = fieldAt(route, 'route', 'cluster')
-      if (poolClusters.has(textOf(cluster) ?? '')) {
-        check.fault(cluster, 'no GPU pool, since this connection manager has no ext_authz filter')
-      }
-    }
-  }
 }
 
 /** Clusters that filters and routes name must be in the file, unless clusters also come from elsewhere. */
@@ -98,9 +83,7 @@ function checkClusters(root: Place, guarded: readonly Place[], check: EnvoyCheck
     return cluster
   }
   for (const manager of guarded) {
-    for (const host of items(fieldAt(manager, 'route_config', 'virtual_hosts'))) {
-      for (const route of items(field(host, 'routes'))) find(fieldAt(route, 'route', 'cluster'))
-    }
+    for (const route of routesOf(manager)) clustersOf(field(route, 'route')).forEach(find)
     for (const filter of items(field(manager, 'http_filters'))) {
       const settings = field(filter, 'typed_config')
       const service = isOfType(settings, 'ExtAuthz')

@@ -25,6 +25,25 @@ export function filterNames(
   })
 }
 
+/**
+ * Filters that put in the cap, ask for usage and read it: off, an answer is as long as it likes, or is charged by
+ * estimate. A matcher may stand around them; around ext_authz or the report it would be a way around.
+ */
+export function meteringFilters(
+  manager: Place,
+): readonly { readonly filter: Place; readonly name: string }[] {
+  return items(field(manager, 'http_filters')).flatMap((filter) => {
+    const settings = field(filter, 'typed_config')
+    const inner = isOfType(settings, 'ExtensionWithMatcher')
+      ? fieldAt(settings, 'extension_config', 'typed_config')
+      : settings
+    const isOne = ['TransformConfig', 'SseToMetadata', 'JsonToMetadata'].some((type) =>
+      isOfType(inner, type),
+    )
+    return isOne ? [{ filter, name: textOf(field(filter, 'name')) ?? '' }] : []
+  })
+}
+
 /** The filters of a connection manager that talk to Tollgate, and what must stand before them. */
 export function checkFilters(manager: Place, check: EnvoyCheck): void {
   checkEarlyRemoval(manager, check)
@@ -33,10 +52,11 @@ export function checkFilters(manager: Place, check: EnvoyCheck): void {
     checkExtAuthz(settings, check)
   }
   checkReportFilter(manager, check)
+  for (const { filter } of meteringFilters(manager)) refuseOff(filter, check)
   checkCorsFilter(manager, check)
 }
 
-/** Filters that can be switched off or skipped are a way around. */
+/** Filters that can be switched off or skipped are a way around the decision, or around its meter. */
 function refuseOff(filter: Place, check: EnvoyCheck): void {
   for (const name of ['disabled', 'is_optional']) {
     const place = field(filter, name)
@@ -148,7 +168,7 @@ function checkCorsFilter(manager: Place, check: EnvoyCheck): void {
   }
 }
 
-/** A client's own internal header must be gone before the first route match and before Check. */
+/** A client's own must be gone before the first route match and before Check, so that it chooses no route either. */
 function checkEarlyRemoval(manager: Place, check: EnvoyCheck): void {
   const extensions = field(manager, 'early_header_mutation_extensions')
   const removed = new Set(
@@ -158,7 +178,7 @@ function checkEarlyRemoval(manager: Place, check: EnvoyCheck): void {
       ),
     ),
   )
-  const missing = check.wire.internalHeaders.filter((header) => !removed.has(header))
+  const missing = check.wire.reservedHeaders.filter((header) => !removed.has(header))
   if (missing.length > 0) {
     check.fault(extensions, `a header mutation that removes ${missing.join(', ')}`)
   }

@@ -9,7 +9,23 @@ import { given } from './partly.js'
 export interface FilterNames {
   readonly authz: readonly string[]
   readonly report: readonly string[]
+  /** Of those that put in the cap, ask for usage and read it. */
+  readonly metering: readonly string[]
   readonly cors: readonly string[]
+}
+
+/** What stands at a level for the filter of this name, and the settings, of which a `FilterConfig` is but a wrapper. */
+function perFilter(
+  level: Place,
+  name: string,
+): { readonly written: Place; readonly settings: Place } {
+  const written = entry(field(level, 'typed_per_filter_config'), name)
+  const settings = isOfType(written, 'FilterConfig') ? field(written, 'config') : written
+  return { written, settings }
+}
+
+function settingsOf(level: Place, name: string): Place {
+  return perFilter(level, name).settings
 }
 
 /** What a virtual host says for all its routes: the body cap, encodings, browsers' origins. */
@@ -48,19 +64,25 @@ function checkOrigins(
   wanted: readonly string[],
   check: EnvoyCheck,
 ): void {
-  const policies = [host, config].flatMap((level) =>
-    filters.cors.map((name) => entry(field(level, 'typed_per_filter_config'), name)),
-  )
-  const policy = policies.find(isThere)
-  if (policy === undefined) {
-    if (wanted.length > 0) {
-      check.fault(
-        field(host, 'typed_per_filter_config'),
-        `a CorsPolicy that allows exactly the policy's cors.origins: ${wanted.join(', ')}`,
-      )
-    }
-    return
+  const policy = [host, config]
+    .flatMap((level) => corsPoliciesOf(level, filters))
+    .find((candidate) => isThere(candidate))
+  if (policy !== undefined) {
+    compareOrigins(policy, wanted, check)
+  } else if (wanted.length > 0) {
+    check.fault(
+      field(host, 'typed_per_filter_config'),
+      `a CorsPolicy that allows exactly the policy's cors.origins: ${wanted.join(', ')}`,
+    )
   }
+}
+
+/** What a level says of origins: for the cors filter, or in the older field `cors`, which it reads without the other. */
+function corsPoliciesOf(level: Place, filters: FilterNames): readonly Place[] {
+  return [...filters.cors.map((name) => settingsOf(level, name)), field(level, 'cors')]
+}
+
+function compareOrigins(policy: Place, wanted: readonly string[], check: EnvoyCheck): void {
   const matchers = field(policy, 'allow_origin_string_match')
   const allowed = items(matchers).map(
     (matcher) => textOf(field(matcher, 'exact')) ?? '(a matcher that is not exact)',
@@ -86,12 +108,20 @@ export function checkPerFilter(
   filters: FilterNames,
   check: EnvoyCheck,
 ): void {
-  checkSwitches(route, filters, check)
-  for (const part of items(fieldAt(route, 'route', 'weighted_clusters', 'clusters'))) {
-    checkSwitches(part, filters, check)
-  }
+  const parts = items(fieldAt(route, 'route', 'weighted_clusters', 'clusters'))
+  for (const level of [route, ...parts]) checkSwitches(level, filters, check)
+  given([check.terms.corsOrigins], (origins) => {
+    for (const level of [route, field(route, 'route'), ...parts]) {
+      for (const policy of corsPoliciesOf(level, filters)) {
+        // One that says nothing of origins leaves them to the virtual host.
+        if (isThere(field(policy, 'allow_origin_string_match'))) {
+          compareOrigins(policy, origins, check)
+        }
+      }
+    }
+  })
   for (const name of filters.report) {
-    const candidates = levels.map((level) => entry(field(level, 'typed_per_filter_config'), name))
+    const candidates = levels.map((level) => settingsOf(level, name))
     const settings = candidates.find(isThere)
     const missing = check.wire.reportNames.filter(
       (report) => settings === undefined || limitsOf(settings, report).length === 0,
@@ -158,15 +188,20 @@ function neverPost(route: Place): boolean {
 
 /** Settings for one filter that switch it off or point it elsewhere. */
 export function checkSwitches(level: Place, filters: FilterNames, check: EnvoyCheck): void {
-  for (const name of [...filters.authz, ...filters.report]) {
-    const settings = entry(field(level, 'typed_per_filter_config'), name)
-    const off = field(settings, 'disabled')
-    if (off.value === true) {
+  for (const name of [...filters.authz, ...filters.report, ...filters.metering]) {
+    const { written, settings } = perFilter(level, name)
+    for (const place of new Set([written, settings])) {
+      const off = field(place, 'disabled')
+      if (off.value !== true) continue
       check.fault(off, 'to be left out: every request is checked, and every stream reports its end')
     }
     const ownDomain = field(settings, 'domain')
     if (isThere(ownDomain) && textOf(ownDomain) !== check.wire.reportDomain) {
       check.fault(ownDomain, check.wire.reportDomain)
+    }
+    for (const service of ['grpc_service', 'http_service']) {
+      const own = fieldAt(settings, 'check_settings', service)
+      if (isThere(own)) check.fault(own, 'to be left out: Tollgate alone is asked')
     }
     const ownBody = fieldAt(settings, 'check_settings', 'with_request_body')
     if (isOfType(settings, 'ExtAuthzPerRoute') && isThere(ownBody) && !neverPost(level)) {

@@ -1,4 +1,4 @@
-import { entriesOf, field, fieldAt, isThere, items, textOf } from './envoy-file.js'
+import { entriesOf, field, fieldAt, isOfType, isThere, items, textOf } from './envoy-file.js'
 import type { Place } from './envoy-file.js'
 
 /** Clusters that routes by the pool header lead to. */
@@ -6,8 +6,46 @@ export function poolClustersOf(manager: Place, poolHeader: string): readonly str
   return routesOf(manager).flatMap((route) =>
     poolOf(route, poolHeader) === undefined
       ? []
-      : clustersOf(route).flatMap((place) => textOf(place) ?? []),
+      : clustersOf(field(route, 'route')).flatMap((place) => textOf(place) ?? []),
   )
+}
+
+/**
+ * Every cluster that leads to one of these, or is a part of one: an aggregate or a composite is made of others.
+ *
+ * @param clusters those of the file
+ */
+export function withAggregates(pools: Iterable<string>, clusters: Place): ReadonlySet<string> {
+  const parts = new Map<string, string[]>()
+  const wholes = new Map<string, string[]>()
+  for (const cluster of items(clusters)) {
+    const settings = fieldAt(cluster, 'cluster_type', 'typed_config')
+    if (!isOfType(settings, 'ClusterConfig')) continue
+    const whole = textOf(field(cluster, 'name')) ?? ''
+    for (const place of items(field(settings, 'clusters'))) {
+      // An aggregate lists names, a composite entries with a name.
+      const part = textOf(place) ?? textOf(field(place, 'name')) ?? ''
+      append(parts, whole, part)
+      append(wholes, part, whole)
+    }
+  }
+  return reached(reached(pools, parts), wholes)
+}
+
+function append(lists: Map<string, string[]>, key: string, value: string): void {
+  const list = lists.get(key)
+  if (list === undefined) lists.set(key, [value])
+  else list.push(value)
+}
+
+function reached(
+  from: Iterable<string>,
+  next: ReadonlyMap<string, readonly string[]>,
+): ReadonlySet<string> {
+  const found = new Set(from)
+  // A set that grows while it is walked is walked to its end.
+  for (const name of found) for (const other of next.get(name) ?? []) found.add(other)
+  return found
 }
 
 /** Every route of a connection manager, in its order. */
@@ -33,9 +71,15 @@ export function poolOf(route: Place, poolHeader: string): string | undefined {
   return textOf(field(matcher, 'exact')) ?? textOf(field(header, 'exact_match'))
 }
 
-/** The clusters that a route can lead to. */
-export function clustersOf(route: Place): readonly Place[] {
-  const action = field(route, 'route')
+/** Fields of an action that let the request, or code, name the cluster. */
+export const choosers = [
+  'cluster_header',
+  'cluster_specifier_plugin',
+  'inline_cluster_specifier_plugin',
+]
+
+/** The clusters that the action of a route, or the settings of a network filter, name. */
+export function clustersOf(action: Place): readonly Place[] {
   return [
     field(action, 'cluster'),
     ...items(fieldAt(action, 'weighted_clusters', 'clusters')).map((part) => field(part, 'name')),

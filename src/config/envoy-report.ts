@@ -11,4 +11,5 @@ export const reportFormats: ReadonlyMap<string, string> = new Map([
   ['attempts', '%UPSTREAM_REQUEST_ATTEMPT_COUNT%'],
   ['upstream_bytes', '%UPSTREAM_WIRE_BYTES_SENT%'],
   ['upstream_received', '%UPSTREAM_WIRE_BYTES_RECEIVED%'],
+  ['upstream_duration', '%COMMON_DURATION(US_TX_END:US_RX_END:ms)%'],
 ])

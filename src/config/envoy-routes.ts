@@ -1,8 +1,8 @@
 import { durationMsOf, entriesOf, field, fieldAt, isThere, items, textOf } from './envoy-file.js'
 import type { Place } from './envoy-file.js'
-import { filterNames } from './envoy-filters.js'
+import { filterNames, meteringFilters } from './envoy-filters.js'
 import { checkHost, checkPerFilter, checkSwitches } from './envoy-hosts.js'
-import { clustersOf, poolOf } from './envoy-pools.js'
+import { choosers, clustersOf, poolOf } from './envoy-pools.js'
 import type { EnvoyCheck } from './envoy-wire.js'
 import { given } from './partly.js'
 
@@ -23,6 +23,7 @@ export function checkRoutes(
     report: filterNames(manager, 'RateLimit')
       .filter(({ settings }) => textOf(field(settings, 'domain')) === check.wire.reportDomain)
       .map(({ name }) => name),
+    metering: meteringFilters(manager).map(({ name }) => name),
     cors: filterNames(manager, 'Cors').map(({ name }) => name),
   }
   for (const host of hosts) {
@@ -34,8 +35,11 @@ export function checkRoutes(
       checkPerFilter(route, levels, filters, check)
       checkTarget(route, levels, poolClusters, check)
     }
-    for (const level of [host, config]) checkSwitches(level, filters, check)
+    checkSwitches(host, filters, check)
+    refuseResending(host, check)
   }
+  checkSwitches(config, filters, check)
+  refuseResending(config, check)
   const routed = new Set(
     hosts.flatMap((host) =>
       items(field(host, 'routes')).map((route) => poolOf(route, check.wire.poolHeader)),
@@ -96,20 +100,17 @@ function checkTarget(
   }
   const parts = [action, ...items(fieldAt(action, 'weighted_clusters', 'clusters'))]
   for (const part of parts) {
-    for (const name of [
-      'cluster_header',
-      'cluster_specifier_plugin',
-      'inline_cluster_specifier_plugin',
-    ]) {
+    for (const name of choosers) {
       const place = field(part, name)
       if (isThere(place)) check.fault(place, 'cluster: only Tollgate chooses where a request goes')
     }
   }
+  refuseResending(action, check)
   if (poolOf(route, check.wire.poolHeader) !== undefined) {
     checkPoolRoute(action, levels, check)
     return
   }
-  for (const cluster of clustersOf(route)) {
+  for (const cluster of clustersOf(action)) {
     if (poolClusters.has(textOf(cluster) ?? '')) {
       check.fault(
         cluster,
@@ -162,9 +163,14 @@ function checkPoolRoute(action: Place, levels: readonly Place[], check: EnvoyChe
   if (hedging !== undefined) {
     check.fault(hedging, 'to be left out: the same request would be generated twice')
   }
+}
+
+/** What sends a request once more, of the action of a route or of what stands above it. */
+function refuseResending(level: Place, check: EnvoyCheck): void {
   for (const name of ['request_mirror_policies', 'internal_redirect_policy']) {
-    const place = field(action, name)
-    if (isThere(place))
+    const place = field(level, name)
+    if (isThere(place)) {
       check.fault(place, 'to be left out: what it sends is neither checked nor metered')
+    }
   }
 }

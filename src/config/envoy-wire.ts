@@ -3,8 +3,8 @@ import type { EnvoyTerms } from './envoy-terms.js'
 
 /** What the two sides of the wire call things; the room `envoy/` says, its caller brings it here. */
 export interface EnvoyWire {
-  /** Names of the headers that only Tollgate may set. */
-  readonly internalHeaders: readonly string[]
+  /** Names of the headers that no client may send through: what Tollgate sets, and what steers a scheduler or an engine. */
+  readonly reservedHeaders: readonly string[]
   /** The one that names the pool. */
   readonly poolHeader: string
   /** The rate limit domain of the report. */

@@ -56,9 +56,14 @@ export function readPolicy(file: string, text: string): Reading {
 }
 
 /** `readConfig`, with what is right beside what is not. */
-export function readPolicyFile(path: string): Reading {
-  return orNothing(() => readDocument(path, readText(path)))
+export function readPolicyFile(path: string, checkNamed = nothingNamed): Reading {
+  return orNothing(() => readDocument(path, readText(path), checkNamed))
 }
+
+/** Finds faults of the files that a policy names; `check-files.ts` does. */
+export type CheckNamed = (files: readonly NamedFile[]) => readonly ConfigFault[]
+
+const nothingNamed: CheckNamed = () => []
 
 function orNothing(read: () => Reading): Reading {
   try {
@@ -70,7 +75,7 @@ function orNothing(read: () => Reading): Reading {
 }
 
 /** @throws ConfigError nothing of it can be read */
-function readDocument(file: string, text: string): Reading {
+function readDocument(file: string, text: string, checkNamed = nothingNamed): Reading {
   const document = readYaml(file, text, { aliases: 'refuse' })
   if (!isMapping(document.value)) {
     const keys = Object.keys(policyFile.shape).join(', ')
@@ -80,24 +85,28 @@ function readDocument(file: string, text: string): Reading {
   const fault = (at: KeyPath, expected: string): void => {
     faults.push(document.fault(at, expected))
   }
-  const content = readPartly(policyFile, document.value, {
+  const { content, sound } = readPartly(policyFile, document.value, {
     value: fault,
-    key: (at, expected) => {
-      faults.push(document.keyFault(at, expected))
+    key: (at, what, expected) => {
+      faults.push(document.keyFault(at, what, expected))
     },
   })
   checkRules(content, fault)
   checkGrants(content, fault)
-  // Without a fault nothing is wrong: a value that is has been said.
-  const sound = faults.length === 0 ? (content as SoundContent) : undefined
+  const files = namedFiles(file, content, (at, expected) => document.fault(at, expected))
+  faults.push(...checkNamed(files))
   return {
     faults: boundFaults(file, faults),
-    config: sound && {
-      settings: settingsFrom(file, sound),
-      policy: policyFrom(file, generationOf(text), sound),
-    },
+    config: faults.length === 0 && sound !== undefined ? configOf(file, text, sound) : undefined,
     envoyTerms: envoyTerms(content),
-    files: namedFiles(file, content, (at, expected) => document.fault(at, expected)),
+    files,
+  }
+}
+
+function configOf(file: string, text: string, content: SoundContent): Config {
+  return {
+    settings: settingsFrom(file, content),
+    policy: policyFrom(file, generationOf(text), content),
   }
 }
 
@@ -106,9 +115,14 @@ export function generationOf(text: string): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 12)
 }
 
-/** @throws ConfigError the file cannot be read, is too large or is not UTF-8, or `loadConfig` finds faults */
-export function readConfig(path: string): Config {
-  return loadConfig(path, readText(path))
+/**
+ * @param checkNamed also opens the files that the policy names, if given
+ * @throws ConfigError the file cannot be read, is too large or is not UTF-8, or has faults
+ */
+export function readConfig(path: string, checkNamed?: CheckNamed): Config {
+  const { config, faults } = readPolicyFile(path, checkNamed)
+  if (config === undefined) throw new ConfigError(faults)
+  return config
 }
 
 /**

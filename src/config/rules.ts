@@ -6,7 +6,7 @@ import type { KeyPath } from './faults.js'
 import { checkModelPatterns } from './model-patterns.js'
 import { given, soundItems, wrong } from './partly.js'
 import type { Wrong } from './partly.js'
-import { leaseMarginMs } from './schema.js'
+import { leaseMarginMs, leastLease, maxLeaseMs } from './schema.js'
 import type { FileContent } from './schema.js'
 import type { PartlyEntry } from './schema-entries.js'
 
@@ -107,7 +107,7 @@ function checkStreams(content: FileContent, fault: Fault): void {
     if (leaseMs === undefined || leaseMs >= maxStreamMs + leaseMarginMs) return
     fault(
       ['leaseMs'],
-      `at least maxStreamMs + ${String(leaseMarginMs)} = ${String(maxStreamMs + leaseMarginMs)}, or a lease could end before its stream`,
+      `a whole number of milliseconds from ${leastLease} = ${String(maxStreamMs + leaseMarginMs)} to ${String(maxLeaseMs)}, or a lease could end before its stream`,
     )
   })
 }

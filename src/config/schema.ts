@@ -151,6 +151,9 @@ const log = mapping({
 
 /** The shortest time between the end of the longest stream and the end of its lease. */
 export const leaseMarginMs = MINUTE_MS
+/** The shortest lease, as messages say it. */
+export const leastLease = `maxStreamMs + ${String(leaseMarginMs)}`
+export const maxLeaseMs = 2 * DAY_MS
 
 /** Sections that are one value each. */
 export const sections = {
@@ -164,8 +167,8 @@ export const sections = {
   log,
   /** Longest stream; one number with the routes' `max_stream_duration` in Envoy. */
   maxStreamMs: wholeNumber(SECOND_MS, DAY_MS, 'milliseconds').default(30 * MINUTE_MS),
-  /** How long a reservation waits for its report; if not given, `maxStreamMs` + 60000. */
-  leaseMs: wholeNumber(SECOND_MS + leaseMarginMs, 2 * DAY_MS, 'milliseconds').optional(),
+  /** How long a reservation waits for its report; if not given, `leastLease`, which `rules.ts` holds it to. */
+  leaseMs: wholeNumber(0, maxLeaseMs, 'milliseconds', leastLease).optional(),
   /** Pass the caller's own credential on to the engine. */
   keepCredential: flag().default(false),
 }

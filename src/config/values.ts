@@ -30,9 +30,13 @@ export function oneOf(words: readonly string[]): string {
   return words.length === 1 ? (words[0] ?? '') : `one of ${words.join(', ')}`
 }
 
-/** A whole number from `min` to `max`, both included; without a quote and within 2^53 - 1. */
-export function wholeNumber(min: number, max: number, unit: string) {
-  return scalar(`a whole number of ${unit} from ${String(min)} to ${String(max)}`, (value) =>
+/**
+ * A whole number from `min` to `max`, both included; without a quote and within 2^53 - 1.
+ *
+ * @param least what messages call the least number, where a rule of several keys says which it is
+ */
+export function wholeNumber(min: number, max: number, unit: string, least = String(min)) {
+  return scalar(`a whole number of ${unit} from ${least} to ${String(max)}`, (value) =>
     typeof value === 'number' && Number.isSafeInteger(value) && value >= min && value <= max
       ? value
       : undefined,

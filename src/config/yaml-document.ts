@@ -15,8 +15,8 @@ export interface YamlDocument {
   readonly value: unknown
   /** The fault of the value at `path`. A key that is missing is shown on the line of what lacks it. */
   fault(path: KeyPath, expected: string): ConfigFault
-  /** The fault of the key at `path` itself, whatever its value; the value is not shown. */
-  keyFault(path: KeyPath, expected: string): ConfigFault
+  /** The fault of the key at `path` itself: `what` it is stands in the place of its value, which is not shown. */
+  keyFault(path: KeyPath, what: string, expected: string): ConfigFault
 }
 
 /** An alias costs two characters and unfolds to all that it names, so that a few lines can become gigabytes. */
@@ -114,11 +114,11 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
         expected,
       }
     },
-    keyFault: (path, expected) => ({
+    keyFault: (path, what, expected) => ({
       file,
       line: locate(root, path, lineOf, follow).line,
       key: formatPath(path),
-      value: '',
+      value: what,
       expected,
     }),
   }
@@ -135,7 +135,7 @@ function keyProblems(
   lineOf: (offset: number) => number,
 ): readonly ConfigFault[] {
   const faults: ConfigFault[] = []
-  const seen = new Set<string>()
+  const firstLine = new Map<string, number>()
   for (const pair of map.items) {
     const line = lineOf(startOf(pair))
     if (!isScalar(pair.key) || typeof pair.key.value !== 'string') {
@@ -143,10 +143,13 @@ function keyProblems(
       continue
     }
     const key = pair.key.value
-    if (seen.has(key)) {
-      faults.push({ file, line, key: formatPath([key]), value: '', expected: 'each key once' })
+    const first = firstLine.get(key)
+    if (first === undefined) {
+      firstLine.set(key, line)
+    } else {
+      const expected = `each key once; the first is on line ${String(first)}`
+      faults.push({ file, line, key: formatPath([key]), value: '', expected })
     }
-    seen.add(key)
   }
   return faults
 }
@@ -231,7 +234,7 @@ function valueAsWritten(text: string, node: Node): string {
   if (isSeq(node)) return node.items.length === 0 ? '[]' : 'a list'
   if (node.range == null) return '(missing)'
   const written = text.slice(node.range[0], node.range[1])
-  if (written === '') return '(missing)'
+  if (written === '') return 'empty'
   if (written.includes('-----BEGIN')) return '(not shown)'
   // The password of a URL, as in https://user:password@host.
   return shorten(written.replace(/\/\/[^/@\s]*@/, '//***@'))

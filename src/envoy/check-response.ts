@@ -59,7 +59,7 @@ function upstreamHeaders(decision: Decision, allow: Allow): ReadonlyMap<Internal
   // Fair among those who pay: a tenant with many users has one queue.
   set(internalHeaders.fairnessId, principal?.tenant)
   set(internalHeaders.flags, flagsOf(decision))
-  if (allow.injectCap !== undefined) set(internalHeaders.cap, 'inject')
+  if (allow.injectCapTokens !== undefined) set(internalHeaders.cap, 'inject')
   if (allow.injectStreamUsage) set(internalHeaders.usage, 'inject')
   return headers
 }

@@ -30,6 +30,7 @@ export function dynamicMetadata(decision: Decision): Struct {
     addText('reservation', verdict.reservation.id)
     fields['reserved_tokens'] = { numberValue: reservedTokens(verdict.reservation.admission) }
   }
-  if (verdict.injectCap !== undefined) fields['cap'] = { numberValue: verdict.injectCap.tokens }
+  if (verdict.injectCapTokens !== undefined)
+    fields['cap'] = { numberValue: verdict.injectCapTokens }
   return { fields }
 }

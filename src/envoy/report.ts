@@ -5,7 +5,7 @@ import type { RateLimitDescriptor, RateLimitRequest } from './wire.js'
 /** The rate limit domain whose descriptors are reports. */
 export const reportDomain = 'tollgate'
 
-// Envoy sends ten; the rest is room for labels and for names that a later version adds.
+// Envoy sends eleven; the rest is room for labels and for names that a later version adds.
 const maxDescriptors = 32
 const maxEntries = 8
 
@@ -21,6 +21,7 @@ export const reportNames = [
   'attempts',
   'upstream_bytes',
   'upstream_received',
+  'upstream_duration',
 ] as const
 
 type ReportName = (typeof reportNames)[number]
@@ -74,6 +75,7 @@ export function toReport(request: RateLimitRequest): Report {
     attempts: figures.get('attempts'),
     upstreamBytesSent: figures.get('upstream_bytes'),
     upstreamBytesReceived: figures.get('upstream_received'),
+    upstreamDurationMs: figures.get('upstream_duration'),
   }
 }
 

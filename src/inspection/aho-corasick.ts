@@ -3,7 +3,8 @@ import type { TrieNode } from './double-array.js'
 
 /**
  * What an automaton reads: every UTF-16 unit stands for a symbol, and units of one symbol are the same to it.
- * `boundary` is the symbol of everything between words; runs of it count as one.
+ * `boundary` is the symbol of everything between words; a run of it counts as one, however much white space (units up
+ * to U+0020) is in it.
  */
 export interface Alphabet {
   /** For each UTF-16 unit its symbol; 65,536 entries. */
@@ -22,11 +23,9 @@ export interface Automaton {
   scan(text: string, onMatch: (pattern: number, end: number) => void): number
 }
 
-/**
- * A longer run between two words parts them: 16 spaces or dashes are a layout, not a gap. It also bounds the
- * way back from the end of a match to its start.
- */
-export const MAX_BOUNDARY_RUN = 16
+/** So many signs between two words part them: a line of dashes is a layout, not a gap. White space never does. */
+export const MAX_BOUNDARY_SIGNS = 16
+const LAST_SPACE = 0x20
 
 /**
  * @param patterns symbols, each at least one long; of two equal ones the later is never found
@@ -62,7 +61,8 @@ export function compileAutomaton(
   const scan = (text: string, onMatch: (pattern: number, end: number) => void): number => {
     const { table, width, cells } = rows
     let state = afterBoundary
-    let runLength = 1
+    let inBoundary = true
+    let signs = 0
     let slowSteps = 0
     const report = (from: number, end: number): void => {
       for (let at = output[from] ?? 0; at !== 0; at = output[fail[at] ?? 0] ?? 0) {
@@ -71,15 +71,15 @@ export function compileAutomaton(
     }
     const length = text.length
     for (let index = 0; index < length; index++) {
-      const symbolClass = classOf[text.charCodeAt(index)] ?? 0
+      const unit = text.charCodeAt(index)
+      const symbolClass = classOf[unit] ?? 0
       if (symbolClass !== boundary || boundary === 0) {
-        runLength = 0
+        inBoundary = false
       } else {
-        runLength++
-        if (runLength > 1) {
-          if (runLength === MAX_BOUNDARY_RUN) state = afterBoundary
-          continue
-        }
+        if (!inBoundary) signs = 0
+        if (unit > LAST_SPACE && ++signs === MAX_BOUNDARY_SIGNS) state = afterBoundary
+        if (inBoundary) continue
+        inBoundary = true
       }
       if (symbolClass < width && state < cells) {
         state = table[state * width + symbolClass] ?? 0
@@ -98,7 +98,7 @@ export function compileAutomaton(
       report(state, symbolClass === boundary ? index : index + 1)
     }
     // The end of a text is a boundary too.
-    if (boundary !== 0 && runLength === 0) {
+    if (boundary !== 0 && !inBoundary) {
       state = step(state, boundary)
       if (output[state] !== 0) report(state, length)
     }

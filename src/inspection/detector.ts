@@ -23,6 +23,8 @@ export type Report = (hit: Hit) => void
  * It must be linear in the text whatever the text is, and hold no state between calls.
  */
 export interface Detector {
+  /** Its file in `detectors/`, and which of them where a file gives several. */
+  readonly name: string
   readonly category: Category
   /** @returns how many steps it took, so that tests can prove it linear without a clock */
   detect(view: View, segment: Segment, report: Report): number

@@ -3,7 +3,8 @@
  *
  * - `plain`: its own NFKC form; invisible and control characters vanish, every space is U+0020, every decimal
  *   digit is an ASCII digit. Case, accents and script stay.
- * - `folded`: `plain`, lower case, without accents, vowel points and stray marks, look-alikes of other scripts as Latin letters.
+ * - `folded`: `plain`, lower case, without accents, vowel points and stray marks, look-alikes of other scripts as
+ *   Latin letters.
  *
  * NFKC is taken per code point; what composes with the character before it is composed by `view.ts`.
  */

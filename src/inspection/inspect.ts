@@ -1,6 +1,9 @@
+import { deny } from '../denial.js'
+import type { Denial } from '../denial.js'
 import { DependencyError } from '../errors.js'
 import { isUntrusted } from '../segment.js'
 import type { Segment } from '../segment.js'
+import { MIB_BYTES } from '../units.js'
 import type { Detector, Hit } from './detector.js'
 import { createControlTokensDetector } from './detectors/control-tokens.js'
 import { createInjectionDetector, STRETCH_UNITS } from './detectors/injection.js'
@@ -10,12 +13,18 @@ import { createSecretsDetector } from './detectors/secrets.js'
 import type { Finding } from './finding.js'
 import { actionOf } from './rules.js'
 import type { Action, InspectionRules } from './rules.js'
-import { renderingsOf } from './renderings.js'
+import { isCutOff, renderingsOf } from './renderings.js'
 import { findSeams, placeInSeam } from './seams.js'
 import { createView } from './view.js'
 
 /** Findings that are kept of one request. The first that blocks decides; a record of thousands helps nobody. */
 export const MAX_FINDINGS = 64
+
+/**
+ * How much is read beyond the texts as they were sent: without their joints and escapes. As much again as the largest
+ * body holds, so that an inspection takes at most twice as long as one of plain text.
+ */
+const MAX_EXTRA_UNITS = 8 * MIB_BYTES
 
 /** When to give up. */
 export interface TimeBound {
@@ -27,10 +36,24 @@ export interface Inspector {
   /**
    * Reads every segment to its last character with every detector that is not off.
    *
-   * @returns at most `MAX_FINDINGS`: those that block first, then flags, then shadows, each in the order of the text
+   * @returns at most `MAX_FINDINGS`: those that block first, then flags, then shadows, each in the order of the text;
+   *   or a refusal: the texts may come before a model in so many ways that reading all of them is too much
    * @throws DependencyError the bound was reached; what was not read is not known to be good
    */
-  inspect(segments: readonly Segment[], bound?: TimeBound): readonly Finding[]
+  inspect(segments: readonly Segment[], bound?: TimeBound): readonly Finding[] | Denial
+  /** The same in pieces, for whoever has to let others have their turn. */
+  start(segments: readonly Segment[]): Inspecting
+}
+
+/** An inspection under way. */
+export interface Inspecting {
+  /**
+   * Goes on until all is read, or until the bound; true when all is read. The clock is read between detectors, so a
+   * piece may be longer by one detector's work on one text.
+   */
+  run(bound?: TimeBound): boolean
+  /** What `inspect` returns, once `run` was true. */
+  outcome(): readonly Finding[] | Denial
 }
 
 const severity: Readonly<Record<Action, number>> = { block: 0, flag: 1, shadow: 2, off: 3 }
@@ -38,53 +61,97 @@ const severity: Readonly<Record<Action, number>> = { block: 0, flag: 1, shadow: 
 /** Builds the automata of the detectors that the rules turn on; costs some milliseconds, once per policy. */
 export function compileInspection(rules: InspectionRules): Inspector {
   const detectors = createDetectors(rules)
-  return {
-    inspect: (segments, bound) => {
-      const kept = createKeeper(rules)
-      const read = (segment: Segment, placeOf: PlaceOf): void => {
-        for (const rendering of renderingsOf(segment)) {
-          const view = createView(rendering.text)
-          for (const detector of detectors) {
-            if (bound !== undefined && bound.nowMs() >= bound.deadlineMs) {
-              throw new DependencyError('inspection', 'inspection did not finish in time')
-            }
-            const { category } = detector
-            detector.detect(view, segment, (hit) => {
-              if (!isSure(rules, detector, segment, hit)) return
-              kept.add(category, hit.rule, () => {
-                const { rule, score, level, start, end } = hit
-                const within =
-                  level === 'source' ? ([start, end] as const) : view.sourceSpan(level, start, end)
-                const place = placeOf(rendering.sourceSpan(...within), category, level)
-                return place === undefined
-                  ? undefined
-                  : {
-                      category,
-                      rule,
-                      provenance: segment.provenance,
-                      segment: place.index,
-                      span: place.span,
-                      score,
-                    }
-              })
-            })
-          }
-        }
-      }
-      segments.forEach((segment, index) => {
-        read(segment, (span) => ({ index, span }))
+
+  /** Every detector on every text, one at each step; a refusal where that is too much. */
+  function* steps(segments: readonly Segment[], kept: Keeper): Generator<void, Denial | undefined> {
+    const extra = { units: 0 }
+    for (const [index, segment] of segments.entries()) {
+      const refusal = yield* read(segment, extra, kept, (span) => ({ index, span }))
+      if (refusal !== undefined) return refusal
+    }
+    for (const seam of segments.length > 1 ? findSeams(segments) : []) {
+      const refusal = yield* read(seam.segment, extra, kept, (span, category, level) => {
+        const place = placeInSeam(seam, span)
+        // What lies in one segment was found there, but evidence may only add up over several.
+        const addsUp = category === 'injection' && level !== 'source'
+        return place.crosses || addsUp ? place : undefined
       })
-      for (const seam of segments.length > 1 ? findSeams(segments) : []) {
-        read(seam.segment, (span, category, level) => {
-          const place = placeInSeam(seam, span)
-          // What lies in one segment was found there, but evidence may only add up over several.
-          const addsUp = category === 'injection' && level !== 'source'
-          return place.crosses || addsUp ? place : undefined
+      if (refusal !== undefined) return refusal
+    }
+    return undefined
+  }
+
+  function* read(
+    segment: Segment,
+    extra: { units: number },
+    kept: Keeper,
+    placeOf: PlaceOf,
+  ): Generator<void, Denial | undefined> {
+    let isAsSent = true
+    for (const rendering of renderingsOf(segment)) {
+      if (!isAsSent) extra.units += rendering.text.length
+      isAsSent = false
+      if (extra.units > MAX_EXTRA_UNITS) return tooManyWays
+      const view = createView(rendering.text)
+      for (const detector of detectors) {
+        yield
+        const { category } = detector
+        detector.detect(view, segment, (hit) => {
+          if (!isSure(rules, detector, segment, hit)) return
+          kept.add(category, hit.rule, () => {
+            const { rule, score, level, start, end } = hit
+            const within =
+              level === 'source' ? ([start, end] as const) : view.sourceSpan(level, start, end)
+            if (isCutOff(rendering, ...within)) return undefined
+            const place = placeOf(rendering.sourceSpan(...within), category, level)
+            if (place === undefined) return undefined
+            const { provenance } = segment
+            return { category, rule, provenance, segment: place.index, span: place.span, score }
+          })
         })
       }
-      return kept.findings()
+    }
+    return undefined
+  }
+
+  function start(segments: readonly Segment[]): Inspecting {
+    const kept = createKeeper(rules)
+    const rest = steps(segments, kept)
+    let refusal: Denial | undefined
+    return {
+      run(bound) {
+        // The step first: a bound that is over already must not keep an inspection from ever going on.
+        for (;;) {
+          const step = rest.next()
+          if (step.done === true) {
+            refusal = step.value ?? refusal
+            return true
+          }
+          if (bound !== undefined && bound.nowMs() >= bound.deadlineMs) return false
+        }
+      },
+      outcome: () => refusal ?? kept.findings(),
+    }
+  }
+
+  return {
+    start,
+    inspect(segments, bound) {
+      const inspecting = start(segments)
+      if (inspecting.run(bound)) return inspecting.outcome()
+      throw inspectionTooSlow()
     },
   }
+}
+
+const tooManyWays = deny(
+  'body_too_large',
+  'The texts of this request are split or escaped so often that reading them all is too much. Send a smaller request.',
+)
+
+/** A bound that was reached is a failure, never a verdict. */
+export function inspectionTooSlow(): DependencyError {
+  return new DependencyError('inspection', 'inspection did not finish in time')
 }
 
 /** Where in the request a span lies; undefined where it was found already. */
@@ -105,7 +172,7 @@ function once(create: () => Detector): () => Detector {
 }
 
 /** One line per detector; one whose action is off is not built and costs nothing. */
-function createDetectors(rules: InspectionRules): readonly Detector[] {
+export function createDetectors(rules: InspectionRules): readonly Detector[] {
   const prohibited = rules.prohibited.filter((list) => list.action !== 'off')
   const { injection, controlTokens, secrets, personalData } = rules
   return [
@@ -123,14 +190,16 @@ function isSure(rules: InspectionRules, detector: Detector, segment: Segment, hi
   return hit.score >= (isUntrusted(segment.provenance) ? untrustedThreshold : threshold)
 }
 
+interface Keeper {
+  add(category: Finding['category'], rule: string, make: () => Finding | undefined): void
+  findings(): readonly Finding[]
+}
+
 /**
  * Keeps the first findings of each action: a flood of flags must not push out the one that blocks. What is found
  * in several renderings, or again in a seam, is kept once.
  */
-function createKeeper(rules: InspectionRules): {
-  add: (category: Finding['category'], rule: string, make: () => Finding | undefined) => void
-  findings: () => readonly Finding[]
-} {
+function createKeeper(rules: InspectionRules): Keeper {
   const bySeverity: Finding[][] = [[], [], []]
   return {
     add: (category, rule, make) => {

@@ -1,4 +1,4 @@
-import { compileAutomaton, MAX_BOUNDARY_RUN } from './aho-corasick.js'
+import { compileAutomaton } from './aho-corasick.js'
 import { isWordUnit } from './fold.js'
 import { foldText } from './view.js'
 
@@ -67,7 +67,7 @@ export function isSearchable(phrase: string): boolean {
 
 /**
  * @param phrases as people write them; a `*` at the end lets a longer word match (`instruct*`). Between two words
- *   any white space and punctuation may stand, up to `MAX_BOUNDARY_RUN` units. Number k is reported as k; of equal
+ *   any white space may stand, and punctuation up to `MAX_BOUNDARY_SIGNS` units. Number k is reported as k; of equal
  *   phrases each is reported. A phrase that is not `isSearchable` never matches.
  */
 export function compilePhrases(
@@ -134,10 +134,7 @@ function startOf(
   for (let k = last; k >= first; k--) {
     index--
     if (pattern[k] !== BOUNDARY) continue
-    for (let run = 1; run < MAX_BOUNDARY_RUN && index > 0; run++) {
-      if (symbolOf[folded.charCodeAt(index - 1)] !== BOUNDARY) break
-      index--
-    }
+    while (index > 0 && symbolOf[folded.charCodeAt(index - 1)] === BOUNDARY) index--
   }
   return index
 }

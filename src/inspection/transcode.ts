@@ -63,9 +63,10 @@ export function transcode(
       if (isMark(mapped) || mayCompose(mapped)) at = append(out, at, mapped, table)
       else out[at++] = mapped
     } else if (expansion === undefined) {
-      if (table.dropsMarks && isMark(codePoint) && !takesMarks(out[at - 1])) continue
-      out[at++] = unit
-      out[at++] = text.charCodeAt(index)
+      if (!table.dropsMarks || !isMark(codePoint) || takesMarks(out[at - 1])) {
+        out[at++] = unit
+        out[at++] = text.charCodeAt(index)
+      }
     } else {
       for (let k = 0; k < expansion.length; k++) {
         at = append(out, at, expansion.charCodeAt(k), table)
@@ -101,7 +102,7 @@ function append(out: Uint16Array, at: number, unit: number, table: FoldTable): n
   return at + 1
 }
 
-/** Below it are Latin, Greek, Cyrillic and the signs of ASCII: what stands over those was dropped or is there to hide them. */
+/** Below it are Latin, Greek, Cyrillic and signs: what still stands over those is there to hide them. */
 const FIRST_SCRIPT_WITH_MARKS = 0x0530
 
 function takesMarks(unit: number | undefined): boolean {
@@ -116,6 +117,7 @@ function mayCompose(unit: number): boolean {
     (unit >= 0x0653 && unit <= 0x0655) ||
     (unit >= 0x093c && unit <= 0x0ddf && composingIndic.has(unit)) ||
     unit === 0x102e ||
+    unit === 0x1b35 ||
     (unit >= 0x1161 && unit <= 0x11c2) ||
     unit === 0x3099 ||
     unit === 0x309a

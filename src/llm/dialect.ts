@@ -25,8 +25,6 @@ export interface Dialect {
   readonly readsApiKeyHeader: boolean
   /** What a reported usage means: are cached input tokens part of `input`, or do they come on top of it? */
   readonly cachedTokens: 'within_input' | 'on_top'
-  /** The field that a filter adds to put an output cap into a body that names none. */
-  readonly outputCapField: string
   /** Every name that needs a grant, wherever in a body it stands, by what `foldName` makes of it. */
   readonly guardedNames: ReadonlyMap<string, string>
   /** What a caller can do in place of using a guarded name, for the refusal: as it follows "Leave it out". */

@@ -15,12 +15,21 @@ export interface GenerationTrace {
 export interface GenerationRates {
   /**
    * Learns from the report of one whole answer to an ordinary request. One of fewer than 64 output tokens, or
-   * without bytes or duration, teaches nothing.
+   * without bytes, teaches nothing; one without a duration nothing about time.
+   *
+   * @param report `durationMs`: how long the engine took, where that is known
    */
-  observe(kind: GenerationKind, report: GenerationTrace & { readonly outputTokens: number }): void
+  observe(
+    kind: GenerationKind,
+    report: {
+      readonly bytes: number
+      readonly durationMs: number | undefined
+      readonly outputTokens: number
+    },
+  ): void
   /**
-   * Output tokens, rounded up, of an answer whose report told none; undefined until 20 reports and 10,000 output
-   * tokens of its kind were learnt from.
+   * Output tokens, rounded up, of an answer whose report told none; undefined until 20 reports with a duration, and
+   * 10,000 output tokens, of its kind were learnt from.
    *
    * @param trace `choices` is how many candidates the engine decoded at once
    */
@@ -49,8 +58,8 @@ interface Span {
 }
 
 interface Learned {
-  /** Of all spans, as `outputTokens`. */
-  reports: number
+  /** Of all spans, those with a duration. */
+  timedReports: number
   outputTokens: number
   younger: Span
   older: Span
@@ -74,11 +83,10 @@ export function createGenerationRates(): GenerationRates {
 
   return {
     observe(kind, { outputTokens, bytes, durationMs }) {
-      if (!(outputTokens >= minReportTokens) || !isPositive(bytes) || !isPositive(durationMs))
-        return
+      if (!(outputTokens >= minReportTokens) || !isPositive(bytes)) return
       const key = keyOf(kind)
       const learned = kinds.get(key) ?? {
-        reports: 0,
+        timedReports: 0,
         outputTokens: 0,
         younger: emptySpan(),
         older: emptySpan(),
@@ -87,12 +95,14 @@ export function createGenerationRates(): GenerationRates {
       younger.reports += 1
       younger.outputTokens += outputTokens
       younger.tokensPerByte = Math.max(younger.tokensPerByte, outputTokens / bytes)
-      younger.tokensPerMs = Math.max(younger.tokensPerMs, outputTokens / durationMs)
+      if (durationMs !== undefined && isPositive(durationMs)) {
+        younger.tokensPerMs = Math.max(younger.tokensPerMs, outputTokens / durationMs)
+        learned.timedReports += 1
+      }
       if (younger.reports >= spanReports && younger.outputTokens >= spanTokens) {
         learned.older = younger
         learned.younger = emptySpan()
       }
-      learned.reports += 1
       learned.outputTokens += outputTokens
       // A map keeps the order of insertion: what is set again moves to the young end.
       kinds.delete(key)
@@ -106,7 +116,7 @@ export function createGenerationRates(): GenerationRates {
     estimate(kind, { bytes, durationMs, choices }) {
       const learned = kinds.get(keyOf(kind))
       if (learned === undefined) return undefined
-      if (learned.reports < minReports || learned.outputTokens < minTokens) return undefined
+      if (learned.timedReports < minReports || learned.outputTokens < minTokens) return undefined
       const { younger, older } = learned
       const byBytes = Math.max(0, bytes) * Math.max(younger.tokensPerByte, older.tokensPerByte)
       const byDuration =

@@ -29,6 +29,8 @@ export interface Room {
   enter(caller: string, bytes: number): Place | Denial
   /** Says whose turn has come; who enters now comes after it. */
   reached(turn: number): void
+  /** Callers of whom something is kept: those who have a prompt in it. */
+  size(): number
 }
 
 interface Share {
@@ -84,6 +86,7 @@ export function createRoom(maxBytes: number): Room {
     reached(turn) {
       reachedTurn = Math.max(reachedTurn, turn)
     },
+    size: () => shares.size,
   }
 }
 

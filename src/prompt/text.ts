@@ -2,7 +2,7 @@ import { isDenial } from '../denial.js'
 import type { Denial } from '../denial.js'
 import type { Finding } from '../inspection/finding.js'
 import { compileInspection } from '../inspection/inspect.js'
-import type { Inspector } from '../inspection/inspect.js'
+import type { Inspecting, Inspector } from '../inspection/inspect.js'
 import type { InspectionRules } from '../inspection/rules.js'
 import type { Ask, AskSummary } from '../llm/ask.js'
 import type { Dialect } from '../llm/dialect.js'
@@ -21,7 +21,8 @@ export interface TimeBound {
 export interface PromptText {
   readonly summary: AskSummary
   /** @throws DependencyError the bound was reached */
-  inspect(inspector: Inspector, bound: TimeBound): readonly Finding[]
+  inspect(inspector: Inspector, bound: TimeBound): readonly Finding[] | Denial
+  startInspection(inspector: Inspector): Inspecting
   startCount(counter: TokenCounter, encoding: EncodingName): Counting
 }
 
@@ -33,6 +34,7 @@ export function readPrompt(dialect: Dialect, path: string, body: Uint8Array): Pr
   return {
     summary: summarize(ask),
     inspect: (inspector, bound) => inspector.inspect(ask.segments, bound),
+    startInspection: (inspector) => inspector.start(ask.segments),
     startCount: (counter, encoding) =>
       counter.start(
         encoding,

@@ -36,8 +36,9 @@ export function createThreadedReader(pool: Pool): ThreadedReader {
   async function inspectHeld(
     held: HeldPrompt,
     rules: InspectionRules,
-  ): Promise<readonly Finding[]> {
+  ): Promise<readonly Finding[] | Denial> {
     const answer = await held.run({ kind: 'inspect', rulesId: rulesIdOf(rules), rules })
+    if (answer.kind === 'refused') return answer.denial
     if (answer.kind !== 'inspected') throw unexpected('inspection', answer)
     return answer.findings
   }

@@ -1,9 +1,9 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { isDenial } from '../denial.js'
-import type { Inspector } from '../inspection/inspect.js'
 import { compileInspection } from '../inspection/inspect.js'
 import { dialectNamed } from '../llm/dialects.js'
 import { createTokenCounter } from '../llm/tokens.js'
+import { keepLatest } from './latest.js'
 import type { WorkerAnswer, WorkerReady, WorkerRequest, WorkerSetup } from './messages.js'
 import { readPrompt } from './text.js'
 
@@ -15,7 +15,7 @@ const MAX_INSPECTORS = 4
 const { encodings, timeoutMs } = workerData as WorkerSetup
 const counter = createTokenCounter()
 counter.load(encodings)
-const inspectors = new Map<number, Inspector>()
+const inspectorFor = keepLatest(MAX_INSPECTORS, compileInspection)
 
 const bound = () => ({ nowMs: () => performance.now(), deadlineMs: performance.now() + timeoutMs })
 
@@ -26,13 +26,10 @@ function answer({ source, work }: WorkerRequest): WorkerAnswer {
     case 'read':
       return { kind: 'read', summary: text.summary }
     case 'inspect': {
-      let inspector = inspectors.get(work.rulesId)
-      if (inspector === undefined) {
-        inspector = compileInspection(work.rules)
-        if (inspectors.size >= MAX_INSPECTORS) inspectors.clear()
-        inspectors.set(work.rulesId, inspector)
-      }
-      return { kind: 'inspected', findings: text.inspect(inspector, bound()) }
+      const inspector = inspectorFor(work.rulesId, work.rules)
+      const findings = text.inspect(inspector, bound())
+      if (isDenial(findings)) return { kind: 'refused', denial: findings }
+      return { kind: 'inspected', findings }
     }
     case 'count': {
       const counting = text.startCount(counter, work.encoding)

@@ -88,6 +88,20 @@ test("prints the faults of Envoy's file", async () => {
   for (const line of err.split('\n')) expect(line).toMatch(/^envoy\.yaml:[1-9][0-9]*: /)
 })
 
+test("names a header of Tollgate's own and one that steers an engine, if Envoy's file lets a client send them", async () => {
+  const stripped = ['x-tollgate-cap', 'x-prefiller-host-port']
+  const text = stripped.reduce(
+    (left, name) => left.replace(`- { remove: ${name} }`, ''),
+    readFileSync('envoy.yaml', 'utf8'),
+  )
+  const file = join(mkdtempSync(join(tmpdir(), 'tollgate-check-')), 'envoy.yaml')
+  writeFileSync(file, text)
+  const policy = 'deploy/demo/policy.yaml'
+  const { exitCode, err } = await play(['check', '--policy', policy, '--envoy', file])
+  expect(exitCode).toBe(1)
+  expect(err).toMatch(/a header mutation that removes x-tollgate-cap, x-prefiller-host-port$/)
+})
+
 test("prints the faults of Envoy's file beside those of the policy", async () => {
   const file = policyFile('several-faults')
   const { exitCode, err } = await play(['check', '--policy', file, '--envoy', 'envoy.yaml'])
@@ -163,11 +177,31 @@ describe('with --files', () => {
       '7: listen.tls.clientCaFile is absent/ca.pem; expected a readable file; there is none',
       '14: ledger.tls.caFile is redis-ca.pem; expected a readable file; there is none',
       '16: ledger.passwordFile is /etc/tollgate/redis-password; expected a readable file; there is none',
+      '28: issuers[0].caFile is idp-ca.pem; expected a file of certificates in PEM',
       '74: audit.file is absent/audit.jsonl; expected a path in a directory that this user may write',
       '74: audit.keyFile is audit.pem; expected a file with an Ed25519 private key in PEM (PKCS #8)',
-      '28: issuers[0].caFile is idp-ca.pem; expected a file of certificates in PEM',
     ])
     expect(err).not.toContain('hunter2')
+  })
+
+  test('tells faults of files among those of the policy, by line', async () => {
+    const file = auditing()
+    writeFileSync(file, `${readFileSync(file, 'utf8')}log: { level: loud }\n`)
+    const { err } = await play(['check', '--policy', file, '--files'])
+    expect(err.replaceAll(`${file}:`, '').split('\n')).toEqual([
+      '12: audit.keyFile is audit.pem; expected a readable file; there is none',
+      '13: log.level is loud; expected one of trace, debug, info, warn, error, fatal',
+    ])
+  })
+
+  test('counts them among those that are too many to list', async () => {
+    const file = auditing()
+    const unknown = Array.from({ length: 300 }, (_, index) => `key${String(index)}: 1\n`).join('')
+    writeFileSync(file, `${readFileSync(file, 'utf8')}${unknown}`)
+    const lines = (await play(['check', '--policy', file, '--files'])).err.split('\n')
+    expect(lines).toHaveLength(201)
+    expect(lines[0]).toContain('audit.keyFile is audit.pem')
+    expect(lines.at(-1)).toBe(`${file}: expected fewer faults: 101 more are not listed`)
   })
 
   test('finds a private key that is not that of the certificate', async () => {

@@ -92,7 +92,7 @@ test('a file of which nothing is proved is not called intact', async () => {
   const { exitCode, out } = await play(['verify-audit', path, '--key', publicKey])
   expect(exitCode).toBe(1)
   expect(out).toMatch(
-    /^nothing is proved: no checkpoint follows any line\n0 of 6 lines are proved by 0 checkpoints of chain [\w-]{22}$/,
+    /^nothing is proved: no checkpoint follows any line; Tollgate signs one every 60 s, and when it stops\n0 of 6 lines are proved by 0 checkpoints of chain [\w-]{22}$/,
   )
 })
 

@@ -6,7 +6,7 @@ import { reportFormats } from '../../src/config/envoy-report.js'
 import type { EnvoyTerms } from '../../src/config/envoy-terms.js'
 import type { EnvoyWire } from '../../src/config/envoy-wire.js'
 import { readPolicy, readPolicyFile } from '../../src/config/load.js'
-import { internalHeaders } from '../../src/envoy/internal-headers.js'
+import { internalHeaders, reservedHeaders } from '../../src/envoy/internal-headers.js'
 import { reportDomain, reportNames } from '../../src/envoy/report.js'
 
 const smallest = readFileSync(new URL('fixtures/smallest.yaml', import.meta.url), 'utf8')
@@ -22,7 +22,7 @@ const { envoyTerms: terms } = readPolicy(
 )
 
 const wire: EnvoyWire = {
-  internalHeaders: ['x-tollgate-pool', 'x-tollgate-tenant'],
+  reservedHeaders: ['x-tollgate-pool', 'x-tollgate-tenant'],
   poolHeader: 'x-tollgate-pool',
   reportDomain: 'tollgate',
   reportNames: ['input', 'end'],
@@ -58,6 +58,27 @@ const onlyByHeader =
   'no GPU pool: a route to one matches x-tollgate-pool exactly, prefix / and nothing else'
 const noRouteForA =
   'routes is a list; expected a route for the pool gpu-a of the policy: prefix / and x-tollgate-pool exactly gpu-a'
+
+const alwaysOn =
+  'disabled is true; expected to be left out: every request is checked, and every stream reports its end'
+const corsFilter = `                  - name: cors
+                    typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors }
+`
+/** The filters that put in the cap and read usage, two of them within a matcher as in `envoy.yaml`. */
+const meteringFilters = [
+  '                  - name: router\n',
+  [
+    '                  - name: put-in-the-cap',
+    '                    typed_config: { "@type": x.ExtensionWithMatcher, extension_config: { name: t, typed_config: { "@type": x.TransformConfig } } }',
+    '                  - name: ask-for-usage',
+    '                    typed_config: { "@type": x.TransformConfig }',
+    '                  - name: sse-usage',
+    '                    typed_config: { "@type": x.SseToMetadata }',
+    '                  - name: json-usage',
+    '                    typed_config: { "@type": x.ExtensionWithMatcher, extension_config: { name: j, typed_config: { "@type": x.JsonToMetadata } } }',
+    '                  - name: router\n',
+  ].join('\n'),
+] as const
 
 const cases: Readonly<Record<string, Case>> = {
   'failure mode allow': {
@@ -459,6 +480,288 @@ const cases: Readonly<Record<string, Case>> = {
       'http_filters is a list; expected the cors filter before ext_authz, since the policy has cors.origins',
     ],
   },
+  'a copy to another cluster for every route of the virtual host': {
+    edits: [
+      [
+        'domains: ["*"]',
+        'domains: ["*"]\n                      request_mirror_policies: [{ cluster: pool-b }]',
+      ],
+    ],
+    faults: [
+      'request_mirror_policies is a list; expected to be left out: what it sends is neither checked nor metered',
+    ],
+  },
+  'a copy to another cluster for every virtual host': {
+    edits: [
+      [
+        'route_config:\n',
+        'route_config:\n                  request_mirror_policies: [{ cluster: pool-b }]\n',
+      ],
+    ],
+    faults: [
+      'request_mirror_policies is a list; expected to be left out: what it sends is neither checked nor metered',
+    ],
+  },
+  'a copy of what has no pool': {
+    edits: [
+      [
+        noPool,
+        noPool.replace('no-pool', 'no-pool, request_mirror_policies: [{ cluster: pool-b }]'),
+      ],
+    ],
+    faults: [
+      'request_mirror_policies is a list; expected to be left out: what it sends is neither checked nor metered',
+    ],
+  },
+  'ext_authz is switched off on a route, inside a wrapper': {
+    edits: [
+      [
+        poolA,
+        `${poolA}                          typed_per_filter_config: { authz: { "@type": x.FilterConfig, config: { "@type": x.ExtAuthzPerRoute, disabled: true } } }\n`,
+      ],
+    ],
+    faults: [alwaysOn],
+  },
+  'ext_authz is switched off on a route by the wrapper': {
+    edits: [
+      [
+        poolA,
+        `${poolA}                          typed_per_filter_config: { authz: { "@type": x.FilterConfig, disabled: true } }\n`,
+      ],
+    ],
+    faults: [alwaysOn],
+  },
+  'ext_authz is switched off for a part of the traffic': {
+    edits: [
+      [
+        noPool,
+        noPool.replace(
+          'cluster: no-pool',
+          'weighted_clusters: { clusters: [{ name: no-pool, weight: 1, typed_per_filter_config: { authz: { "@type": x.ExtAuthzPerRoute, disabled: true } } }] }',
+        ),
+      ],
+    ],
+    faults: [alwaysOn],
+  },
+  'ext_authz is switched off on the virtual host': {
+    edits: [
+      [
+        'typed_per_filter_config:\n                        cors:',
+        'typed_per_filter_config:\n                        authz: { "@type": x.ExtAuthzPerRoute, disabled: true }\n                        cors:',
+      ],
+    ],
+    faults: [alwaysOn],
+  },
+  'a route asks another service': {
+    edits: [
+      [
+        'disable_request_body_buffering: true',
+        'grpc_service: { envoy_grpc: { cluster_name: pool-b } }',
+      ],
+    ],
+    faults: ['grpc_service is a mapping; expected to be left out: Tollgate alone is asked'],
+  },
+  'ext_authz is switched off for all virtual hosts': {
+    edits: [
+      [
+        'route_config:\n',
+        'route_config:\n                  typed_per_filter_config: { authz: { "@type": x.ExtAuthzPerRoute, disabled: true } }\n',
+      ],
+    ],
+    faults: [alwaysOn],
+  },
+  'a route asks another service over HTTP': {
+    edits: [['disable_request_body_buffering: true', 'http_service: { path_prefix: /ok }']],
+    faults: ['http_service is a mapping; expected to be left out: Tollgate alone is asked'],
+  },
+  'origins by pattern for a part of the traffic': {
+    edits: [
+      [
+        noPool,
+        noPool.replace(
+          'cluster: no-pool',
+          'weighted_clusters: { clusters: [{ name: no-pool, weight: 1, typed_per_filter_config: { cors: { "@type": x.CorsPolicy, allow_origin_string_match: [{ prefix: "https://" }] } } }] }',
+        ),
+      ],
+    ],
+    faults: [
+      "allow_origin_string_match is (a matcher that is not exact); expected exactly the policy's cors.origins: https://app.example",
+    ],
+  },
+  'the report is switched off in the filter chain': {
+    edits: [['  - name: report', '  - disabled: true\n                    name: report']],
+    faults: ['disabled is true; expected false: no request goes around Tollgate'],
+  },
+  'the report is switched off on a route by a wrapper': {
+    edits: [
+      [
+        poolA,
+        `${poolA}                          typed_per_filter_config: { report: { "@type": x.FilterConfig, disabled: true } }\n`,
+      ],
+    ],
+    faults: [alwaysOn],
+  },
+  ...Object.fromEntries(
+    ['put-in-the-cap', 'ask-for-usage', 'sse-usage', 'json-usage'].flatMap(
+      (name): [string, Case][] => [
+        [
+          `${name} is switched off`,
+          {
+            edits: [
+              meteringFilters,
+              [`  - name: ${name}`, `  - disabled: true\n                    name: ${name}`],
+            ],
+            faults: ['disabled is true; expected false: no request goes around Tollgate'],
+          },
+        ],
+        [
+          `${name} is switched off on a route`,
+          {
+            edits: [
+              meteringFilters,
+              [
+                poolA,
+                `${poolA}                          typed_per_filter_config: { ${name}: { "@type": x.FilterConfig, disabled: true } }\n`,
+              ],
+            ],
+            faults: [alwaysOn],
+          },
+        ],
+      ],
+    ),
+  ),
+  'origins by pattern on a route': {
+    edits: [
+      [
+        poolA,
+        `${poolA}                          typed_per_filter_config: { cors: { "@type": x.CorsPolicy, allow_origin_string_match: [{ prefix: "https://" }] } }\n`,
+      ],
+    ],
+    faults: [
+      "allow_origin_string_match is (a matcher that is not exact); expected exactly the policy's cors.origins: https://app.example",
+    ],
+  },
+  'origins by pattern on a route, in the older field': {
+    edits: [
+      [
+        'pool-a, timeout: 0s,',
+        'pool-a, timeout: 0s, cors: { allow_origin_string_match: [{ prefix: "https://" }] },',
+      ],
+    ],
+    faults: [
+      "allow_origin_string_match is (a matcher that is not exact); expected exactly the policy's cors.origins: https://app.example",
+    ],
+  },
+  'ext_authz by metadata': {
+    edits: [
+      [
+        'clear_route_cache: true',
+        'clear_route_cache: true\n                      filter_enabled_metadata: { filter: x }',
+      ],
+    ],
+    faults: [
+      'filter_enabled_metadata is a mapping; expected to be left out: every request is checked',
+    ],
+  },
+  'ext_authz where it happens to be built in': {
+    edits: [['  - name: authz', '  - is_optional: true\n                    name: authz']],
+    faults: ['is_optional is true; expected false: no request goes around Tollgate'],
+  },
+  'preflights reach Tollgate first': {
+    edits: [
+      [corsFilter, ''],
+      ['                  - name: router\n', `${corsFilter}                  - name: router\n`],
+    ],
+    faults: [
+      'http_filters is a list; expected the cors filter before ext_authz, since the policy has cors.origins',
+    ],
+  },
+  'a plug-in chooses the cluster': {
+    edits: [
+      [
+        noPool,
+        noPool.replace('cluster: no-pool', 'inline_cluster_specifier_plugin: { extension: {} }'),
+      ],
+    ],
+    faults: [
+      'inline_cluster_specifier_plugin is a mapping; expected cluster: only Tollgate chooses where a request goes',
+    ],
+  },
+  'a named plug-in chooses the cluster': {
+    edits: [[noPool, noPool.replace('cluster: no-pool', 'cluster_specifier_plugin: lua')]],
+    faults: [
+      'cluster_specifier_plugin is lua; expected cluster: only Tollgate chooses where a request goes',
+    ],
+  },
+  'a part of the traffic chooses its cluster': {
+    edits: [
+      [
+        noPool,
+        noPool.replace(
+          'cluster: no-pool',
+          'weighted_clusters: { clusters: [{ cluster_header: x-where, weight: 1 }] }',
+        ),
+      ],
+    ],
+    faults: [
+      'cluster_header is x-where; expected cluster: only Tollgate chooses where a request goes',
+    ],
+  },
+  'an answer of the engine sends the request on': {
+    edits: [
+      [
+        'pool-a, timeout: 0s,',
+        'pool-a, timeout: 0s, internal_redirect_policy: { max_internal_redirects: 1 },',
+      ],
+    ],
+    faults: [
+      'internal_redirect_policy is a mapping; expected to be left out: what it sends is neither checked nor metered',
+    ],
+  },
+  ...Object.fromEntries(
+    [
+      ['filter_action', 'a filter answers the rest'],
+      ['redirect', 'the rest is sent elsewhere'],
+    ].map(([name = '', what = '']): [string, Case] => [
+      what,
+      {
+        edits: [[noPool, noPool.replace('route: { cluster: no-pool }', `${name}: { x: 1 }`)]],
+        faults: [
+          `${name} is a mapping; expected a route to a cluster, if need be one without endpoints: this one would send no report`,
+        ],
+      },
+    ]),
+  ),
+  'the report of a route goes to another domain': {
+    edits: [
+      [
+        '"@type": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute',
+        '"@type": x.RateLimitPerRoute\n                          domain: edge',
+      ],
+    ],
+    faults: ['domain is edge; expected tollgate'],
+  },
+  'a pool in any case': {
+    edits: [
+      ['string_match: { exact: gpu-a }', 'string_match: { exact: gpu-a, ignore_case: true }'],
+    ],
+    faults: [
+      noRouteForA,
+      'routes[1] is a mapping; expected to stand before every route that is not for a pool, so before routes[0]',
+    ],
+  },
+  'a cluster by weight that is nowhere': {
+    edits: [
+      [
+        noPool,
+        noPool.replace(
+          'cluster: no-pool',
+          'weighted_clusters: { clusters: [{ name: no-pol, weight: 1 }] }',
+        ),
+      ],
+    ],
+    faults: ['name is no-pol; expected a cluster of this file: pool-a, pool-b, no-pool, tollgate'],
+  },
   'no ext_authz at all': {
     edits: [
       [
@@ -499,19 +802,125 @@ describe("Envoy's configuration", () => {
     ])
   })
 
-  test('must not lead to a pool from a listener without ext_authz', () => {
-    const manager = `
-    - filter_chains:
-        - filters:
-            - typed_config:
-                "@type": x.HttpConnectionManager
-                route_config:
-                  virtual_hosts:
-                    - routes: [{ match: { prefix: / }, route: { cluster: pool-b } }]
-  clusters:`
-    expect(faultsOf(agrees.replace('\n  clusters:', manager))).toEqual([
-      'cluster is pool-b; expected no GPU pool, since this connection manager has no ext_authz filter',
+  /** A second listener, with one network filter. */
+  const withListener = (filter: string): string =>
+    agrees.replace(
+      '\n  clusters:',
+      `\n    - filter_chains: [{ filters: [{ typed_config: ${filter} }] }]\n  clusters:`,
+    )
+  const httpTo = (action: string): string =>
+    `{ "@type": x.HttpConnectionManager, route_config: { virtual_hosts: [{ name: pool-b, routes: [{ match: { prefix: / }, route: ${action} }] }] } }`
+  const noGuard = 'no GPU pool, since no ext_authz filter stands before it'
+  const choice = 'a cluster by its name, since no ext_authz filter stands before it'
+
+  test.each<[string, string, string]>([
+    ['HTTP', httpTo('{ cluster: pool-b }'), `cluster is pool-b; expected ${noGuard}`],
+    [
+      'HTTP by weight',
+      httpTo('{ weighted_clusters: { clusters: [{ name: no-pool }, { name: pool-b }] } }'),
+      `name is pool-b; expected ${noGuard}`,
+    ],
+    [
+      'a copy',
+      httpTo('{ cluster: no-pool, request_mirror_policies: [{ cluster: pool-b }] }'),
+      `cluster is pool-b; expected ${noGuard}`,
+    ],
+    [
+      'what a client names in a header',
+      httpTo('{ cluster_header: x-where }'),
+      `cluster_header is x-where; expected ${choice}`,
+    ],
+    [
+      'what a plug-in names',
+      httpTo('{ cluster_specifier_plugin: lua }'),
+      `cluster_specifier_plugin is lua; expected ${choice}`,
+    ],
+    ['TCP', '{ "@type": x.TcpProxy, cluster: pool-b }', `cluster is pool-b; expected ${noGuard}`],
+    [
+      'TCP by weight',
+      '{ "@type": x.TcpProxy, weightedClusters: { clusters: [{ name: pool-b, weight: 1 }] } }',
+      `name is pool-b; expected ${noGuard}`,
+    ],
+    [
+      'what a client names in its handshake',
+      '{ "@type": x.SniCluster }',
+      `typed_config is a mapping; expected to be left out: ${choice}`,
+    ],
+    [
+      'another protocol',
+      '{ "@type": x.RedisProxy, prefix_routes: { catch_all_route: { cluster: pool-b } } }',
+      `cluster is pool-b; expected ${noGuard}`,
+    ],
+  ])('must not lead to a pool from a listener without ext_authz: %s', (_, filter, fault) => {
+    expect(faultsOf(withListener(filter))).toEqual([fault])
+  })
+
+  const aggregate = (name: string, ...members: readonly string[]): string =>
+    `\n  clusters:\n    - { name: ${name}, cluster_type: { typed_config: { "@type": x.ClusterConfig, clusters: [${members.join(', ')}] } } }`
+
+  test('must not lead to a pool through clusters that are made of others', () => {
+    const text = withListener('{ "@type": x.TcpProxy, cluster: both }')
+      .replace('\n  clusters:', aggregate('both', 'no-pool', 'inner'))
+      .replace('\n  clusters:', aggregate('inner', '{ name: pool-b }'))
+      .replace(noPool, noPool.replace('no-pool', 'inner'))
+    expect(faultsOf(text)).toEqual([
+      `cluster is inner; expected ${onlyByHeader}`,
+      `cluster is both; expected ${noGuard}`,
     ])
+  })
+
+  test('must not lead to a part of a pool that is made of others', () => {
+    const text = withListener('{ "@type": x.TcpProxy, cluster: pool-b }')
+      .replace('\n  clusters:', aggregate('pools', 'pool-b'))
+      .replace('route: { cluster: pool-b', 'route: { cluster: pools')
+    expect(faultsOf(text)).toEqual([`cluster is pool-b; expected ${noGuard}`])
+  })
+
+  test('may lead elsewhere from a listener without ext_authz', () => {
+    expect(faultsOf(withListener(httpTo('{ cluster: no-pool }')))).toEqual([])
+    expect(
+      faultsOf(withListener('{ "@type": x.TcpProxy, stat_prefix: pool-b, cluster: no-pool }')),
+    ).toEqual([])
+  })
+
+  test.each<[string, readonly (readonly [string, string])[]]>([
+    ['503 as a number', [['code: ServiceUnavailable', 'code: 503']]],
+    [
+      'clusters that also come over xDS',
+      [
+        ['static_resources:', 'dynamic_resources: { cds_config: { ads: {} } }\nstatic_resources:'],
+        ['\n    - name: pool-b\n', '\n'],
+      ],
+    ],
+    [
+      'the older field for HTTP/2 to Tollgate',
+      [
+        [
+          agrees.slice(agrees.indexOf('      typed_extension_protocol_options')),
+          '      http2_protocol_options: {}\n',
+        ],
+      ],
+    ],
+    [
+      'settings of a route in a wrapper',
+      [
+        [
+          'report:\n                          "@type": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute\n                          rate_limits:',
+          'report:\n                         "@type": x.FilterConfig\n                         config:\n                          "@type": x.RateLimitPerRoute\n                          rate_limits:',
+        ],
+      ],
+    ],
+    [
+      'a route whose cors policy says nothing of origins',
+      [
+        [
+          poolA,
+          `${poolA}                          typed_per_filter_config: { cors: { "@type": x.CorsPolicy, max_age: "60" } }\n`,
+        ],
+      ],
+    ],
+  ])('may say %s', (_, edits) => {
+    expect(faultsOf(edited(edits))).toEqual([])
   })
 
   test('has a route for the pool of every path, also of one that serves no model', () => {
@@ -549,7 +958,7 @@ test('the envoy.yaml of this repository agrees with the policy of the demo', () 
   )
   const text = readFileSync(new URL('envoy.yaml', root), 'utf8')
   const faults = checkEnvoyFile('envoy.yaml', text, demo, {
-    internalHeaders: Object.values(internalHeaders),
+    reservedHeaders,
     poolHeader: internalHeaders.pool,
     reportDomain,
     reportNames,

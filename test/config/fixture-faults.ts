@@ -1,3 +1,9 @@
+import { sections } from '../../src/config/schema.js'
+import { oneOf } from '../../src/config/values.js'
+import { ledgerKinds } from '../../src/quota/ledgers.js'
+
+const ledgerKeys = Object.keys(sections.ledger.unwrap().shape)
+
 /**
  * Every fixture that is named after its fault, and the whole message that it must lead to: one line per fault,
  * without the file name in front.
@@ -38,8 +44,8 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   'default-output-over-context': [
     '7: models[0].defaultOutputTokens is (missing); expected less than contextTokens (1024)',
   ],
-  'duplicate-key-inside': ['7: pool expected each key once'],
-  'duplicate-key': ['12: quotas expected each key once'],
+  'duplicate-key-inside': ['7: pool expected each key once; the first is on line 7'],
+  'duplicate-key': ['12: quotas expected each key once; the first is on line 10'],
   empty: [
     '1: file is (missing); expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas',
   ],
@@ -103,16 +109,26 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '2: issuers[0].issuer is https://***@idp.example.com; expected an https:// URL without query, fragment and user (http:// only to a loopback address, with insecureHttp: true)',
   ],
   'key-not-text': ['12: syntax expected a key that is plain text'],
-  'lease-shorter-than-stream': [
-    '2: leaseMs is 659999; expected at least maxStreamMs + 60000 = 660000, or a lease could end before its stream',
+  'lease-malformed': [
+    '1: leaseMs is 1h; expected a whole number of milliseconds from maxStreamMs + 60000 to 172800000',
   ],
   'ledger-redis': [
     '1: ledger.url is redis://***@redis; expected redis://HOST:PORT, rediss://HOST:PORT (TLS) or unix:///PATH, without user and password',
   ],
+  'lease-shorter-than-minute': [
+    '1: leaseMs is 60000; expected a whole number of milliseconds from maxStreamMs + 60000 = 1860000 to 172800000, or a lease could end before its stream',
+  ],
+  'lease-shorter-than-stream': [
+    '2: leaseMs is 659999; expected a whole number of milliseconds from maxStreamMs + 60000 = 660000 to 172800000, or a lease could end before its stream',
+  ],
+  'ledger-unknown': [
+    `1: ledger.kind is abacus; expected ${oneOf(ledgerKinds)}`,
+    `1: ledger.beads is unknown; expected ${oneOf(ledgerKeys)}`,
+  ],
   'list-instead-of-mapping': ['1: drain is a list; expected a mapping'],
   'mapping-instead-of-list': ['10: quotas is a mapping; expected a list of at most 1000 entries'],
   'missing-key': ['2: issuers[0].audiences is (missing); expected a list of 1 to 20 items'],
-  'missing-value': ['4: issuers[0].algorithms is (missing); expected a list of 1 to 11 items'],
+  'missing-value': ['4: issuers[0].algorithms is empty; expected a list of 1 to 11 items'],
   'model-name-repeated': [
     '8: models[1].aliases[0] is llama-70b; expected a name or alias that no earlier entry has',
   ],
@@ -156,7 +172,7 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '2: inspection.prohibited is a list; expected at most 100 patterns in all lists together, not 101: each is another pass over every prompt',
   ],
   'prototype-key': [
-    '1: __proto__ expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas (the key is unknown)',
+    '1: __proto__ is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas',
   ],
   'quota-dimension-twice': [
     '11: quotas[0].by[1] is tenant; expected a dimension that no earlier entry has',
@@ -198,6 +214,11 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   'quota-without-window': [
     '12: quotas[1].window is (missing); expected a window, as 1m or day, since the unit is counted over time',
   ],
+  'sections-empty': [
+    '1: audit is empty; expected a mapping, or the key left out',
+    '3: limits is empty; expected a mapping, or the key left out',
+    '5: paths is empty; expected a list of at most 1000 entries, or the key left out',
+  ],
   'same-address-twice': [
     '1: listen.admin is (missing); expected another address than 127.0.0.1:9193, which is that of listen.metrics',
   ],
@@ -231,12 +252,12 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   ],
   'two-documents': ['12: syntax expected one document, without a second one after ---'],
   'unknown-key-inside': [
-    '11: quotas[0].windows expected one of name, unit, limit, window, timezone, by, groups, models, shadow (the key is unknown)',
+    '11: quotas[0].windows is unknown (did you mean window?); expected one of name, unit, limit, window, timezone, by, groups, models, shadow',
   ],
   'unknown-key-secret': [
-    '1: password expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas (the key is unknown)',
+    '1: password is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas',
   ],
   'unknown-key': [
-    '1: ledgers expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas (the key is unknown)',
+    '1: ledgers is unknown (did you mean ledger?); expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas',
   ],
 }

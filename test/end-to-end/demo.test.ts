@@ -79,7 +79,7 @@ describe('the command', () => {
 
   test('prints its requests as curl lines, outlives Tollgate, and stops whole at Ctrl-C', async () => {
     const it = await start()
-    await it.prints('Ctrl-C stops everything.')
+    await it.prints('Ctrl-C stops everything')
     for (const request of demoRequests) {
       expect(it.text()).toContain(`${request.title}: ${request.expects.told}`)
       expect(it.text()).toContain(curlLine(request, it.url))
@@ -126,6 +126,8 @@ test('a port that is taken is named in one line', async () => {
   const ports = { ...(await freePorts()), nodeB: port }
   await expect(
     startStack({ ports, policy: await readDemoPolicy(), random: Math.random }),
-  ).rejects.toThrow(new RegExp(`^port ${String(port)} is in use \\(wanted for nodeB\\)[^\\n]*$`))
+  ).rejects.toThrow(
+    new RegExp(`^port ${String(port)} is in use \\(wanted for the gpu-b node\\)[^\\n]*$`),
+  )
   taken.close()
 })

@@ -7,9 +7,12 @@ import { chat, eventually, lastServed, startTestStack } from './stack.js'
 const HELD_TOKENS = 100_000
 const GENERATED_TOKENS = 100
 
-/** More than the 20 reports, and the 10,000 output tokens, from which Tollgate learns what a byte and a millisecond are. */
-const TEACHING_STREAMS = 24
-const TAUGHT_TOKENS = 500
+/**
+ * More than the 20 reports, and the 10,000 output tokens, from which Tollgate learns what a byte and a millisecond are;
+ * each within what Envoy takes from the engine whether the client reads or not.
+ */
+const TEACHING_STREAMS = 54
+const TAUGHT_TOKENS = 200
 
 const stack = await startTestStack((policy) => {
   for (const model of policy.models) model['contextTokens'] = 2 * HELD_TOKENS

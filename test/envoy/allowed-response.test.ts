@@ -89,9 +89,7 @@ describe('what the upstream gets', () => {
     expect(plain.headersToRemove).toEqual(
       expect.arrayContaining([internalHeaders.cap, internalHeaders.usage]),
     )
-    const both = okOf(
-      allowed({ injectCap: { field: 'max_tokens', tokens: 777 }, injectStreamUsage: true }),
-    )
+    const both = okOf(allowed({ injectCapTokens: 777, injectStreamUsage: true }))
     expect(valuesOf(both.headers)).toMatchObject({
       'x-tollgate-cap': 'inject',
       'x-tollgate-usage': 'inject',
@@ -234,7 +232,7 @@ describe('a client that sends our headers itself', () => {
       fc.property(received, verdicts, (headers, { cap, usage, known, anthropic }) => {
         const verdict: Allow = {
           ...allow,
-          ...(cap ? { injectCap: { field: 'max_tokens', tokens: 5 } } : {}),
+          ...(cap ? { injectCapTokens: 5 } : {}),
           injectStreamUsage: usage,
         }
         const answer = okOf({
@@ -381,7 +379,7 @@ describe('what Envoy keeps of an allow', () => {
   })
 
   it('has the cap as a number, since the filter puts it into the body as it is', () => {
-    const capped = allowed({ injectCap: { field: 'max_tokens', tokens: 777 } })
+    const capped = allowed({ injectCapTokens: 777 })
     expect(metadataOf(capped)['cap']).toEqual({ numberValue: 777 })
   })
 

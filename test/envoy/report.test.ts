@@ -71,6 +71,7 @@ describe('a report', () => {
             attempts: read.attempts,
             upstream_bytes: read.upstreamBytesSent,
             upstream_received: read.upstreamBytesReceived,
+            upstream_duration: read.upstreamDurationMs,
           }).toEqual(figures)
         },
       ),

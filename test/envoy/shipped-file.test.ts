@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import OpenAI from 'openai'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 
@@ -9,12 +10,13 @@ interface Cluster {
   readonly name: string
   readonly circuit_breakers?: object
   readonly transport_socket?: object
+  readonly [setting: string]: unknown
 }
 
 interface Manager {
   readonly route_config: {
     readonly virtual_hosts: readonly {
-      readonly typed_per_filter_config: Readonly<Record<string, object>>
+      readonly typed_per_filter_config: Readonly<Record<string, Readonly<Record<string, unknown>>>>
       readonly routes: readonly { readonly name: string; readonly route: object }[]
     }[]
   }
@@ -22,6 +24,7 @@ interface Manager {
 }
 
 interface Shipped {
+  readonly admin: object
   readonly overload_manager: object
   readonly static_resources: {
     readonly listeners: readonly {
@@ -42,6 +45,13 @@ function settingsOf(filter: string): object | undefined {
   return manager?.http_filters.find(({ name }) => name === filter)?.typed_config
 }
 
+test('lets nobody but this machine ask or stop Envoy, and an operator also while it refuses callers', () => {
+  expect(shipped.admin).toEqual({
+    address: { socket_address: { address: '127.0.0.1', port_value: 9901 } },
+    ignore_global_conn_limit: true,
+  })
+})
+
 test('bounds connections and memory before either runs out', () => {
   expect(shipped.overload_manager).toMatchObject({
     resource_monitors: [
@@ -49,8 +59,14 @@ test('bounds connections and memory before either runs out', () => {
       { typed_config: { max_heap_size_bytes: 2 ** 31 } },
     ],
     actions: [
-      { name: 'envoy.overload_actions.disable_http_keepalive' },
-      { name: 'envoy.overload_actions.stop_accepting_requests' },
+      {
+        name: 'envoy.overload_actions.disable_http_keepalive',
+        triggers: [{ name: 'envoy.resource_monitors.fixed_heap', threshold: { value: 0.85 } }],
+      },
+      {
+        name: 'envoy.overload_actions.stop_accepting_requests',
+        triggers: [{ name: 'envoy.resource_monitors.fixed_heap', threshold: { value: 0.95 } }],
+      },
     ],
   })
 })
@@ -79,7 +95,9 @@ test('hardens path and headers, and waits for neither longer than told', () => {
     },
     // Below the 60 KiB of Envoy's default, and within the 256 KiB that Tollgate takes beside a body.
     max_request_headers_kb: 48,
+    // The peer is the client: what it writes into x-forwarded-for counts for nothing.
     use_remote_address: true,
+    xff_num_trusted_hops: 0,
     always_set_request_id_in_response: true,
     request_headers_timeout: '10s',
     request_timeout: '60s',
@@ -100,20 +118,44 @@ test('reads usage out of events of up to 1 MiB', () => {
   })
 })
 
+test("lets a browser send every header that OpenAI's client sends", async () => {
+  const sent: string[] = []
+  const client = new OpenAI({
+    apiKey: 'key',
+    baseURL: 'http://llm.invalid/v1',
+    fetch: async (_url, init) => {
+      sent.push(...new Headers(init?.headers).keys())
+      return Response.json({})
+    },
+  })
+  const body = { model: 'llama', messages: [{ role: 'user', content: 'Hi' }] } as const
+  await client.chat.completions.create({ ...body, messages: [...body.messages] })
+  const allowed = String(
+    host?.typed_per_filter_config['envoy.filters.http.cors']?.['allow_headers'],
+  )
+  // The others are a browser's own, or need no leave.
+  const asked = sent.filter((name) => !['accept', 'user-agent', 'content-length'].includes(name))
+  expect(asked).toContain('x-stainless-lang')
+  expect(asked.filter((name) => !allowed.split(', ').includes(name))).toEqual([])
+})
+
 test('lets a browser send what an API takes, and read what its answers say', () => {
   const cors = host?.typed_per_filter_config['envoy.filters.http.cors']
   const lists = Object.entries(cors ?? {}).flatMap(([name, value]) =>
     typeof value === 'string' ? [[name, value.split(', ')]] : [],
   )
   expect(Object.fromEntries(lists)).toMatchObject({
+    // Seconds in which a browser does not ask again.
+    max_age: ['600'],
     allow_methods: ['GET', 'POST'],
-    allow_headers: [
+    allow_headers: expect.arrayContaining([
       'authorization',
       'content-type',
       'x-api-key',
       'anthropic-version',
       'anthropic-beta',
-    ],
+      'anthropic-dangerous-direct-browser-access',
+    ]) as string[],
     expose_headers: [
       'retry-after',
       'x-should-retry',
@@ -146,7 +188,40 @@ describe.each(['gpu-a', 'gpu-b'])('the cluster %s', (name) => {
 
   test('sheds what its nodes cannot take', () => {
     expect(cluster?.circuit_breakers).toMatchObject({
-      thresholds: [{ max_connections: 1024, max_pending_requests: 1024, max_requests: 1024 }],
+      thresholds: [
+        { max_connections: 1024, max_pending_requests: 1024, max_requests: 1024, max_retries: 64 },
+      ],
+    })
+  })
+
+  test('sets aside only nodes that cannot be reached: an engine that is full stays', () => {
+    expect(cluster?.['outlier_detection']).toEqual({
+      split_external_local_origin_errors: true,
+      consecutive_local_origin_failure: 5,
+      enforcing_consecutive_5xx: 0,
+      enforcing_consecutive_gateway_failure: 0,
+      enforcing_success_rate: 0,
+      enforcing_local_origin_success_rate: 0,
+      max_ejection_percent: 50,
+    })
+  })
+
+  test('gives a busy engine time to say that it lives', () => {
+    expect(cluster?.['health_checks']).toEqual([
+      {
+        timeout: '5s',
+        interval: '10s',
+        no_traffic_interval: '10s',
+        unhealthy_threshold: 3,
+        healthy_threshold: 1,
+        http_health_check: { path: '/health' },
+      },
+    ])
+  })
+
+  test('notices a node that vanished while a model thinks', () => {
+    expect(cluster?.['upstream_connection_options']).toEqual({
+      tcp_keepalive: { keepalive_time: 60, keepalive_interval: 10, keepalive_probes: 3 },
     })
   })
 
@@ -178,6 +253,17 @@ describe.each(['gpu-a', 'gpu-b'])('the cluster %s', (name) => {
         },
       },
     })
+  })
+})
+
+test('notices a Tollgate that hangs, within the timeout of a Check', () => {
+  const tollgate = clusters.find(({ name }) => name === 'tollgate')
+  expect(tollgate?.['typed_extension_protocol_options']).toMatchObject({
+    'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+      explicit_http_config: {
+        http2_protocol_options: { connection_keepalive: { interval: '30s', timeout: '5s' } },
+      },
+    },
   })
 })
 

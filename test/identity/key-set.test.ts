@@ -208,6 +208,19 @@ describe('a fetched set', () => {
     expect(fetchCount()).toBe(3)
   })
 
+  test('is not called stale in its life, nor past all its time, whatever fails', async () => {
+    await find('first')
+    provider.failure = 'timeout'
+    clock.advance(cacheMs)
+    await keySet.maintain()
+    expect(kinds()).toEqual(['fetched', 'failed'])
+    clock.advance(SECOND_MS)
+    await keySet.maintain()
+    clock.advance(staleMs)
+    await keySet.maintain()
+    expect(kinds()).toEqual(['fetched', 'failed', 'failed', 'stale', 'failed'])
+  })
+
   test('is served stale to the bound and not beyond', async () => {
     await find('first')
     provider.failure = 'timeout'

@@ -1,9 +1,14 @@
+import { isDenial } from '../../src/denial.js'
+import type { Denial } from '../../src/denial.js'
+import type { Finding } from '../../src/inspection/finding.js'
 import type { Detector, Hit } from '../../src/inspection/detector.js'
 import { createView } from '../../src/inspection/view.js'
 import type { Provenance } from '../../src/segment.js'
 
 export interface SeenHit extends Hit {
-  /** The part of the segment's own text that the hit points to. */
+  /** Where it points to in the segment's own text. */
+  readonly span: readonly [start: number, end: number]
+  /** What stands there. */
   readonly text: string
 }
 
@@ -18,7 +23,7 @@ export function hitsOf(
   detector.detect(view, { provenance, text }, (hit) => {
     const { level, start, end } = hit
     const span = level === 'source' ? ([start, end] as const) : view.sourceSpan(level, start, end)
-    hits.push({ ...hit, text: text.slice(...span) })
+    hits.push({ ...hit, span, text: text.slice(...span) })
   })
   return hits
 }
@@ -31,4 +36,10 @@ export function rulesOf(detector: Detector, text: string): readonly string[] {
 /** The steps that a detector takes over a text. */
 export function stepsOf(detector: Detector, text: string): number {
   return detector.detect(createView(text), { provenance: 'user', text }, () => undefined)
+}
+
+/** What was found; a text that is refused as too much to read is none of these tests'. */
+export function findingsOf(answer: readonly Finding[] | Denial): readonly Finding[] {
+  if (isDenial(answer)) throw new Error(answer.message)
+  return answer
 }

@@ -1,82 +1,24 @@
 import { describe, expect, test } from 'vitest'
-import type { Detector } from '../../src/inspection/detector.js'
-import { createControlTokensDetector } from '../../src/inspection/detectors/control-tokens.js'
-import { createInjectionDetector } from '../../src/inspection/detectors/injection.js'
-import { createPersonalDataDetector } from '../../src/inspection/detectors/personal-data.js'
-import { createProhibitedDetectors } from '../../src/inspection/detectors/prohibited.js'
-import { createSecretsDetector } from '../../src/inspection/detectors/secrets.js'
+import { renderingsOf } from '../../src/inspection/renderings.js'
+import { detectorRows, detectors } from './detector-rows.js'
 import { stepsOf } from './hits.js'
 
-const phrases = ['red heron', 'red red red heron', 'aaaaaaaaab', '中文中文字']
-const detectors: readonly Detector[] = [
-  createInjectionDetector(),
-  createControlTokensDetector(),
-  createSecretsDetector(),
-  createPersonalDataDetector(['credit_card', 'iban', 'us_ssn', 'email', 'phone']),
-  ...createProhibitedDetectors([
-    { name: 'list', action: 'block', phrases, patterns: ['(a|aa)+$'] },
-  ]),
-]
+test('every detector has hostile beginnings', () => {
+  const without = detectorRows.filter(({ beginnings }) => beginnings.length === 0)
+  expect(without.map(({ name }) => name)).toEqual([])
+})
 
-/** Beginnings of what a detector looks for, over and over: where a careless reader starts again at each of them. */
+/** What normalisation is about, and no detector. */
+const common = ['a', ' ', '=', '-', '中文', '😀', '\u200b', 'e\u0301', 'ﷺ', '\n', '\\', '\\u00']
 const hostile: readonly string[] = [
-  ...['a', ' ', '=', '-', '中文', '😀', '\u200b', 'e\u0301', '\u{e0061}', 'ﷺ', '\n'],
-  ...[
-    'red ',
-    'ignore all ',
-    'ignore all previous ',
-    'system prompt ',
-    '<|im_',
-    '<|',
-    '[inst',
-    '\nsystem',
-  ],
-  ...[
-    'ghp_',
-    'ghp_a1',
-    'sk-',
-    'sk-ant-',
-    'AKIA',
-    'eyJ',
-    'eyJ.',
-    'eyJhbGciOi.',
-    '-----BEGIN ',
-    '-----BEGIN PRIVATE KEY-----',
-  ],
-  ...[
-    '-----BEGIN PRIVATE KEY-----a1',
-    '://',
-    'http://a:',
-    'http://a:b1@',
-    'password',
-    'password=',
-    'password: "a1',
-    'token_',
-  ],
-  ...[
-    '4111 ',
-    '4111',
-    '1 ',
-    '1-',
-    '123-45-',
-    '+1 ',
-    '+1',
-    '(212) ',
-    '(',
-    '@',
-    'a@',
-    'a@b.',
-    'a@b.co',
-    '.@',
-    'DE89',
-    'DE89 3704 ',
-  ],
+  ...common,
+  ...detectorRows.flatMap(({ beginnings }) => beginnings),
 ]
 
 // A power of two, so that no unit is cut differently in the two sizes.
 const REPEATS = 4096
 
-describe.each(detectors)('the $category detector', (detector) => {
+describe.each(detectors)('the $name detector', (detector) => {
   test.each(hostile)(
     'takes at most twice the steps for twice the text, and few for each unit: %j',
     (unit) => {
@@ -89,3 +31,16 @@ describe.each(detectors)('the $category detector', (detector) => {
     },
   )
 })
+
+test.each([...hostile, '\\n', '\\\\n', '\\u005c', '\\\\u005cn'])(
+  'the renderings of a text are together at most six times as long: %j',
+  (unit) => {
+    const text = unit.repeat(REPEATS)
+    const joints = Array.from({ length: REPEATS / 2 }, (_, index) => 2 * index)
+    let units = 0
+    for (const rendering of renderingsOf({ provenance: 'user', text, joints })) {
+      units += rendering.text.length
+    }
+    expect(units).toBeLessThanOrEqual(6 * text.length)
+  },
+)

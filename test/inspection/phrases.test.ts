@@ -84,12 +84,25 @@ describe('phrases', () => {
     expect(find(['忽略', '무시'], '请忽略之前的. 지시를 무시하고')).toEqual(['0:忽略', '1:무시'])
   })
 
-  test('do not reach over a layout of many spaces', () => {
-    expect(find(['pipe bomb'], `pipe${' '.repeat(40)}bomb`)).toEqual([])
+  test('reach over any white space', () => {
+    for (const gap of [' '.repeat(16), '\n'.repeat(40), `--${' \t\r\n'.repeat(2000)}--`]) {
+      expect(find(['pipe bomb now'], `pipe${gap}bomb${gap}now`)).toEqual([
+        `0:pipe${gap}bomb${gap}now`,
+      ])
+    }
   })
 
-  test('begin right after a layout of many spaces', () => {
-    expect(find(['pipe bomb'], `x${' '.repeat(40)}pipe bomb`)).toEqual(['0:pipe bomb'])
+  test('do not reach over a line of signs', () => {
+    expect(find(['pipe bomb'], `pipe ${'-'.repeat(16)} bomb`)).toEqual([])
+    expect(find(['pipe bomb'], `pipe ${'- '.repeat(16)}bomb`)).toEqual([])
+    expect(find(['pipe bomb'], `pipe ${'-'.repeat(15)} bomb`)).toHaveLength(1)
+  })
+
+  test('begin right after a line of signs', () => {
+    for (const line of ['-'.repeat(16), '-'.repeat(40), ' '.repeat(40)]) {
+      expect(find(['pipe bomb'], `x${line}pipe bomb`)).toEqual(['0:pipe bomb'])
+      expect(find(['pipe bomb'], `${line}pipe bomb`)).toEqual(['0:pipe bomb'])
+    }
   })
 
   test('read digits as letters only where asked', () => {

@@ -11,6 +11,7 @@ import { hitsOf } from './hits.js'
 function createProhibitedDetector(lists: readonly ProhibitedRule[]): Detector {
   const detectors = createProhibitedDetectors(lists)
   return {
+    name: 'prohibited',
     category: 'prohibited',
     detect: (view, segment, report) =>
       detectors.reduce((steps, each) => steps + each.detect(view, segment, report), 0),
@@ -65,6 +66,11 @@ describe('a pattern cannot be used', () => {
     ['a*', 'a pattern that does not match the empty text'],
     ['', 'a pattern that does not match the empty text'],
     ['(a{100}){5}', 'a simpler pattern: its repeats multiply'],
+    [
+      '((a{1,99}){1,99}){1,99}',
+      'a pattern whose repeats come to at most 1,000, also where one stands in another',
+    ],
+    ['a{1001}', 'a pattern whose repeats come to at most 1,000, also where one stands in another'],
     ['x'.repeat(501), 'a pattern of at most 500 characters'],
   ])('%s', (pattern, expected) => {
     expect(checkPattern(pattern)).toBe(expected)

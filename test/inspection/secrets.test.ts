@@ -1,5 +1,8 @@
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { createSecretsDetector } from '../../src/inspection/detectors/secrets.js'
+import { documents, read, root } from '../markdown.js'
 import { hitsOf, rulesOf } from './hits.js'
 
 const detector = createSecretsDetector()
@@ -49,6 +52,14 @@ describe('credentials are found, whole', () => {
     ['assigned_secret', `DB_PASSWORD=${drawn(18)}`],
     ['assigned_secret', `"api_key": "${drawn(32)}`],
     ['assigned_secret', `aws_secret_access_key = ${drawn(40)}`],
+    ['assigned_secret', `access_tokens: ${drawn(20)}`],
+    ['assigned_secret', `authToken2 = "${hex(32)}"`],
+    ['assigned_secret', `clientSecretValue: ${drawn(24, 'abcdefghijklmnopqrstuvwxyz0123456789')}`],
+    ['assigned_secret', `SECRET_KEY_BASE=${hex(64)}`],
+    ['assigned_secret', `API_KEY_OPENAI=${drawn(24)}`],
+    ['assigned_secret', `PASSWORD_HASH: ${drawn(30)}`],
+    ['assigned_secret', 'password: Summer2024Rain!'],
+    ['assigned_secret', 'db_password=sunflower42beach'],
   ])('%s in %s', (rule, secret) => {
     const hits = hitsOf(detector, `My key:\n${secret}\nWhy?`)
     expect(hits.map((hit) => hit.rule)).toEqual([rule])
@@ -96,7 +107,33 @@ describe('look-alikes are no finding', () => {
     ['a question', 'Which token: the first or the second?'],
     ['a bearer of another kind', 'eyJhbGciOiJub3QganNvbg'],
     ['a UUID without a name', '3f2b8c1e-9d4a-4e6f-8a7b-1c2d3e4f5a6b'],
+    ['a tokenizer', 'tokenizer: o200k_base is what I use. Is that right?'],
+    ['a tokenizer with a random name', `tokenizer: ${drawn(16)}`],
+    ['a class of a tokenizer', '"tokenizer_class": "Qwen2TokenizerFast"'],
+    ['a class of tokens', `tokenClass = "${drawn(16)}"`],
+    ['a token of a model', 'pad_token = "reserved_special_token_0"'],
+    ['a token of a model with a random text', `eosToken: ${drawn(16)}`],
+    ['a price', `price_per_token: ${drawn(16)}`],
+    ['a rate', `tokens_per_second: ${drawn(16)}`],
+    ['tokens of an encoding', 'tokens: o200k_base'],
+    ['a rule about passwords', 'password_policy: min12chars'],
+    ['a secretary', 'secretary: john_smith99'],
+    ['a secretary with a random name', `SECRETARY: ${drawn(16)}`],
+    ['a place where credentials are', 'credentials: see_appendix_4'],
+    ['a name of a password', 'password: company_database_login_2'],
+    ['words with a date', 'token: valid_maintenance_request_11282023'],
+    ['a version of a key', `api_key_version_2: ${drawn(16)}`],
   ])('%s', (_name, text) => {
     expect(rulesOf(detector, `See ${text} please`)).toEqual([])
+  })
+})
+
+describe("the project's own documents and policies hold no secret", () => {
+  const deployed = readdirSync(join(root, 'deploy'), { encoding: 'utf8', recursive: true })
+    .filter((file) => file.endsWith('.yaml'))
+    .map((file) => `deploy/${file}`)
+
+  test.each([...documents, ...deployed, 'envoy.yaml'])('%s', (file) => {
+    expect(hitsOf(detector, read(file)).map(({ text }) => text)).toEqual([])
   })
 })

@@ -50,11 +50,13 @@ describe('field tables', () => {
   })
 })
 
-/** The least that each path can read. A new path needs a line here. */
+const PROMPT = 'What does a toll gate do?'
+
+/** The least that each path can read, without an output cap. A new path needs a line here. */
 const leastBodies: Readonly<Record<string, object>> = {
-  '/v1/chat/completions': { model: 'llama', messages: [{ role: 'user', content: 'x' }] },
-  '/v1/completions': { model: 'llama', prompt: 'x' },
-  '/v1/messages': { model: 'llama', max_tokens: 9, messages: [{ role: 'user', content: 'x' }] },
+  '/v1/chat/completions': { model: 'llama', messages: [{ role: 'user', content: PROMPT }] },
+  '/v1/completions': { model: 'llama', prompt: PROMPT },
+  '/v1/messages': { model: 'llama', messages: [{ role: 'user', content: PROMPT }] },
 }
 
 /** A value that a field of this kind takes. */
@@ -84,8 +86,17 @@ function sampleOf(kind: FieldKind): unknown {
 describe.each(dialects.flatMap((dialect) => dialect.paths.map((path) => ({ path, dialect }))))(
   'on $path',
   ({ path, dialect }) => {
-    const body = leastBodies[path] ?? {}
+    // In the field in which `put-in-the-cap` of envoy.yaml writes a cap, whatever the dialect.
+    const body = { ...leastBodies[path], max_tokens: 9 }
     const guarded = [...dialect.fieldsOf(path).rules].filter(([, { guard }]) => guard !== undefined)
+
+    test('the prompt is inspected and counted', () => {
+      expect(ask(path, body).segments.map(({ text }) => text)).toContain(PROMPT)
+    })
+
+    test('a cap that Envoy puts in is one', () => {
+      expect(ask(path, body).outputCapTokens).toBe(9)
+    })
 
     test('a plain body holds nothing that is unknown or needs a grant', () => {
       expect(ask(path, body)).toMatchObject({ unknownFields: [], guardedFields: [] })

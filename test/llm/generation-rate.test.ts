@@ -1,9 +1,11 @@
 import { describe, expect, test } from 'vitest'
 import { createGenerationRates } from '../../src/llm/generation-rate.js'
-import type { GenerationKind } from '../../src/llm/generation-rate.js'
+import type { GenerationKind, GenerationRates } from '../../src/llm/generation-rate.js'
+
+type Observed = Parameters<GenerationRates['observe']>[1]
 
 const streamed: GenerationKind = { model: 'llama', dialect: 'openai', stream: true }
-const report = { outputTokens: 500, bytes: 100_000, durationMs: 20_000 }
+const report: Observed = { outputTokens: 500, bytes: 100_000, durationMs: 20_000 }
 
 /** What is seen of an answer to one choice. */
 const trace = (bytes: number, durationMs: number) => ({ bytes, durationMs, choices: 1 })
@@ -80,6 +82,15 @@ describe('the estimate of an answer without usage', () => {
     const few = observeTimes(1, streamed, fast)
     for (let index = 0; index < 64; index += 1) few.observe(streamed, huge)
     expect(few.estimate(streamed, trace(2000, 400))).toBe(100)
+  })
+
+  test('learns of bytes alone from a report without a duration, and estimates nothing by it alone', () => {
+    const untimed = { ...report, bytes: 50_000, durationMs: undefined }
+    const rates = observeTimes(1000, streamed, untimed)
+    expect(rates.estimate(streamed, trace(1000, 1000))).toBeUndefined()
+    for (let index = 0; index < 20; index += 1) rates.observe(streamed, report)
+    expect(rates.estimate(streamed, trace(1000, 0))).toBe(10)
+    expect(rates.estimate(streamed, trace(0, 1000))).toBe(25)
   })
 
   test('learns nothing from a report without output, bytes or duration', () => {

@@ -68,6 +68,14 @@ describe('the room', () => {
     all.leave()
     enter(room, 'bob', maxBytes)
   })
+
+  test('keeps nothing of a caller whose last prompt has left', () => {
+    const room = createRoom(maxBytes)
+    const places = ['alice', 'alice', 'bob'].map((caller) => enter(room, caller, 1))
+    expect(room.size()).toBe(2)
+    for (const place of places) place.leave()
+    expect(room.size()).toBe(0)
+  })
 })
 
 describe('the turn', () => {

@@ -302,6 +302,7 @@ describe('the end of a reservation', () => {
       attempts: 2,
       upstreamBytesSent: 1,
       upstreamBytesReceived: 1,
+      upstreamDurationMs: 900,
     }
     await recorderWith(false).ended({
       ...endedAs({ kind: 'settled', inputTokens: 90, outputTokens: 10 }, true),

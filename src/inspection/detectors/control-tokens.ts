@@ -37,6 +37,7 @@ export function createControlTokensDetector(): Detector {
   ]
   const automaton = compileLiterals(marks.map(({ text }) => text))
   return {
+    name: 'control-tokens',
     category: 'control_tokens',
     detect: (view, _segment, report) => {
       const folded = view.folded

@@ -37,6 +37,7 @@ export function createInjectionDetector(): Detector {
   }
   const matcher = compilePhrases(phrases, { lookAlikeDigits: true })
   return {
+    name: 'injection',
     category: 'injection',
     detect: (view, _segment, report) => {
       const folded = view.folded

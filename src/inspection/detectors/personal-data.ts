@@ -25,6 +25,7 @@ export function createPersonalDataDetector(kinds: readonly PersonalDataKind[]): 
   const wantsEmail = wanted.has('email')
   const wantsPhone = wanted.has('phone')
   return {
+    name: 'personal-data',
     category: 'personal_data',
     detect: (view, _segment, report) => {
       const text = view.plain

@@ -1,4 +1,4 @@
-import { RE2JS } from 're2js'
+import { RE2JS, RE2JSSyntaxException } from 're2js'
 import type { Detector } from '../detector.js'
 import { compilePhrases } from '../phrases.js'
 import type { ProhibitedRule } from '../rules.js'
@@ -27,7 +27,10 @@ export function checkPattern(pattern: string): string | undefined {
     if (compiled.programSize() > MAX_PROGRAM_SIZE) return 'a simpler pattern: its repeats multiply'
     if (compiled.matches('')) return 'a pattern that does not match the empty text'
     return undefined
-  } catch {
+  } catch (error) {
+    if (error instanceof RE2JSSyntaxException && error.message.includes('repeat count')) {
+      return 'a pattern whose repeats come to at most 1,000, also where one stands in another'
+    }
     return 'a pattern in RE2 syntax (no look-around, no back-references)'
   }
 }
@@ -54,6 +57,7 @@ function ofPhrases(
 ): Detector {
   const matcher = compilePhrases(phrases.map(({ phrase }) => phrase))
   return {
+    name: 'prohibited-phrases',
     category: 'prohibited',
     detect: (view, _segment, report) =>
       matcher.scan(view.folded, (phrase, start, end) => {
@@ -65,6 +69,7 @@ function ofPhrases(
 function ofPattern(rule: string, written: string): Detector {
   const pattern = RE2JS.compile(written, RE2JS.CASE_INSENSITIVE)
   return {
+    name: 'prohibited-pattern',
     category: 'prohibited',
     detect: (view, _segment, report) => {
       const matches = pattern.matcher(view.plain)

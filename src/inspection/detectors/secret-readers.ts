@@ -1,4 +1,4 @@
-import { looksDrawn, looksRandom } from '../randomness.js'
+import { looksDrawn, looksRandom, looksWorded } from '../randomness.js'
 import { continuesWord } from './character-runs.js'
 import type { CharacterRuns } from './character-runs.js'
 import { passwordSchemes } from './secret-formats.js'
@@ -33,7 +33,7 @@ export function readSecret(
     case 'address':
       return readAddress(runs, start, end)
     case 'assignment':
-      return readAssignment(runs, start, end)
+      return readAssignment(runs, anchor.text, start, end)
   }
 }
 
@@ -115,12 +115,19 @@ function readAddress(runs: CharacterRuns, colon: number, start: number): Secret 
   return { rule: 'connection_string', start: schemeStart, end, score: 0.95 }
 }
 
-/** `name = value`, `"name": "value"`, `name=value`: the name may go on (`db_password`, `password_hash`). */
-function readAssignment(runs: CharacterRuns, start: number, nameEnd: number): Secret | undefined {
+/**
+ * `name = value`, `"name": "value"`, `name=value`. The name may begin inside a word (`dbpassword`) and go on with
+ * words of its own (`password_hash`, `apiKeyOpenai`), but not inside a word: a `tokenizer` is no `token`.
+ */
+function readAssignment(
+  runs: CharacterRuns,
+  name: string,
+  start: number,
+  nameEnd: number,
+): Secret | undefined {
   const { text } = runs
   let index = runs.endOf('name', nameEnd)
-  // `token_url`, `secret_name`: what is given is no secret.
-  if (index - nameEnd > 24 || aboutSecret.test(text.slice(nameEnd, index))) return undefined
+  if (index - nameEnd > 24 || !namesSecret(text, name, start, nameEnd, index)) return undefined
   const skip = (set: string, most: number): void => {
     for (let count = 0; count < most && set.includes(text.charAt(index) || '\0'); count++) index++
   }
@@ -141,12 +148,58 @@ function readAssignment(runs: CharacterRuns, start: number, nameEnd: number): Se
   )
     return undefined
   if (!looksRandom(value)) return undefined
+  if (looksWorded(value) && !(chosenNames.has(name) && looksTyped(value))) return undefined
   return { rule: 'assigned_secret', start, end: valueEnd, score: 0.9 }
 }
 
-// A choice of whole words at the end of at most 24 characters.
-const aboutSecret =
-  /(?:name|audience|url|uri|path|file|type|id|ids|count|limit|length|size|endpoint|expiry|expires|version)$/i
+/** Does the whole name, of which `name` is a part, say that its value is a secret? */
+function namesSecret(
+  text: string,
+  name: string,
+  start: number,
+  nameEnd: number,
+  end: number,
+): boolean {
+  const [first = '', ...after] = wordsOf(text.slice(nameEnd - 1, end))
+  // The first is the last letter of the name, alone or with the `s` of many.
+  if (first.length > 1 && !/^.s$/.test(first)) return false
+  if (after[0] === 'per' || subjects.has(after.at(-1) ?? '')) return false
+  if (name !== 'token') return true
+  const before = wordsOf(text.slice(Math.max(0, start - 16), start)).at(-1) ?? ''
+  return !modelTokens.has(before)
+}
+
+/** The words of a name as programs write it, `api_key`, `api-key`, `apiKey2`, in lower case and without numbers. */
+function wordsOf(name: string): readonly string[] {
+  return name
+    .split(/[^a-zA-Z]+|(?<=[a-z])(?=[A-Z])/)
+    .filter((word) => word !== '')
+    .map((word) => word.toLowerCase())
+}
+
+/** What a secret has: where a name ends in one of these, the value is no secret. */
+const subjects: ReadonlySet<string> = new Set([
+  ...['name', 'audience', 'url', 'uri', 'path', 'file', 'type', 'id', 'ids', 'count', 'limit'],
+  ...['length', 'size', 'endpoint', 'expiry', 'expires', 'version', 'class', 'policy', 'rule'],
+  ...['rules', 'format', 'pattern', 'prefix', 'field', 'header', 'param', 'label', 'hint', 'kind'],
+  ...['algorithm', 'encoding', 'method', 'provider', 'manager', 'issuer', 'scope', 'scopes'],
+  ...['store', 'ref', 'budget', 'usage', 'index', 'map', 'status', 'ttl', 'age', 'lifetime'],
+  ...['at', 'date', 'time', 'model', 'service', 'strength', 'requirements'],
+])
+
+/** What stands before `token` where it is one of a model, or of a list that goes on. */
+const modelTokens: ReadonlySet<string> = new Set([
+  ...['pad', 'bos', 'eos', 'bot', 'eot', 'unk', 'sep', 'cls', 'mask', 'special', 'stop', 'start'],
+  ...['begin', 'end', 'image', 'audio', 'per', 'max', 'min', 'next', 'page', 'continuation'],
+])
+
+/** Secrets that people make up, often of words; all others are drawn by whoever issues them. */
+const chosenNames: ReadonlySet<string> = new Set(['password', 'passwd', 'pwd', 'passphrase'])
+
+/** Could someone have made it up as a password? Small letters in joined words name one. */
+function looksTyped(value: string): boolean {
+  return !/[_-]/.test(value) || /[^a-z0-9_-]/.test(value)
+}
 
 const placeholderWords = [
   ...[

@@ -26,6 +26,7 @@ export function createSecretsDetector(): Detector {
   const anchorsOf = [...groups.values()]
   const automaton = compileAutomaton(patterns, { symbolOf, boundary: undefined })
   return {
+    name: 'secrets',
     category: 'secrets',
     detect: (view, _segment, report) => {
       const runs = createRuns(view.plain)

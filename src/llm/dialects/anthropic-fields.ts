@@ -11,7 +11,8 @@ const cacheControl: FieldRule = { kind: { any: 'user' }, nullable: true }
 const thinkingFields = fieldTable('thinking.', {
   type: { kind: 'keyword' },
   budget_tokens: { kind: 'count' },
-  display: { kind: 'keyword', nullable: true },
+  // What is omitted, or summed up, was generated all the same.
+  display: { kind: 'keyword', nullable: true, reshapes: true },
 })
 
 /** `POST /v1/messages`: Anthropic's own fields, and what vLLM adds to them. Null is allowed only where listed. */

@@ -18,7 +18,6 @@ export const anthropic: Dialect = {
   paths: ['/v1/messages'],
   readsApiKeyHeader: true,
   cachedTokens: 'on_top',
-  outputCapField: 'max_tokens',
 
   guardedNames: foldNames(anthropicGuardedNames),
   fieldsOf: () => messageRequestFields,

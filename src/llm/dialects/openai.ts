@@ -22,7 +22,6 @@ export const openai: Dialect = {
   paths: [chatPath, completionPath],
   readsApiKeyHeader: false,
   cachedTokens: 'within_input',
-  outputCapField: 'max_tokens',
 
   guardedNames: foldNames(openaiGuardedNames),
   insteadOf: openaiInsteadOf,
