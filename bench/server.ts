@@ -14,6 +14,7 @@ import { systemClock } from '../src/clock.js'
 import { authorizationService } from '../src/envoy/protos.js'
 import { createIdentity } from '../src/identity/authenticate.js'
 import type { Issuer } from '../src/identity/issuer.js'
+import { createLateReports } from '../src/late-reports.js'
 import { listen } from '../src/listen.js'
 import { createGenerationRates } from '../src/llm/generation-rate.js'
 import { INLINE_BYTES } from '../src/prompt/prompt.js'
@@ -201,6 +202,7 @@ async function createTollgate(): Promise<{
     rates: createGenerationRates(),
     clock: systemClock,
     randomId: () => `bench-${String((ids += 1))}`,
+    lateReports: createLateReports(),
     recorder: counting,
   })
   return {

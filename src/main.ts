@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { Admission } from './admission.js'
+import { createLateReports } from './late-reports.js'
 import { listenForAdmin, listenForProbes } from './admin.js'
 import { openAuditLog } from './audit/file-log.js'
 import type { AuditLog } from './audit/record.js'
@@ -117,6 +118,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   metrics.setPolicy(snapshot.policy.generation)
   void snapshot.authenticator.prefetch()
 
+  const lateReports = createLateReports()
   const services = createServices({
     snapshot: () => snapshot,
     prompts,
@@ -125,6 +127,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
     clock: systemClock,
     randomId,
     recorder,
+    lateReports,
   })
   let draining = false
   const ready = (): boolean => !draining && snapshot.authenticator.ready()
@@ -149,6 +152,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
       clock: systemClock,
       metrics,
       recorder,
+      lateReports,
       ready,
       setServing: (serving) => {
         listener.setServing(serving)

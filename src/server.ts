@@ -20,13 +20,15 @@ import type {
   RateLimitResponse,
 } from './envoy/wire.js'
 import { AbandonedError, DependencyError, InvalidCallError } from './errors.js'
+import type { LateReports } from './late-reports.js'
 import { meter } from './meter.js'
-import type { EndedReservation, MeterParts } from './meter.js'
+import type { EndedReservation, MeterParts, Report } from './meter.js'
 import type { Ended } from './quota/ledger.js'
 import type { Recorder } from './telemetry/record.js'
 
 export interface ServiceParts extends AuthorizeParts, MeterParts {
   readonly recorder: Recorder
+  readonly lateReports: LateReports
 }
 
 export interface Services {
@@ -92,10 +94,21 @@ export function createServices(parts: ServiceParts): Services {
   }
 
   async function answerReport(request: RateLimitRequest): Promise<RateLimitResponse> {
-    const ended = await meter(toReport(request), parts)
+    const report = toReport(request)
+    const ended = await meterOrKeep(report)
     parts.recorder.report(ended)
     if (ended !== undefined) await parts.recorder.ended(ended)
     return toRateLimitResponse(request)
+  }
+
+  /** Envoy does not send it again: where the ledger cannot be reached, upkeep tries again. */
+  async function meterOrKeep(report: Report): Promise<EndedReservation | undefined> {
+    try {
+      return await meter(report, parts)
+    } catch (error) {
+      if (error instanceof DependencyError) parts.lateReports.keep(report)
+      throw error
+    }
   }
 
   /** The one catch: a failure is never a verdict, it becomes a gRPC status, so that Envoy's failure mode decides. */

@@ -6,6 +6,7 @@ import type { Admission } from '../src/admission.js'
 import { systemClock } from '../src/clock.js'
 import type { Decision } from '../src/decision.js'
 import type { CheckResponse } from '../src/envoy/wire.js'
+import { createLateReports } from '../src/late-reports.js'
 import { createGenerationRates } from '../src/llm/generation-rate.js'
 import type { EndedReservation } from '../src/meter.js'
 import { createInlineReader } from '../src/prompt/inline.js'
@@ -79,6 +80,7 @@ function rig(recorder: Partial<Recorder> = {}): Rig {
     rates: createGenerationRates(),
     clock: systemClock,
     randomId: () => `id-${String((ids += 1))}`,
+    lateReports: createLateReports(),
     recorder: {
       decision: async () => undefined,
       ended: async (reservation) => {

@@ -193,6 +193,23 @@ describe('two programs on one Redis', () => {
     )
   })
 
+  test('settle afterwards a report that came while it was gone', async () => {
+    const made: (string | number)[] = []
+    for (let index = 0; index < 8; index += 1) {
+      made.push(await check(either(index), `c${String(index)}`, 'carol'))
+    }
+    expect(await check(either(0), 'ninth', 'carol')).toBe('denied')
+    redis.pause()
+    expect(await release(either(1), String(made[0]))).toBe(status.UNAVAILABLE)
+    redis.resume()
+    await vi.waitFor(
+      async () => {
+        expect(await check(either(0), 'in its place', 'carol')).toMatch(/^[\w-]{22}$/)
+      },
+      { timeout: 20_000, interval: 50 },
+    )
+  })
+
   test('end when they are told, and never log the password', async () => {
     for (const { child, log } of programs) {
       child.signal('SIGTERM')

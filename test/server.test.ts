@@ -21,6 +21,7 @@ import { authorizationService, rateLimitService } from '../src/envoy/protos.js'
 import type { CheckResponse, RateLimitResponse } from '../src/envoy/wire.js'
 import { DependencyError } from '../src/errors.js'
 import type { Principal } from '../src/identity/principal.js'
+import { createLateReports } from '../src/late-reports.js'
 import { listen } from '../src/listen.js'
 import type { GrpcTls, Listener } from '../src/listen.js'
 import { createGenerationRates } from '../src/llm/generation-rate.js'
@@ -87,6 +88,7 @@ interface Rig {
   readonly failedRequestIds: (string | undefined)[]
   readonly openReservations: () => number
   readonly socketPath: string
+  readonly lateReports: () => number
 }
 
 interface RigOptions {
@@ -107,6 +109,7 @@ async function rig(options: RigOptions = {}): Promise<Rig> {
   const failures: unknown[] = []
   const failedRequestIds: (string | undefined)[] = []
   let ids = 0
+  const lateReports = createLateReports()
   const services = createServices({
     snapshot: () => ({
       policy: examplePolicy(),
@@ -121,6 +124,7 @@ async function rig(options: RigOptions = {}): Promise<Rig> {
     rates: createGenerationRates(),
     clock: systemClock,
     randomId: () => `id-${String((ids += 1))}`,
+    lateReports,
     recorder: {
       decision: async (decision) => {
         decisions.push(decision)
@@ -162,6 +166,7 @@ async function rig(options: RigOptions = {}): Promise<Rig> {
     failures,
     failedRequestIds,
     socketPath: path,
+    lateReports: () => lateReports.count(),
     openReservations: () => ledger.size().reservations,
   }
 }
@@ -527,6 +532,17 @@ describe('the report', () => {
     await report(it.client, 'id-2').done
     expect(outcomes).toEqual(['settled', undefined])
     expect(it.ended).toHaveLength(1)
+  })
+
+  test('that the ledger could not take is kept for another try, and one of another fault is not', async () => {
+    const failing = (error: Error) =>
+      rig({ parts: { ledger: { ...createMemoryLedger(), find: () => Promise.reject(error) } } })
+    const away = await failing(new DependencyError('ledger', 'gone'))
+    expect((await report(away.client, 'id-2').done).error?.code).toBe(status.UNAVAILABLE)
+    expect(away.lateReports()).toBe(1)
+    const broken = await failing(new TypeError('ours'))
+    expect((await report(broken.client, 'id-2').done).error?.code).toBe(status.INTERNAL)
+    expect(broken.lateReports()).toBe(0)
   })
 
   test('of an unknown reservation is taken, and ends nothing', async () => {

@@ -2,7 +2,8 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import type { Admission } from '../src/admission.js'
 import { DependencyError } from '../src/errors.js'
 import { createGenerationRates } from '../src/llm/generation-rate.js'
-import type { EndedReservation } from '../src/meter.js'
+import { createLateReports } from '../src/late-reports.js'
+import type { EndedReservation, Report } from '../src/meter.js'
 import { createMemoryLedger } from '../src/quota/memory-ledger.js'
 import type { MemoryLedger } from '../src/quota/memory-ledger.js'
 import { DAY_MS } from '../src/units.js'
@@ -45,6 +46,7 @@ let ledger: MemoryLedger<Admission>
 let ended: EndedReservation[]
 let failures: unknown[]
 let served: boolean[]
+let reported: unknown[]
 let sizes: number[]
 let parts: UpkeepParts
 
@@ -54,6 +56,7 @@ beforeEach(() => {
   ended = []
   failures = []
   served = []
+  reported = []
   sizes = []
   parts = {
     ledger,
@@ -65,7 +68,9 @@ beforeEach(() => {
         ended.push(reservation)
       },
       failure: (operation, error) => failures.push([operation, error]),
+      report: (reservation) => reported.push(reservation),
     },
+    lateReports: createLateReports(),
     ready: () => true,
     setServing: (serving) => served.push(serving),
   }
@@ -111,6 +116,39 @@ describe('once a second', () => {
     await reserve()
     await upkeep(parts)
     expect(sizes).toEqual([0, 1])
+  })
+
+  test('a report that the ledger missed settles its reservation once the ledger answers', async () => {
+    await reserve()
+    const report: Report = {
+      reservationId: 'r',
+      usage: {
+        inputTokens: 90,
+        outputTokens: 10,
+        cachedTokens: undefined,
+        cacheWriteTokens: undefined,
+      },
+      bytesSent: 1000,
+      durationMs: 2000,
+      endStatus: 200,
+      attempts: 1,
+      upstreamBytesSent: 300,
+      upstreamBytesReceived: 1200,
+      upstreamDurationMs: 1900,
+    }
+    const { lateReports } = parts
+    lateReports.keep(report)
+    lateReports.keep({ ...report, reservationId: 'unknown' })
+    const error = new DependencyError('ledger', 'gone')
+    await upkeep({ ...parts, ledger: { ...ledger, end: () => Promise.reject(error) } })
+    expect([ended, lateReports.count()]).toEqual([[], 2])
+
+    await upkeep(parts)
+    await upkeep(parts)
+    expect(ended.map((one) => [one.ended.outcome, one.report])).toEqual([['settled', report]])
+    expect(reported).toEqual([ended[0], undefined])
+    expect(await remaining()).toEqual([1, 900])
+    expect([failures, lateReports.count()]).toEqual([[], 0])
   })
 
   test('a ledger that fails is told of, and asked again the next time', async () => {
