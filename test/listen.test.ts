@@ -1,7 +1,8 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { connect } from 'node:http2'
 import type { ClientHttp2Session } from 'node:http2'
-import { createConnection } from 'node:net'
+import { createConnection, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Client, credentials, getChannelzHandlers, status } from '@grpc/grpc-js'
@@ -13,6 +14,7 @@ import { authorizationService } from '../src/envoy/protos.js'
 import type { CheckRequest } from '../src/envoy/wire.js'
 import { channelOptions, listen } from '../src/listen.js'
 import type { Listener } from '../src/listen.js'
+import { removeStaleSocket } from '../src/stale-socket.js'
 
 const KIB_BYTES = 1024
 const bodyCapBytes = 100 * KIB_BYTES
@@ -208,5 +210,33 @@ describe('the end', () => {
     await vi.waitUntil(() => it.arrived.length === 1)
     await it.listener.stop(0)
     expect(await running).not.toBeNull()
+  })
+})
+
+describe('a socket file at the address', () => {
+  test('is removed where its process is gone', async () => {
+    const path = join(directory, 'gone.sock')
+    spawnSync(process.execPath, [
+      '-e',
+      `require('node:net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`,
+    ])
+    expect(existsSync(path)).toBe(true)
+    await removeStaleSocket(path)
+    expect(existsSync(path)).toBe(false)
+    await removeStaleSocket(path)
+  })
+
+  test('stays where its process is too busy to answer', async () => {
+    const path = join(directory, 'busy.sock')
+    const server = createServer((socket) => socket.destroy())
+    closings.push(() => server.close())
+    await new Promise<void>((resolve) => server.listen({ path, backlog: 1 }, resolve))
+    // The server accepts nothing before this turn of the event loop ends: its queue is full by then.
+    for (let count = 0; count < 4; count++) {
+      const waiting = createConnection(path).on('error', () => undefined)
+      closings.push(() => waiting.destroy())
+    }
+    await expect(removeStaleSocket(path)).rejects.toThrow(`${path}: EAGAIN`)
+    expect(existsSync(path)).toBe(true)
   })
 })
