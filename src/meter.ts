@@ -115,16 +115,18 @@ export function endOf(report: Report, admission: Admission, rates: GenerationRat
 function provesNothingGenerated(report: Report, { failsLate }: Admission): boolean {
   if (report.upstreamBytesSent === 0) return true
   const cameEarly = report.durationMs !== undefined && report.durationMs <= REFUSAL_MS
-  const refusedByEngine = report.endStatus === 503 || (isRefusal(report) && cameEarly && !failsLate)
-  const answeredByEngine =
-    report.attempts === 1 &&
-    report.upstreamBytesReceived !== undefined &&
-    report.upstreamBytesReceived > 0
-  return refusedByEngine && answeredByEngine
+  const refusedByEngine =
+    report.endStatus === 503 || (isClientError(report) && cameEarly && !failsLate)
+  return refusedByEngine && wasAnsweredOnce(report)
 }
 
-function isRefusal({ endStatus }: Report): boolean {
+function isClientError({ endStatus }: Report): boolean {
   return endStatus !== undefined && endStatus >= 400 && endStatus < 500
+}
+
+/** The one engine that was tried has spoken, so the status is its own. */
+function wasAnsweredOnce({ attempts, upstreamBytesReceived }: Report): boolean {
+  return attempts === 1 && upstreamBytesReceived !== undefined && upstreamBytesReceived > 0
 }
 
 /** In full per attempt where none was reported. Running usage tells that of one prompt, where there may be several. */
@@ -158,7 +160,10 @@ function estimateOutput(report: Report, admission: Admission, rates: GenerationR
  */
 function estimateFromOutside(report: Report, admission: Admission, rates: GenerationRates): number {
   const mostTokens = mostOutput(report, admission)
-  const stopped = admission.stream || admission.stopsOnDisconnect || isRefusal(report)
+  const stopped =
+    admission.stream ||
+    admission.stopsOnDisconnect ||
+    (isClientError(report) && wasAnsweredOnce(report))
   if (!stopped || admission.withholdsTokens) return mostTokens
   const { bytesSent: bytes, durationMs } = report
   if (bytes === undefined || durationMs === undefined) return mostTokens
@@ -192,12 +197,16 @@ function attemptsOf(report: Report): number {
 /** Settled reports teach how many tokens a byte and a millisecond of this model and dialect stand for. */
 function learn(report: Report, admission: Admission, end: End, rates: GenerationRates): void {
   if (end.kind !== 'settled' || report.endStatus !== 200 || !admission.teachesRates) return
-  const { bytesSent: bytes, upstreamDurationMs } = report
+  const { bytesSent: bytes, upstreamDurationMs: durationMs } = report
   if (bytes === undefined) return
-  // A caller that reads slowly must not teach that the engine is slow.
-  const durationMs = bytes <= BUFFERED_BYTES ? upstreamDurationMs : undefined
   rates.observe(
     { model: admission.model, dialect: admission.dialect, stream: admission.stream },
-    { outputTokens: end.outputTokens, bytes, durationMs },
+    {
+      outputTokens: end.outputTokens,
+      bytes,
+      durationMs,
+      // A caller that reads slowly can make the engine look slow: that adds no rate, and lowers none.
+      heldUp: bytes > BUFFERED_BYTES,
+    },
   )
 }

@@ -56,7 +56,7 @@ function learnedRates(stream: boolean): GenerationRates {
   for (let index = 0; index < 20; index += 1) {
     rates.observe(
       { model: 'llama', dialect: 'openai', stream },
-      { outputTokens: 500, bytes: 5000, durationMs: 50_000 },
+      { outputTokens: 500, bytes: 5000, durationMs: 50_000, heldUp: false },
     )
   }
   return rates
@@ -175,6 +175,12 @@ describe('a report without figures', () => {
       outputTokens: 60,
     })
     expect(endOf(late, whole, unlearned)).toMatchObject({ outputTokens: 500 })
+    // Nothing shows that the engine has stopped: another was tried, or it said nothing.
+    expect(endOf({ ...late, attempts: 2 }, whole, learnedRates(false))).toMatchObject({
+      outputTokens: 1000,
+    })
+    const silent = { ...late, upstreamBytesReceived: 0 }
+    expect(endOf(silent, whole, learnedRates(false))).toMatchObject({ outputTokens: 500 })
   })
 
   test('releases no 4xx of an engine that may send it after it has generated, but its 503', () => {
@@ -251,10 +257,20 @@ describe('a report without figures', () => {
     const rates = createGenerationRates()
     const pair = { model: 'llama', dialect: 'openai', stream: true } as const
     for (let index = 0; index < 19; index += 1) {
-      rates.observe(pair, { outputTokens: 1000, bytes: 1_000_000, durationMs: 1_000_000 })
+      rates.observe(pair, {
+        outputTokens: 1000,
+        bytes: 1_000_000,
+        durationMs: 1_000_000,
+        heldUp: false,
+      })
     }
     expect(endOf(report({}), admission, rates)).toMatchObject({ outputTokens: 500 })
-    rates.observe(pair, { outputTokens: 1000, bytes: 1_000_000, durationMs: 1_000_000 })
+    rates.observe(pair, {
+      outputTokens: 1000,
+      bytes: 1_000_000,
+      durationMs: 1_000_000,
+      heldUp: false,
+    })
     expect(endOf(report({}), admission, rates)).not.toMatchObject({ outputTokens: 500 })
   })
 
@@ -420,15 +436,15 @@ describe('the ledger under the meter', () => {
     expect(observed).toEqual([
       [
         { model: 'llama', dialect: 'openai', stream: true },
-        { outputTokens: 10, bytes: 1000, durationMs: 1900 },
+        { outputTokens: 10, bytes: 1000, durationMs: 1900, heldUp: false },
       ],
     ])
   })
 
-  test('learns from the engine how long it took, and where the client may have held it up, nothing of time', async () => {
+  test('learns from the engine how long it took, and says where the client may have held it up', async () => {
     const observed: unknown[] = []
     const rates: GenerationRates = {
-      observe: (_, { bytes, durationMs }) => observed.push([bytes, durationMs]),
+      observe: (_, { bytes, durationMs, heldUp }) => observed.push([bytes, durationMs, heldUp]),
       estimate: () => undefined,
     }
     const usage = { ...noUsage, inputTokens: 90, outputTokens: 100 }
@@ -441,9 +457,9 @@ describe('the ledger under the meter', () => {
       await meter(report(changes), { ...(await held()).parts, rates })
     }
     expect(observed).toEqual([
-      [61_440, 1500],
-      [61_441, undefined],
-      [1000, undefined],
+      [61_440, 1500, false],
+      [61_441, 1500, true],
+      [1000, undefined, false],
     ])
   })
 

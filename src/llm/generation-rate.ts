@@ -17,19 +17,21 @@ export interface GenerationRates {
    * Learns from the report of one whole answer to an ordinary request. One of fewer than 64 output tokens, or
    * without bytes, teaches nothing; one without a duration nothing about time.
    *
-   * @param report `durationMs`: how long the engine took, where that is known
+   * @param report `durationMs`: how long the engine took, where that is known; `heldUp`: its client may have held it
+   *   up, so it was that fast at least
    */
   observe(
     kind: GenerationKind,
     report: {
       readonly bytes: number
       readonly durationMs: number | undefined
+      readonly heldUp: boolean
       readonly outputTokens: number
     },
   ): void
   /**
-   * Output tokens, rounded up, of an answer whose report told none; undefined until 20 reports with a duration, and
-   * 10,000 output tokens, of its kind were learnt from.
+   * Output tokens, rounded up, of an answer whose report told none; undefined until 20 reports whose duration no
+   * client can have stretched, and 10,000 output tokens, of its kind were learnt from.
    *
    * @param trace `choices` is how many candidates the engine decoded at once
    */
@@ -58,7 +60,7 @@ interface Span {
 }
 
 interface Learned {
-  /** Of all spans, those with a duration. */
+  /** Of all spans, those with a duration that no client can have stretched. */
   timedReports: number
   outputTokens: number
   younger: Span
@@ -82,7 +84,7 @@ export function createGenerationRates(): GenerationRates {
   const kinds = new Map<string, Learned>()
 
   return {
-    observe(kind, { outputTokens, bytes, durationMs }) {
+    observe(kind, { outputTokens, bytes, durationMs, heldUp }) {
       if (!(outputTokens >= minReportTokens) || !isPositive(bytes)) return
       const key = keyOf(kind)
       const learned = kinds.get(key) ?? {
@@ -97,7 +99,7 @@ export function createGenerationRates(): GenerationRates {
       younger.tokensPerByte = Math.max(younger.tokensPerByte, outputTokens / bytes)
       if (durationMs !== undefined && isPositive(durationMs)) {
         younger.tokensPerMs = Math.max(younger.tokensPerMs, outputTokens / durationMs)
-        learned.timedReports += 1
+        if (!heldUp) learned.timedReports += 1
       }
       if (younger.reports >= spanReports && younger.outputTokens >= spanTokens) {
         learned.older = younger

@@ -5,7 +5,7 @@ import type { GenerationKind, GenerationRates } from '../../src/llm/generation-r
 type Observed = Parameters<GenerationRates['observe']>[1]
 
 const streamed: GenerationKind = { model: 'llama', dialect: 'openai', stream: true }
-const report: Observed = { outputTokens: 500, bytes: 100_000, durationMs: 20_000 }
+const report: Observed = { outputTokens: 500, bytes: 100_000, durationMs: 20_000, heldUp: false }
 
 /** What is seen of an answer to one choice. */
 const trace = (bytes: number, durationMs: number) => ({ bytes, durationMs, choices: 1 })
@@ -20,13 +20,13 @@ describe('the estimate of an answer without usage', () => {
   test('there is none before 20 reports and 10,000 output tokens', () => {
     expect(observeTimes(19).estimate(streamed, trace(1000, 1000))).toBeUndefined()
     expect(observeTimes(20).estimate(streamed, trace(1000, 1000))).toBe(25)
-    const short = { outputTokens: 100, bytes: 20_000, durationMs: 4000 }
+    const short = { outputTokens: 100, bytes: 20_000, durationMs: 4000, heldUp: false }
     expect(observeTimes(99, streamed, short).estimate(streamed, trace(1, 1))).toBeUndefined()
     expect(observeTimes(100, streamed, short).estimate(streamed, trace(1, 1))).toBe(1)
   })
 
   test('learns nothing from an answer of fewer than 64 tokens', () => {
-    const first = { outputTokens: 63, bytes: 63, durationMs: 63 }
+    const first = { outputTokens: 63, bytes: 63, durationMs: 63, heldUp: false }
     expect(observeTimes(1000, streamed, first).estimate(streamed, trace(1, 1))).toBeUndefined()
     const enough = { ...first, outputTokens: 64 }
     expect(observeTimes(1000, streamed, enough).estimate(streamed, trace(63, 0))).toBe(64)
@@ -53,22 +53,27 @@ describe('the estimate of an answer without usage', () => {
 
   test('takes the highest rate, not the mean', () => {
     const rates = observeTimes(63)
-    rates.observe(streamed, { outputTokens: 100, bytes: 2000, durationMs: 4000 })
+    rates.observe(streamed, { outputTokens: 100, bytes: 2000, durationMs: 4000, heldUp: false })
     expect(rates.estimate(streamed, trace(2000, 0))).toBe(100)
   })
 
   test('is not pushed down by many small, slow and swollen answers', () => {
     const rates = observeTimes(64)
     for (let index = 0; index < 10_000; index += 1) {
-      rates.observe(streamed, { outputTokens: 64, bytes: 6_400_000, durationMs: 3_840_000 })
+      rates.observe(streamed, {
+        outputTokens: 64,
+        bytes: 6_400_000,
+        durationMs: 3_840_000,
+        heldUp: false,
+      })
     }
     // A whole answer of 8,000 tokens, left just before its last event.
     expect(rates.estimate(streamed, trace(1_600_000, 80_000))).toBe(8000)
   })
 
   test('forgets after a million output tokens, twice, and never within 64 reports', () => {
-    const fast = { outputTokens: 100, bytes: 2000, durationMs: 400 }
-    const long = { outputTokens: 10_000, bytes: 2_000_000, durationMs: 400_000 }
+    const fast = { outputTokens: 100, bytes: 2000, durationMs: 400, heldUp: false }
+    const long = { outputTokens: 10_000, bytes: 2_000_000, durationMs: 400_000, heldUp: false }
     const rates = observeTimes(1, streamed, fast)
     const observeLong = (count: number): void => {
       for (let index = 0; index < count; index += 1) rates.observe(streamed, long)
@@ -78,10 +83,23 @@ describe('the estimate of an answer without usage', () => {
     observeLong(1)
     expect(rates.estimate(streamed, trace(2000, 400))).toBe(10)
 
-    const huge = { outputTokens: 1_000_000, bytes: 200_000_000, durationMs: 40_000_000 }
+    const huge = {
+      outputTokens: 1_000_000,
+      bytes: 200_000_000,
+      durationMs: 40_000_000,
+      heldUp: false,
+    }
     const few = observeTimes(1, streamed, fast)
     for (let index = 0; index < 64; index += 1) few.observe(streamed, huge)
     expect(few.estimate(streamed, trace(2000, 400))).toBe(100)
+  })
+
+  test('learns no time until 20 reports came that no client held up, but then from those that one may have', () => {
+    const held = { ...report, durationMs: 10_000, heldUp: true }
+    const rates = observeTimes(1000, streamed, held)
+    expect(rates.estimate(streamed, trace(0, 1000))).toBeUndefined()
+    for (let index = 0; index < 20; index += 1) rates.observe(streamed, report)
+    expect(rates.estimate(streamed, trace(0, 1000))).toBe(50)
   })
 
   test('learns of bytes alone from a report without a duration, and estimates nothing by it alone', () => {
