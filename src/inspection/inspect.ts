@@ -13,7 +13,7 @@ import { createSecretsDetector } from './detectors/secrets.js'
 import type { Finding } from './finding.js'
 import { actionOf } from './rules.js'
 import type { Action, InspectionRules } from './rules.js'
-import { isCutOff, renderingsOf } from './renderings.js'
+import { renderingsOf } from './renderings.js'
 import { findSeams, placeInSeam } from './seams.js'
 import { createView } from './view.js'
 
@@ -21,10 +21,11 @@ import { createView } from './view.js'
 export const MAX_FINDINGS = 64
 
 /**
- * How much is read beyond the texts as they were sent: without their joints and escapes. As much again as the largest
- * body holds, so that an inspection takes at most twice as long as one of plain text.
+ * How much is read at most, in all the ways in which the texts may come before a model: twice what they are, and of
+ * smaller ones as much as twice the largest body that is usual. So inspecting takes at most some twice as long as it
+ * takes for plain text. As they were sent they are always read.
  */
-const MAX_EXTRA_UNITS = 8 * MIB_BYTES
+const MIN_READ_UNITS = 16 * MIB_BYTES
 
 /** When to give up. */
 export interface TimeBound {
@@ -64,13 +65,14 @@ export function compileInspection(rules: InspectionRules): Inspector {
 
   /** Every detector on every text, one at each step; a refusal where that is too much. */
   function* steps(segments: readonly Segment[], kept: Keeper): Generator<void, Denial | undefined> {
-    const extra = { units: 0 }
+    const ownUnits = segments.reduce((sum, { text }) => sum + text.length, 0)
+    const budget = { units: 0, atMost: Math.max(MIN_READ_UNITS, 2 * ownUnits) }
     for (const [index, segment] of segments.entries()) {
-      const refusal = yield* read(segment, extra, kept, (span) => ({ index, span }))
+      const refusal = yield* read(segment, budget, kept, (span) => ({ index, span }))
       if (refusal !== undefined) return refusal
     }
     for (const seam of segments.length > 1 ? findSeams(segments) : []) {
-      const refusal = yield* read(seam.segment, extra, kept, (span, category, level) => {
+      const refusal = yield* read(seam.segment, budget, kept, (span, category, level) => {
         const place = placeInSeam(seam, span)
         // What lies in one segment was found there, but evidence may only add up over several.
         const addsUp = category === 'injection' && level !== 'source'
@@ -83,15 +85,15 @@ export function compileInspection(rules: InspectionRules): Inspector {
 
   function* read(
     segment: Segment,
-    extra: { units: number },
+    budget: { units: number; readonly atMost: number },
     kept: Keeper,
     placeOf: PlaceOf,
   ): Generator<void, Denial | undefined> {
     let isAsSent = true
     for (const rendering of renderingsOf(segment)) {
-      if (!isAsSent) extra.units += rendering.text.length
+      budget.units += rendering.text.length
+      if (!isAsSent && budget.units > budget.atMost) return tooManyWays
       isAsSent = false
-      if (extra.units > MAX_EXTRA_UNITS) return tooManyWays
       const view = createView(rendering.text)
       for (const detector of detectors) {
         yield
@@ -102,7 +104,6 @@ export function compileInspection(rules: InspectionRules): Inspector {
             const { rule, score, level, start, end } = hit
             const within =
               level === 'source' ? ([start, end] as const) : view.sourceSpan(level, start, end)
-            if (isCutOff(rendering, ...within)) return undefined
             const place = placeOf(rendering.sourceSpan(...within), category, level)
             if (place === undefined) return undefined
             const { provenance } = segment

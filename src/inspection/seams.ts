@@ -2,7 +2,7 @@ import { JOINT } from '../segment.js'
 import type { Joints, Segment } from '../segment.js'
 
 /** How much of each side of a boundary is read again: longer than any phrase with its gaps. */
-export const REACH_UNITS = 512
+const REACH_UNITS = 512
 
 /** A text that lies in no segment alone: the end of one, whole short ones, the beginning of another. */
 export interface Seam {

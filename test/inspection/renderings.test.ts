@@ -1,7 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { isCutOff, renderingsOf } from '../../src/inspection/renderings.js'
-import { REACH_UNITS } from '../../src/inspection/seams.js'
+import { renderingsOf } from '../../src/inspection/renderings.js'
 import { joinParts } from '../../src/segment.js'
 
 const textsOf = (text: string, joints?: readonly number[]): readonly string[] =>
@@ -67,50 +66,7 @@ test('every rendering leads back into the text, in order, and its units to where
   )
 })
 
-describe('far from a change nothing is read again', () => {
-  const far = 'to the gate and back '.repeat(100)
-
-  test('of one escape in a long text only the surroundings', () => {
-    const [asSent, near, ...rest] = [
-      ...renderingsOf({ provenance: 'user', text: `${far}\\n${far}` }),
-    ]
-    expect(asSent?.text).toBe(`${far}\\n${far}`)
-    expect(near?.text).toBe(`${far.slice(-REACH_UNITS)}\n${far.slice(0, REACH_UNITS - 1)}`)
-    expect(near?.cut).toEqual({ start: true, end: true })
-    expect(near?.sourceSpan(REACH_UNITS, REACH_UNITS + 1)).toEqual([far.length, far.length + 2])
-    expect(rest).toEqual([])
-  })
-
-  test('of one joint likewise, and of what is escaped near it', () => {
-    const { text, joints } = joinParts([`${far}\\`, `n${far}`])
-    const [, withoutJoint, withoutEscape, ...rest] = [
-      ...renderingsOf({ provenance: 'user', text, joints }),
-    ]
-    expect(withoutJoint?.text).toHaveLength(2 * REACH_UNITS)
-    expect(withoutEscape?.text).toHaveLength(2 * REACH_UNITS - 1)
-    expect(withoutEscape?.text).toContain('\nto the gate')
-    expect(rest).toEqual([])
-  })
-
-  test('two changes that are near each other are read in one stretch', () => {
-    const text = `${far}\\n${'x'.repeat(REACH_UNITS)}\\n${far}`
-    expect([...renderingsOf({ provenance: 'user', text })]).toHaveLength(2)
-  })
-
-  test('what ends at a cut is cut off, unless it reaches as far as the change', () => {
-    const [asSent, near] = [...renderingsOf({ provenance: 'user', text: `${far}\\n${far}` })]
-    if (asSent === undefined || near === undefined) throw new Error('no rendering')
-    const { length } = near.text
-    expect(isCutOff(near, 0, 9)).toBe(true)
-    expect(isCutOff(near, 1, 9)).toBe(false)
-    expect(isCutOff(near, 0, REACH_UNITS + 1)).toBe(false)
-    expect(isCutOff(near, length - 9, length)).toBe(true)
-    expect(isCutOff(near, length - 9, length - 1)).toBe(false)
-    expect(isCutOff(asSent, 0, 9)).toBe(false)
-  })
-})
-
-test('there are at most six renderings of a short text, none longer than it', () => {
+test('there are at most six renderings, none longer than the text', () => {
   const { text, joints } = joinParts(['\\\\\\\\\\\\\\\\n', '\\u005c\\u005c\\u005cn'])
   const texts = textsOf(text, joints)
   expect(texts.length).toBeLessThanOrEqual(6)
