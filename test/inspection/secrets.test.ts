@@ -60,12 +60,45 @@ describe('credentials are found, whole', () => {
     ['assigned_secret', `PASSWORD_HASH: ${drawn(30)}`],
     ['assigned_secret', 'password: Summer2024Rain!'],
     ['assigned_secret', 'db_password=sunflower42beach'],
+    ['assigned_secret', 'DB_PASSWORD=winter_is_coming_2024'],
+    ['assigned_secret', 'DB_PASSWORD=correct-horse-battery-staple-7'],
+    ['assigned_secret', 'pwd = "winter_is_coming_2024"'],
   ])('%s in %s', (rule, secret) => {
     const hits = hitsOf(detector, `My key:\n${secret}\nWhy?`)
     expect(hits.map((hit) => hit.rule)).toEqual([rule])
     // An assignment may be read from the middle of its name, an address without its path.
     expect(secret).toContain(hits[0]?.text)
     expect(hits[0]?.text.length).toBeGreaterThan(secret.length / 2)
+  })
+
+  const random = drawn(24)
+  const bot = `${drawn(24)}.${drawn(6)}.${drawn(27)}`
+  test.each([
+    ...[`DISCORD_BOT_TOKEN=${bot}`, `FB_PAGE_TOKEN=${random}`, `bot:\n  token: "${bot}"`],
+    ...[`image:\n  token: ${hex(32)}`, `# end\nTOKEN=${hex(32)}`, `# page\nTOKEN=${hex(32)}`],
+    ...[`stop\ntoken=${random}`, `my bot token: ${random}`, `START_TOKEN=${random}`],
+    ...[`pad token=${random}`, `nextToken2: x\ntoken=${random}`],
+  ])('after a token, whatever word stands before it: %s', (secret) => {
+    expect(rulesOf(detector, secret)).toEqual(['assigned_secret'])
+  })
+
+  test.each([
+    ...[
+      'secretkey',
+      'SECRETKEY',
+      'AWS_SECRETKEY',
+      'STRIPE_SECRETKEY',
+      '"secretkey"',
+      'my.secretkey',
+    ],
+    ...['passwordhash', 'passwordprod', 'PASSWORDDEV', 'tokenvalue', 'credentialsjson'],
+    ...['secretkeybase', 'API_KEY_SERVICE', 'SECRET_KEY_MODEL', 'API_KEY_STATUS', 'password_at'],
+    ...['VAULT_TOKEN_PROVIDER', 'secret_access_key_date'],
+  ])('after %s', (name) => {
+    for (const value of [random, hex(32)]) {
+      for (const text of [`${name}=${value}`, `${name}: "${value}"`])
+        expect(rulesOf(detector, text), text).toEqual(['assigned_secret'])
+    }
   })
 
   test('cut by zero-width characters', () => {
@@ -122,6 +155,18 @@ describe('look-alikes are no finding', () => {
     ['a place where credentials are', 'credentials: see_appendix_4'],
     ['a name of a password', 'password: company_database_login_2'],
     ['words with a date', 'token: valid_maintenance_request_11282023'],
+    ['a tokenization', `tokenization: ${drawn(24)}`],
+    ['what needs no password', `passwordless=${drawn(24)}`],
+    ['an id of a token in one word', `tokenid=${hex(32)}`],
+    ['a manager of secrets in one word', `secretsmanager: ${drawn(24)}`],
+    ['a page to go on with', `nextToken=${drawn(24)}`],
+    ['a place of a token of a model', `special_token=${drawn(24)}`],
+    ['a time', 'token_expires_at: 2026-03-17T12:45:38Z'],
+    ['a date', 'password_date=2026-03-17T12'],
+    ['a model', 'token_model: gpt-4o-2024-08-06'],
+    ['a service', 'password_service=keycloak-prod-eu-1'],
+    ['a status', 'api_key_status=rotated_2024_by_admin'],
+    ['a name of a token in small letters', 'TOKEN=winter_is_coming_2024'],
     ['a version of a key', `api_key_version_2: ${drawn(16)}`],
   ])('%s', (_name, text) => {
     expect(rulesOf(detector, `See ${text} please`)).toEqual([])

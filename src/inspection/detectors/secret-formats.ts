@@ -117,6 +117,7 @@ export const secretNames: readonly string[] = [
     'accesskey',
     'access-key',
     'secret_key',
+    'secretkey',
     'private_key',
     'auth_key',
     'client_secret',

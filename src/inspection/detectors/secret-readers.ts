@@ -117,7 +117,7 @@ function readAddress(runs: CharacterRuns, colon: number, start: number): Secret 
 
 /**
  * `name = value`, `"name": "value"`, `name=value`. The name may begin inside a word (`dbpassword`) and go on with
- * words of its own (`password_hash`, `apiKeyOpenai`), but not inside a word: a `tokenizer` is no `token`.
+ * words of its own (`password_hash`, `apiKeyOpenai`, `secretkeybase`).
  */
 function readAssignment(
   runs: CharacterRuns,
@@ -126,8 +126,11 @@ function readAssignment(
   nameEnd: number,
 ): Secret | undefined {
   const { text } = runs
-  let index = runs.endOf('name', nameEnd)
-  if (index - nameEnd > 24 || !namesSecret(text, name, start, nameEnd, index)) return undefined
+  const wholeEnd = runs.endOf('name', nameEnd)
+  if (wholeEnd - nameEnd > 24) return undefined
+  const claim = claimOf(text, name, start, nameEnd, wholeEnd)
+  if (claim === 'other') return undefined
+  let index = wholeEnd
   const skip = (set: string, most: number): void => {
     for (let count = 0; count < most && set.includes(text.charAt(index) || '\0'); count++) index++
   }
@@ -148,25 +151,39 @@ function readAssignment(
   )
     return undefined
   if (!looksRandom(value)) return undefined
-  if (looksWorded(value) && !(chosenNames.has(name) && looksTyped(value))) return undefined
+  if (claim === 'doubtful' && !/[a-z0-9]{20}/i.test(value)) return undefined
+  if (looksWorded(value)) {
+    if (claim === 'doubtful' || !chosenNames.has(name)) return undefined
+    // Words that are joined describe a password in prose, and are one where a program reads them.
+    const read = operator === '=' && wholeEnd === nameEnd
+    if (!read && !looksTyped(value)) return undefined
+  }
   return { rule: 'assigned_secret', start, end: valueEnd, score: 0.9 }
 }
 
-/** Does the whole name, of which `name` is a part, say that its value is a secret? */
-function namesSecret(
+/**
+ * Does the whole name, of which `name` is a part, say that its value is a secret? `doubtful`: only a value that an
+ * issuer drew, twenty letters and digits in one piece, is one; dates and names of models are not.
+ */
+function claimOf(
   text: string,
   name: string,
   start: number,
   nameEnd: number,
   end: number,
-): boolean {
+): 'secret' | 'doubtful' | 'other' {
+  // The first begins with the last letter of the name: what follows that letter goes on inside the word.
   const [first = '', ...after] = wordsOf(text.slice(nameEnd - 1, end))
-  // The first is the last letter of the name, alone or with the `s` of many.
-  if (first.length > 1 && !/^.s$/.test(first)) return false
-  if (after[0] === 'per' || subjects.has(after.at(-1) ?? '')) return false
-  if (name !== 'token') return true
-  const before = wordsOf(text.slice(Math.max(0, start - 16), start)).at(-1) ?? ''
-  return !modelTokens.has(before)
+  const rest = first.slice(1)
+  if (otherWords.test(rest)) return 'other'
+  const last = after.at(-1) ?? rest
+  if (after[0] === 'per' || subjects.has(last) || subjects.has(last.replace(/^s/, '')))
+    return 'other'
+  if (name === 'token') {
+    const before = /[a-z0-9_-]*$/i.exec(text.slice(Math.max(0, start - 16), start))?.[0] ?? ''
+    if (modelTokens.has(wordsOf(before).at(-1) ?? '')) return 'other'
+  }
+  return doubtfulSubjects.has(last) ? 'doubtful' : 'secret'
 }
 
 /** The words of a name as programs write it, `api_key`, `api-key`, `apiKey2`, in lower case and without numbers. */
@@ -177,20 +194,27 @@ function wordsOf(name: string): readonly string[] {
     .map((word) => word.toLowerCase())
 }
 
+/** How a word goes on that only begins like a name: `tokenizer`, `secretary`, `secretion`, `passwordless`. */
+const otherWords = /^(?:i[sz]|ar[iy]|less|ions?$|ive$|ly$|ed$|ing$)/
+
 /** What a secret has: where a name ends in one of these, the value is no secret. */
 const subjects: ReadonlySet<string> = new Set([
   ...['name', 'audience', 'url', 'uri', 'path', 'file', 'type', 'id', 'ids', 'count', 'limit'],
   ...['length', 'size', 'endpoint', 'expiry', 'expires', 'version', 'class', 'policy', 'rule'],
   ...['rules', 'format', 'pattern', 'prefix', 'field', 'header', 'param', 'label', 'hint', 'kind'],
-  ...['algorithm', 'encoding', 'method', 'provider', 'manager', 'issuer', 'scope', 'scopes'],
-  ...['store', 'ref', 'budget', 'usage', 'index', 'map', 'status', 'ttl', 'age', 'lifetime'],
-  ...['at', 'date', 'time', 'model', 'service', 'strength', 'requirements'],
+  ...['algorithm', 'encoding', 'method', 'manager', 'issuer', 'scope', 'scopes', 'requirements'],
+  ...['store', 'ref', 'budget', 'usage', 'index', 'map', 'ttl', 'age', 'lifetime', 'strength'],
 ])
 
-/** What stands before `token` where it is one of a model, or of a list that goes on. */
+/** What a secret has, or whose or from when it is: `API_KEY_SERVICE`. */
+const doubtfulSubjects: ReadonlySet<string> = new Set([
+  ...['at', 'date', 'time', 'model', 'service', 'status', 'provider'],
+])
+
+/** What stands before `token` in its name where it is one of a model, or of a list that goes on. */
 const modelTokens: ReadonlySet<string> = new Set([
-  ...['pad', 'bos', 'eos', 'bot', 'eot', 'unk', 'sep', 'cls', 'mask', 'special', 'stop', 'start'],
-  ...['begin', 'end', 'image', 'audio', 'per', 'max', 'min', 'next', 'page', 'continuation'],
+  ...['pad', 'bos', 'eos', 'eot', 'unk', 'sep', 'cls', 'mask', 'special', 'per'],
+  ...['next', 'continuation'],
 ])
 
 /** Secrets that people make up, often of words; all others are drawn by whoever issues them. */
