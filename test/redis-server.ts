@@ -36,6 +36,9 @@ export async function startRedis(...options: readonly string[]): Promise<RedisSe
     ],
     { stdio: 'ignore', env: { ...process.env, LD_LIBRARY_PATH: libraries } },
   )
+  // A file that fails before its hooks are set never comes to `stop`.
+  const killAtExit = (): void => void child.kill('SIGKILL')
+  process.once('exit', killAtExit)
   const password = options[options.indexOf('--requirepass') + 1]
   const client = new Redis({
     path: socket,
@@ -59,6 +62,7 @@ export async function startRedis(...options: readonly string[]): Promise<RedisSe
     resume: () => child.kill('SIGCONT'),
     async stop() {
       client.disconnect()
+      process.removeListener('exit', killAtExit)
       const exited = once(child, 'exit')
       child.kill('SIGCONT')
       child.kill('SIGKILL')
