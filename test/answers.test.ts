@@ -96,7 +96,7 @@ function rig(recorder: Partial<Recorder> = {}): Rig {
   })
   const handlers = new Map<string, Handler>()
   let encode: (response: CheckResponse) => unknown = () => undefined
-  // No more of a server than `addTo` uses: the test is the transport, so that it decides what is delivered.
+  // The test is the transport, so that it decides what is delivered.
   const server = {
     addService(
       definition: Record<string, { responseSerialize: typeof encode }>,
@@ -106,6 +106,7 @@ function rig(recorder: Partial<Recorder> = {}): Rig {
       if (definition['Check'] !== undefined) encode = definition['Check'].responseSerialize
     },
   }
+  // No more of a server than `addTo` uses.
   services.addTo(server as unknown as Server, undefined)
   return {
     call(name, request, deadlineEpochMs = Infinity) {

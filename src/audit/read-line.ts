@@ -119,5 +119,6 @@ function readOwn(payload: Fields): OwnEntry | undefined | 'malformed' {
   const exact =
     names.length === members.length + 1 &&
     members.every(([name, fits], at) => names[at + 1] === name && fits(payload[name]))
+  // `exact` was found member by member, in a table that the compiler holds to `OwnEntry` but cannot read back.
   return exact ? (payload as unknown as OwnEntry) : 'malformed'
 }

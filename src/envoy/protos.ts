@@ -41,6 +41,7 @@ const generalAuthorization = loaded[authorizationServiceName] as unknown as Auth
 export const authorizationService: AuthorizationService = {
   Check: { ...generalAuthorization.Check, responseSerialize: encodeCheckResponse },
 }
+// The same cast for the same reason.
 export const rateLimitService = loaded[
   rateLimitServiceName
 ] as unknown as RateLimitServiceDefinition

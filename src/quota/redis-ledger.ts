@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import type { Clock } from '../clock.js'
 import { DependencyError } from '../errors.js'
 import { UnansweredError } from '../store/store.js'
-import type { Reply, Script, Store } from '../store/store.js'
+import type { Script, Store } from '../store/store.js'
 import { balanceOf, longerShortage, roomIn, shortage } from './balance.js'
 import type { Shortage } from './balance.js'
 import type { End } from './end.js'
@@ -14,16 +14,7 @@ import type { Quota } from './quota.js'
 import { createCalendarSource } from './redis-calendars.js'
 import type { Calendars } from './redis-calendars.js'
 import { createReservationReader, stateFrom } from './redis-replies.js'
-import type {
-  BalancesReply,
-  EndedReply,
-  ExpiredReply,
-  Figures,
-  FoundReply,
-  HeldReply,
-  ShortReply,
-  UncoveredReply,
-} from './redis-replies.js'
+import type { Figures, HeldReply, LedgerReply, ShortReply } from './redis-replies.js'
 import { loadRedisScripts } from './redis-scripts.js'
 import { askedBefore, requireMoment, requireWhole } from './request.js'
 import { amountAtEnd, quotaUnitNames } from './units.js'
@@ -96,7 +87,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
     nowMs: number,
     calendarsAt: (atEpochMs: number) => Calendars,
     texts: readonly string[] = [],
-  ): Promise<Reply> {
+  ): Promise<LedgerReply> {
     const dueMs = clock.monotonicMs() + timeoutMs
     const given = moments === 'given' ? { momentMs: nowMs } : {}
     let further: Calendars = {}
@@ -107,11 +98,12 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
         JSON.stringify({ ...call, ...given, untilMs, calendars: windows }),
         ...texts,
       ]
-      const reply = await store.run(script, keys, argsUntil, dueMs)
-      const missing = uncoveredBy(reply)
-      if (missing === undefined || asked === MAX_ASKED) return reply
-      atMs = missing[2]
-      further = { ...further, [missing[3]]: calendars.since(missing[3], missing[4], atMs) }
+      // The store knows no script: what each answers is told by `lua/` alone, and held by the contract of the ledger.
+      const reply = (await store.run(script, keys, argsUntil, dueMs)) as unknown as LedgerReply
+      if (reply[0] !== 'uncovered' || asked === MAX_ASKED) return reply
+      const [, , reachedMs, name, fromMs] = reply
+      atMs = reachedMs
+      further = { ...further, [name]: calendars.since(name, fromMs, atMs) }
     }
   }
 
@@ -199,7 +191,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
       return undefined
     }
     if (reply[0] !== 'ended') throw unexpected(reply[0])
-    const [, , atMs, late, charges, figures, told] = reply as unknown as EndedReply
+    const [, , atMs, late, charges, figures, told] = reply
     const reservation = known ?? (told === null ? undefined : reader.read(told))
     if (reservation === undefined) throw unexpected('ended')
     own.remove(id, end.kind === 'released')
@@ -220,7 +212,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
       const call = { atMost: MAX_EXPIRED_PER_CALL }
       const reply = await ask(scripts.expire, [LEASES], call, nowMs, around)
       if (reply[0] !== 'expired') throw unexpected(reply[0])
-      const [, , ended, more, missing] = reply as unknown as ExpiredReply
+      const [, , ended, more, missing] = reply
       for (const told of ended) {
         const reservation = own.get(told[0]) ?? reader.read(told)
         own.prolong(told[0], nowMs)
@@ -298,7 +290,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
       }
       const windows = holds.map(({ quota }) => quota.window)
       const texts = [JSON.stringify(context), `[${holds.map(quotaText).join()}]`]
-      let reply: Reply
+      let reply: LedgerReply
       try {
         const around = (atMs: number): Calendars => calendars.around(windows, atMs)
         reply = await ask(scripts.reserve, keys, call, now, around, texts)
@@ -306,16 +298,10 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
         if (error instanceof UnansweredError) abandonInBackground(id, now)
         throw error
       }
-      switch (reply[0]) {
-        case 'held':
-          return heldFrom(request, reply as unknown as HeldReply)
-        case 'short':
-          return shortFrom(holds, reply as unknown as ShortReply)
-        case 'in_use':
-          throw new RangeError('the reservation id is in use')
-        default:
-          throw unexpected(reply[0])
-      }
+      if (reply[0] === 'held') return heldFrom(request, reply)
+      if (reply[0] === 'short') return shortFrom(holds, reply)
+      if (reply[0] === 'in_use') throw new RangeError('the reservation id is in use')
+      throw unexpected(reply[0])
     },
 
     async find(id, nowEpochMs) {
@@ -325,7 +311,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
       const reply = await ask(scripts.find, [reservationKey(id)], {}, now, () => ({}))
       if (reply[0] === 'unknown') return undefined
       if (reply[0] !== 'found') throw unexpected(reply[0])
-      return reader.read((reply as unknown as FoundReply)[2])
+      return reader.read(reply[2])
     },
 
     async end(id, end, nowEpochMs) {
@@ -361,7 +347,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
       const around = (atMs: number): Calendars => calendars.around(windows, atMs)
       const reply = await ask(scripts.balances, keys, call, now, around)
       if (reply[0] !== 'balances') throw unexpected(reply[0])
-      const [, , atMs, figures] = reply as unknown as BalancesReply
+      const [, , atMs, figures] = reply
       return balancesOf(holds, statesOf(holds, figures, atMs), atMs)
     },
 
@@ -378,11 +364,6 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
 
 function unexpected(kind: string): DependencyError {
   return new DependencyError('ledger', `the script answered ${kind}`)
-}
-
-function uncoveredBy(reply: Reply): UncoveredReply | undefined {
-  if (reply[0] === 'uncovered') return reply as unknown as UncoveredReply
-  return undefined
 }
 
 function partitionKeyOf({ partitionKey }: Hold): string {

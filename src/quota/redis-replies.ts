@@ -29,12 +29,15 @@ export type HeldReply = readonly [
   told?: Told,
 ]
 
-export type ShortReply = readonly [
-  kind: 'short',
+/** Where the partitions of a call stand, in the order of its holds. */
+type FiguresReply<Kind extends string> = readonly [
+  kind: Kind,
   redisMs: number,
   nowMs: number,
   figures: readonly Figures[],
 ]
+
+export type ShortReply = FiguresReply<'short'>
 
 export type EndedReply = readonly [
   kind: 'ended',
@@ -54,14 +57,7 @@ export type ExpiredReply = readonly [
   uncovered?: UncoveredReply,
 ]
 
-export type FoundReply = readonly [kind: 'found', redisMs: number, told: Told]
-
-export type BalancesReply = readonly [
-  kind: 'balances',
-  redisMs: number,
-  nowMs: number,
-  figures: readonly Figures[],
-]
+type FoundReply = readonly [kind: 'found', redisMs: number, told: Told]
 
 export type UncoveredReply = readonly [
   kind: 'uncovered',
@@ -70,6 +66,17 @@ export type UncoveredReply = readonly [
   window: string,
   fromMs: number,
 ]
+
+/** What the scripts of `lua/` answer, apart from `late`, which the store keeps to itself. */
+export type LedgerReply =
+  | HeldReply
+  | ShortReply
+  | EndedReply
+  | ExpiredReply
+  | FoundReply
+  | FiguresReply<'balances'>
+  | UncoveredReply
+  | readonly [kind: 'in_use' | 'abandoned' | 'unknown', redisMs: number]
 
 /** The state as the memory ledger would have it, so that waits and balances are computed by the same code. */
 export function stateFrom(
