@@ -9,7 +9,6 @@ import { outputFor, templateTokens } from './estimate.js'
 import type { Authenticator } from './identity/authenticate.js'
 import { readCredential } from './identity/credential.js'
 import type { Principal } from './identity/principal.js'
-import { actionOf } from './inspection/rules.js'
 import type { Dialect } from './llm/dialect.js'
 import { dialectForPath } from './llm/dialects.js'
 import { admitAsk, admitPath, findPlainPath, holdsFor, judge } from './policy.js'
@@ -117,11 +116,8 @@ async function authorizePrompt(
   const findings = await prompt.inspect(policy.inspection)
   draft.lap('inspect')
   if (isDenial(findings)) return draft.close(findings)
-  draft.findings = findings.map((finding) => ({
-    ...finding,
-    action: actionOf(policy.inspection, finding.category, finding.rule),
-  }))
-  const blocked = judge(policy, findings)
+  draft.findings = findings
+  const blocked = judge(findings)
   if (blocked !== undefined) return draft.close(blocked)
 
   // 7. How much will it cost?

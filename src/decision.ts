@@ -3,15 +3,10 @@ import type { Clock } from './clock.js'
 import type { Denial } from './denial.js'
 import type { Principal } from './identity/principal.js'
 import type { Finding } from './inspection/finding.js'
-import type { Action } from './inspection/rules.js'
 import type { Dialect } from './llm/dialect.js'
 import type { Policy } from './policy.js'
 import type { Balance } from './quota/ledger.js'
 import type { IncomingRequest } from './request.js'
-
-export interface JudgedFinding extends Finding {
-  readonly action: Action
-}
 
 export interface Allow {
   readonly kind: 'allow'
@@ -40,7 +35,7 @@ export interface Decision {
   readonly principal: Principal | undefined
   /** The policy's name of the model, once it is known that the caller may use it. */
   readonly model: string | undefined
-  readonly findings: readonly JudgedFinding[]
+  readonly findings: readonly Finding[]
   /** Shadow quotas that would have refused. */
   readonly shadowQuotas: readonly string[]
   readonly policyGeneration: string
@@ -55,7 +50,7 @@ export interface Draft {
   dialect: Dialect | undefined
   principal: Principal | undefined
   model: string | undefined
-  findings: readonly JudgedFinding[]
+  findings: readonly Finding[]
   shadowQuotas: readonly string[]
   /** The time since the last lap, or since the start, belongs to this stage. */
   lap(stage: Stage): void

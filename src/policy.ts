@@ -3,7 +3,6 @@ import type { Denial, Reason } from './denial.js'
 import type { Issuer } from './identity/issuer.js'
 import type { Principal } from './identity/principal.js'
 import type { Category, Finding } from './inspection/finding.js'
-import { actionOf } from './inspection/rules.js'
 import type { InspectionRules } from './inspection/rules.js'
 import type { AskSummary } from './llm/ask.js'
 import { dialectNamed } from './llm/dialects.js'
@@ -310,9 +309,9 @@ const refusalOf: Record<Category, { reason: Reason; message: string }> = {
 }
 
 /** What the findings lead to: the refusal of the first that blocks, if any does. */
-export function judge(policy: Policy, findings: readonly Finding[]): Denial | undefined {
+export function judge(findings: readonly Finding[]): Denial | undefined {
   for (const finding of findings) {
-    if (actionOf(policy.inspection, finding.category, finding.rule) !== 'block') continue
+    if (finding.action !== 'block') continue
     const { reason, message } = refusalOf[finding.category]
     return deny(reason, message, {
       detail: `${finding.category}/${finding.rule} in segment ${String(finding.segment)} (${finding.provenance})`,

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { isDenial } from '../src/denial.js'
 import type { Principal } from '../src/identity/principal.js'
 import type { Finding } from '../src/inspection/finding.js'
+import { actionOf } from '../src/inspection/rules.js'
 import type { AskSummary } from '../src/llm/ask.js'
 import { admitAsk, admitPath, holdsFor, judge, matchesPattern } from '../src/policy.js'
 import type { Grant } from '../src/policy.js'
@@ -299,10 +300,11 @@ describe('the judgement of findings', () => {
     segment: 3,
     span: [5, 25],
     score: 1,
+    action: 'block',
   }
 
   test('refuses what the policy blocks, and says where it was without a word of it', () => {
-    const denial = judge(examplePolicy(), [finding])
+    const denial = judge([finding])
     expect(denial).toMatchObject({
       reason: 'secret_found',
       detail: 'secrets/aws_access_key in segment 3 (tool)',
@@ -310,11 +312,15 @@ describe('the judgement of findings', () => {
   })
 
   test('lets pass what the policy only flags', () => {
-    expect(judge(examplePolicy(), [{ ...finding, category: 'personal_data' }])).toBeUndefined()
+    const { inspection } = examplePolicy()
+    const action = actionOf(inspection, 'personal_data', 'iban')
+    expect(action).toBe('flag')
+    expect(judge([{ ...finding, category: 'personal_data', action }])).toBeUndefined()
   })
 
   test('blocks an unknown prohibited list', () => {
-    const denial = judge(examplePolicy(), [{ ...finding, category: 'prohibited', rule: 'gone' }])
+    const action = actionOf(examplePolicy().inspection, 'prohibited', 'gone')
+    const denial = judge([{ ...finding, category: 'prohibited', rule: 'gone', action }])
     expect(denial?.reason).toBe('prohibited_content')
   })
 })

@@ -2,7 +2,6 @@ import { createReadStream } from 'node:fs'
 import { readConfig } from '../config/load.js'
 import { isDenial, safeName } from '../denial.js'
 import { compileInspection } from '../inspection/inspect.js'
-import { actionOf } from '../inspection/rules.js'
 import type { Ask } from '../llm/ask.js'
 import { dialectForPath, dialects } from '../llm/dialects.js'
 import { parseJson } from '../llm/json.js'
@@ -56,12 +55,8 @@ Exit codes:
         ? readAny(body, provenance)
         : readRequest(body, required(values.path, '--path PATH'))
 
-    const found = compileInspection(policy.inspection).inspect(input.segments)
-    if (isDenial(found)) throw new Error(found.message)
-    const findings = found.map((finding) => ({
-      ...finding,
-      action: actionOf(policy.inspection, finding.category, finding.rule),
-    }))
+    const findings = compileInspection(policy.inspection).inspect(input.segments)
+    if (isDenial(findings)) throw new Error(findings.message)
     const blocked = findings.some((finding) => finding.action === 'block')
     const { readAs, segments, guardedFields, unknownFields } = input
     if (values.json) {

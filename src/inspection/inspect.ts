@@ -100,14 +100,23 @@ export function compileInspection(rules: InspectionRules): Inspector {
         const { category } = detector
         detector.detect(view, segment, (hit) => {
           if (!isSure(rules, detector, segment, hit)) return
-          kept.add(category, hit.rule, () => {
+          const action = actionOf(rules, category, hit.rule)
+          kept.add(action, () => {
             const { rule, score, level, start, end } = hit
             const within =
               level === 'source' ? ([start, end] as const) : view.sourceSpan(level, start, end)
             const place = placeOf(rendering.sourceSpan(...within), category, level)
             if (place === undefined) return undefined
             const { provenance } = segment
-            return { category, rule, provenance, segment: place.index, span: place.span, score }
+            return {
+              category,
+              rule,
+              provenance,
+              segment: place.index,
+              span: place.span,
+              score,
+              action,
+            }
           })
         })
       }
@@ -116,7 +125,7 @@ export function compileInspection(rules: InspectionRules): Inspector {
   }
 
   function start(segments: readonly Segment[]): Inspecting {
-    const kept = createKeeper(rules)
+    const kept = createKeeper()
     const rest = steps(segments, kept)
     let refusal: Denial | undefined
     return {
@@ -192,7 +201,7 @@ function isSure(rules: InspectionRules, detector: Detector, segment: Segment, hi
 }
 
 interface Keeper {
-  add(category: Finding['category'], rule: string, make: () => Finding | undefined): void
+  add(action: Action, make: () => Finding | undefined): void
   findings(): readonly Finding[]
 }
 
@@ -200,11 +209,11 @@ interface Keeper {
  * Keeps the first findings of each action: a flood of flags must not push out the one that blocks. What is found
  * in several renderings, or again in a seam, is kept once.
  */
-function createKeeper(rules: InspectionRules): Keeper {
+function createKeeper(): Keeper {
   const bySeverity: Finding[][] = [[], [], []]
   return {
-    add: (category, rule, make) => {
-      const kept = bySeverity[severity[actionOf(rules, category, rule)]]
+    add: (action, make) => {
+      const kept = bySeverity[severity[action]]
       if (kept === undefined || kept.length >= MAX_FINDINGS) return
       const finding = make()
       if (finding === undefined || kept.some((known) => isSame(known, finding))) return

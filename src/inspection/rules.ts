@@ -1,7 +1,6 @@
-import type { Category } from './finding.js'
+import type { Action, Category } from './finding.js'
 
-/** block: refuse. flag: let pass, record, tell the upstream. shadow: let pass, record only. off: do not look. */
-export type Action = 'block' | 'flag' | 'shadow' | 'off'
+export type { Action } from './finding.js'
 
 export type PersonalDataKind = 'credit_card' | 'iban' | 'us_ssn' | 'email' | 'phone'
 

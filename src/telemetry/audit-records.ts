@@ -1,6 +1,7 @@
 import { isRepeat, reservedTokens } from '../admission.js'
 import type { AuditFinding, DecisionRecord, EndRecord, LifecycleRecord } from '../audit/record.js'
-import type { Decision, JudgedFinding } from '../decision.js'
+import type { Decision } from '../decision.js'
+import type { Finding } from '../inspection/finding.js'
 import type { Reason } from '../denial.js'
 import { isDenial } from '../denial.js'
 import type { EndedReservation } from '../meter.js'
@@ -54,7 +55,7 @@ export function decisionRecord(decision: Decision): DecisionRecord {
   }
 }
 
-function findingRecord(finding: JudgedFinding): AuditFinding {
+function findingRecord(finding: Finding): AuditFinding {
   const { category, rule, provenance, segment, span, score, action } = finding
   return { category, rule, provenance, segment, span, score, action }
 }

@@ -3,7 +3,8 @@ import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import { describe, expect, it, test } from 'vitest'
 import { parse } from 'yaml'
-import type { Allow, Decision, JudgedFinding } from '../../src/decision.js'
+import type { Allow, Decision } from '../../src/decision.js'
+import type { Finding } from '../../src/inspection/finding.js'
 import { toCheckResponse } from '../../src/envoy/check-response.js'
 import { encodeValue } from '../../src/envoy/header-option.js'
 import { internalHeaders, reservedHeaders } from '../../src/envoy/internal-headers.js'
@@ -98,10 +99,7 @@ describe('what the upstream gets', () => {
   })
 
   it('learns the categories that were flagged, and of no other finding', () => {
-    const finding = (
-      category: JudgedFinding['category'],
-      action: JudgedFinding['action'],
-    ): JudgedFinding => ({
+    const finding = (category: Finding['category'], action: Finding['action']): Finding => ({
       category,
       rule: 'r',
       provenance: 'user',

@@ -39,7 +39,7 @@ function inspect(
 }
 
 describe('findings', () => {
-  test('say category, rule, provenance, segment, span and score, and nothing else', () => {
+  test('say category, rule, provenance, segment, span, score and action, and nothing else', () => {
     expect(inspect({ codename: 'block' }, say('hello'), say('the Red  Heron', 'tool'))).toEqual([
       {
         category: 'prohibited',
@@ -48,6 +48,7 @@ describe('findings', () => {
         segment: 1,
         span: [4, 14],
         score: 1,
+        action: 'block',
       },
     ])
   })
