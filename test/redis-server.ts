@@ -2,12 +2,11 @@ import { execFileSync, spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import type { StoreAddress } from '../src/store/store.js'
+import { freePort } from './free-port.js'
 
 /** A real redis-server of a test's own, on loopback and a Unix socket, in a directory of its own. */
 export interface RedisServer {
@@ -97,13 +96,4 @@ function findRedis(): { readonly binary: string; readonly libraries: string } {
   const lib = join(fetched, 'lib')
   const libraries = readdirSync(lib).map((name) => join(lib, name))
   return { binary, libraries: libraries.join(':') }
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

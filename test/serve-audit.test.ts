@@ -8,7 +8,7 @@ import { Client, credentials, status } from '@grpc/grpc-js'
 import { afterAll, describe, expect, test, vi } from 'vitest'
 import { startChild } from '../deploy/demo/child.js'
 import type { Child } from '../deploy/demo/child.js'
-import { authorizationService } from '../src/envoy/protos.js'
+import { check } from './as-envoy.js'
 
 // The program as it is started in a pod, without Envoy: what its audit file holds, and what waits for it.
 
@@ -68,24 +68,13 @@ async function start(): Promise<Tollgate> {
 }
 
 /** How one Check ends: `allow`, the status of a refusal, or the gRPC status of a failure. */
-async function check(path: string): Promise<string> {
-  const { Check } = authorizationService
+async function endOfCheck(path: string): Promise<string> {
   const client = new Client(`unix:${join(directory, 'grpc.sock')}`, credentials.createInsecure())
-  const request = { attributes: { request: { http: { id: '1', method: 'GET', path } } } }
-  return new Promise((resolve) => {
-    client.makeUnaryRequest(
-      Check.path,
-      Check.requestSerialize,
-      Check.responseDeserialize,
-      request,
-      (error, response) => {
-        client.close()
-        if (error !== null) resolve(status[error.code] ?? '')
-        else if (response === undefined || !('deniedResponse' in response)) resolve('allow')
-        else resolve(String(response.deniedResponse.status.code))
-      },
-    )
-  })
+  const http = { id: '1', method: 'GET', path }
+  const response = await check(client, { attributes: { request: { http } } })
+  client.close()
+  if (typeof response === 'number') return status[response] ?? ''
+  return 'deniedResponse' in response ? String(response.deniedResponse.status.code) : 'allow'
 }
 
 function records(): Record<string, unknown>[] {
@@ -119,7 +108,7 @@ describe('a record that is required', () => {
   })
 
   test('is in the file when the allow is answered', async () => {
-    expect(await check('/health')).toBe('allow')
+    expect(await endOfCheck('/health')).toBe('allow')
     expect(records().at(-1)).toMatchObject({ type: 'decision', decision: 'allow', path: '/health' })
   })
 
@@ -127,11 +116,11 @@ describe('a record that is required', () => {
     const kept = join(directory, 'kept.jsonl')
     renameSync(file, kept)
     writeFileSync(file, 'of somebody else\n')
-    expect(await check('/health')).toBe('UNAVAILABLE')
-    expect(await check('/nowhere')).toBe('404')
+    expect(await endOfCheck('/health')).toBe('UNAVAILABLE')
+    expect(await endOfCheck('/nowhere')).toBe('404')
     rmSync(file)
     renameSync(kept, file)
-    expect(await check('/health')).toBe('allow')
+    expect(await endOfCheck('/health')).toBe('allow')
     expect(records().slice(-2)).toMatchObject([
       { type: 'gap', lostRecords: 2 },
       { type: 'decision', decision: 'allow' },

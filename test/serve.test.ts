@@ -1,4 +1,3 @@
-import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import {
   mkdirSync,
@@ -9,7 +8,6 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { createServer as createHttpServer } from 'node:http'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -17,13 +15,14 @@ import { join } from 'node:path'
 import { Client, credentials, status } from '@grpc/grpc-js'
 import { service as healthService } from 'grpc-health-check'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
-import { SignJWT } from 'jose'
 import { createCertificates, envoyIdentity } from '../deploy/demo/certificates.js'
 import type { KeyPairFiles } from '../deploy/demo/certificates.js'
 import { startChild } from '../deploy/demo/child.js'
 import type { Child } from '../deploy/demo/child.js'
-import { authorizationService, rateLimitService } from '../src/envoy/protos.js'
-import type { CheckRequest, CheckResponse } from '../src/envoy/wire.js'
+import { chatOf, check, report, reservationOf } from './as-envoy.js'
+import { freePort } from './free-port.js'
+import { startSmallProvider } from './small-provider.js'
+import type { SmallProvider } from './small-provider.js'
 
 // The program as it is started in a pod, without Envoy: what it does at start, at a reload and at its end.
 
@@ -37,23 +36,11 @@ afterEach(async () => {
   }
 })
 
-const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-
-/** All that a start asks of a provider: who it is, and its keys. */
-const provider = createHttpServer((request, response) => {
-  const issuer = `http://${request.headers.host ?? ''}`
-  const documents: Record<string, object> = {
-    '/.well-known/openid-configuration': { issuer, jwks_uri: `${issuer}/jwks` },
-    '/jwks': { keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'k', alg: 'ES256' }] },
-  }
-  response.setHeader('content-type', 'application/json')
-  response.end(JSON.stringify(documents[request.url ?? ''] ?? {}))
-})
+let provider: SmallProvider
 let issuer: string
 beforeAll(async () => {
-  provider.listen(0, '127.0.0.1')
-  await once(provider, 'listening')
-  issuer = `http://127.0.0.1:${String((provider.address() as AddressInfo).port)}`
+  provider = await startSmallProvider()
+  issuer = provider.issuer
 })
 afterAll(() => {
   provider.close()
@@ -71,15 +58,6 @@ function policy(pool = 'gpu-a'): string {
     'drain: { delayMs: 1500, deadlineMs: 3000 }',
     '',
   ].join('\n')
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 async function start(text: string, place = (directory: string) => join(directory, 'policy.yaml')) {
@@ -141,86 +119,11 @@ function health(socket: string): Promise<string> {
 }
 
 /** The reservation of a chat of alice, which is allowed; it stays open until somebody reports. */
-async function reserved(socket: string): Promise<string> {
-  const credential = await new SignJWT({ sub: 'alice', aud: 'llm' })
-    .setProtectedHeader({ alg: 'ES256', kid: 'k' })
-    .setIssuer(issuer)
-    .setExpirationTime('1h')
-    .sign(privateKey)
-  const body = JSON.stringify({
-    model: 'llama',
-    max_tokens: 10,
-    messages: [{ role: 'user', content: 'Good morning.' }],
-  })
-  const header = (key: string, value: string) => ({ key, rawValue: Buffer.from(value) })
-  const response = await ask(new Client(`unix:${socket}`, credentials.createInsecure()), {
-    attributes: {
-      request: {
-        time: { seconds: 1, nanos: 1 },
-        http: {
-          id: '17',
-          method: 'POST',
-          path: '/v1/chat/completions',
-          rawBody: Buffer.from(body),
-          headerMap: {
-            headers: [
-              header('authorization', `Bearer ${credential}`),
-              header('content-type', 'application/json'),
-            ],
-          },
-        },
-      },
-    },
-  })
-  if (typeof response !== 'object' || !('okResponse' in response)) throw new Error('not allowed')
-  const { reservation } = response.dynamicMetadata?.fields ?? {}
-  if (reservation === undefined || !('stringValue' in reservation)) throw new Error('unreserved')
-  return reservation.stringValue
-}
-
-/** Envoy's report of a stream with 12 tokens in and 5 out. */
-function report(socket: string, reservation: string): Promise<number> {
-  const { ShouldRateLimit } = rateLimitService
-  const client = new Client(`unix:${socket}`, credentials.createInsecure())
-  const descriptor = (name: string, value: number) => ({
-    entries: [
-      { key: 'reservation', value: reservation },
-      { key: 'report', value: name },
-    ],
-    hitsAddend: { value },
-  })
-  return new Promise((resolve) => {
-    client.makeUnaryRequest(
-      ShouldRateLimit.path,
-      ShouldRateLimit.requestSerialize,
-      ShouldRateLimit.responseDeserialize,
-      {
-        domain: 'tollgate',
-        descriptors: [descriptor('input', 12), descriptor('output', 5), descriptor('end', 200)],
-      },
-      (error) => {
-        client.close()
-        resolve(error?.code ?? status.OK)
-      },
-    )
-  })
-}
-
-/** The answer to one Check, or the status of the call that failed. */
-function ask(client: Client, request: CheckRequest): Promise<CheckResponse | number> {
-  const { Check } = authorizationService
-  return new Promise((resolve) => {
-    client.makeUnaryRequest(
-      Check.path,
-      Check.requestSerialize,
-      Check.responseDeserialize,
-      request,
-      (error, response) => {
-        client.close()
-        resolve(error?.code ?? response ?? status.UNKNOWN)
-      },
-    )
-  })
+async function reserved(client: Client): Promise<string> {
+  const response = await check(client, chatOf(await provider.credentialOf('alice'), '17'))
+  const reservation = typeof response === 'number' ? undefined : reservationOf(response)
+  if (reservation === undefined) throw new Error('not reserved')
+  return reservation
 }
 
 describe('a TCP address', () => {
@@ -235,19 +138,21 @@ describe('a TCP address', () => {
       policy().replace('grpc: unix://SOCKET', `grpc: 127.0.0.1:${String(port)}\n  ${tls}`),
     )
     await started(it)
-    const asking = (pair: KeyPairFiles) =>
-      ask(
-        new Client(
-          `127.0.0.1:${String(port)}`,
-          credentials.createSsl(
-            readFileSync(certificates.authorityFile),
-            readFileSync(pair.keyFile),
-            readFileSync(pair.certificateFile),
-            { checkServerIdentity: () => undefined },
-          ),
+    const asking = async (pair: KeyPairFiles) => {
+      const client = new Client(
+        `127.0.0.1:${String(port)}`,
+        credentials.createSsl(
+          readFileSync(certificates.authorityFile),
+          readFileSync(pair.keyFile),
+          readFileSync(pair.certificateFile),
+          { checkServerIdentity: () => undefined },
         ),
-        { attributes: { request: { http: { id: '1', method: 'GET', path: '/health' } } } },
       )
+      const http = { id: '1', method: 'GET', path: '/health' }
+      const answer = await check(client, { attributes: { request: { http } } })
+      client.close()
+      return answer
+    }
     expect(await asking(certificates.envoy)).toMatchObject({ okResponse: {} })
     expect(await asking(certificates.stranger)).toBe(status.PERMISSION_DENIED)
     rmSync(directory, { recursive: true })
@@ -379,10 +284,13 @@ describe('one process, from start to end', () => {
   test('takes at its end the reports that still come, and ends when the last has come', async () => {
     const it = await start(withModel('delayMs: 0, deadlineMs: 600000'))
     await started(it)
-    const reservation = await reserved(it.socket)
+    const client = new Client(`unix:${it.socket}`, credentials.createInsecure())
+    const reservation = await reserved(client)
     it.child.signal('SIGTERM')
     await drains(it)
-    expect(await report(it.socket, reservation)).toBe(status.OK)
+    const usage = { input: 12, output: 5, end: 200 }
+    expect(await report(client, reservation, usage)).toBe(status.OK)
+    client.close()
     expect(await it.child.exited).toBe(0)
     expect(it.log()).toContain('"outcome":"settled"')
     expect(it.log()).not.toContain('the drain deadline is over')
@@ -391,7 +299,9 @@ describe('one process, from start to end', () => {
   test('waits at its end for no report longer than told, and says how many are left', async () => {
     const it = await start(withModel('delayMs: 0, deadlineMs: 500'))
     await started(it)
-    await reserved(it.socket)
+    const client = new Client(`unix:${it.socket}`, credentials.createInsecure())
+    await reserved(client)
+    client.close()
     it.child.signal('SIGINT')
     await drains(it)
     expect(await it.child.exited).toBe(0)

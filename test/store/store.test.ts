@@ -11,7 +11,8 @@ import { createScript, openStore, UnansweredError } from '../../src/store/store.
 import type { Reply, Store, StoreAddress } from '../../src/store/store.js'
 import { startFaultProxy } from '../fault-proxy.js'
 import { createSelfSigned } from '../identity/self-signed.js'
-import { addressOf, freePort, startRedis } from '../redis-server.js'
+import { freePort } from '../free-port.js'
+import { addressOf, startRedis } from '../redis-server.js'
 import type { RedisServer } from '../redis-server.js'
 
 /** Counts how often it took effect, and says as all scripts do when it came to it too late. */
