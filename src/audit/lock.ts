@@ -1,8 +1,9 @@
 import { lstat, readdir, rm } from 'node:fs/promises'
-import { connect, createServer } from 'node:net'
+import { createServer } from 'node:net'
 import type { Server } from 'node:net'
 import { basename, dirname } from 'node:path'
 import { absent } from './append-file.js'
+import { listenerAt } from '../unix-socket.js'
 
 /** Held until `release`, or until the process ends in whatever way. */
 export interface FileLock {
@@ -98,7 +99,7 @@ function close(server: Server): Promise<void> {
 }
 
 /**
- * Only a refused or missing socket is dead; whatever else happens counts as alive.
+ * Whatever is not known to be dead counts as alive.
  *
  * @throws Error what stands there is no socket: not ours to remove
  */
@@ -106,14 +107,5 @@ async function hasListener(path: string): Promise<boolean> {
   const found = await lstat(path).catch(absent)
   if (found === undefined) return false
   if (!found.isSocket()) throw new Error(`${path} is in the way: it is no lock of this program`)
-  return new Promise((resolve) => {
-    const socket = connect({ path })
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', (error: NodeJS.ErrnoException) => {
-      resolve(error.code !== 'ECONNREFUSED' && error.code !== 'ENOENT')
-    })
-  })
+  return (await listenerAt(path)) !== 'nobody'
 }
