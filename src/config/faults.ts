@@ -7,6 +7,9 @@ const maxValueCharacters = 80
 /** Where in a document: keys of mappings and indices of lists, from the top. */
 export type KeyPath = readonly (string | number)[]
 
+/** Takes the fault of the value at a path: what would be right in its place. */
+export type SayFault = (at: KeyPath, expected: string) => void
+
 /** A fault of the file as a whole. */
 export function wholeFileFault(file: string, expected: string): ConfigFault {
   return { file, line: 0, key: 'file', value: '', expected }

@@ -1,13 +1,13 @@
 import { matchesPattern } from '../policy.js'
 import { amountToReserve, quotaUnitNames } from '../quota/units.js'
-import type { KeyPath } from './faults.js'
+import type { KeyPath, SayFault } from './faults.js'
 import { checkModelPatterns, namedModels } from './model-patterns.js'
 import { given, soundItems, wrong } from './partly.js'
+import { refuseRepeats } from './repeats.js'
 import type { FileContent } from './schema.js'
 import type { PartlyEntry } from './schema-entries.js'
 import { oneOf } from './values.js'
 
-type Fault = (at: KeyPath, expected: string) => void
 type Grant = PartlyEntry<'grants'>
 type NamedModel = ReturnType<typeof namedModels>[number]
 
@@ -18,17 +18,17 @@ const maxNames = 20
  * Rules of the grants. The one that matters most: a grant that no token quota binds would be an unmetered
  * way to the GPUs, so it has to say `unlimited: true`.
  */
-export function checkGrants(content: FileContent, fault: Fault): void {
+export function checkGrants(content: FileContent, fault: SayFault): void {
   const models = namedModels(content)
   const tenants = fixedTenants(content)
-  const names = new Set<string>()
-  for (const { index: position, item: grant } of soundItems(content.grants)) {
+  const grants = soundItems(content.grants)
+  refuseRepeats(
+    grants.map(({ index, item }) => ({ at: ['grants', index, 'name'], name: item.name })),
+    'a grant name',
+    fault,
+  )
+  for (const { index: position, item: grant } of grants) {
     const at = ['grants', position]
-    given([grant.name], (name) => {
-      if (name === undefined) return
-      if (names.has(name)) fault([...at, 'name'], 'a grant name that no earlier entry has')
-      names.add(name)
-    })
     checkWho(grant, at, fault)
     for (const { index, item } of soundItems(grant.tenants)) {
       if (tenants === undefined || tenants.includes(item)) continue
@@ -57,7 +57,7 @@ function fixedTenants({ issuers }: FileContent): readonly string[] | undefined {
   return tenants.length === issuers.length ? tenants : undefined
 }
 
-function checkWho(grant: Grant, at: KeyPath, fault: Fault): void {
+function checkWho(grant: Grant, at: KeyPath, fault: SayFault): void {
   given(
     [grant.tenants, grant.groups, grant.clients, grant.anyone],
     (tenants, groups, clients, anyone) => {
@@ -75,7 +75,7 @@ function checkWho(grant: Grant, at: KeyPath, fault: Fault): void {
   )
 }
 
-function checkWhat(grant: Grant, at: KeyPath, fault: Fault): void {
+function checkWhat(grant: Grant, at: KeyPath, fault: SayFault): void {
   given([grant.models, grant.paths], (models, paths) => {
     if (models.length === 0 && paths.length === 0) {
       fault(at, 'models, paths or both: it grants nothing')
@@ -93,7 +93,12 @@ function isSet(value: number | boolean | readonly unknown[] | undefined): boolea
   return Array.isArray(value) ? value.length > 0 : value !== undefined && value !== false
 }
 
-function checkGrantedPaths(grant: Grant, { paths }: FileContent, at: KeyPath, fault: Fault): void {
+function checkGrantedPaths(
+  grant: Grant,
+  { paths }: FileContent,
+  at: KeyPath,
+  fault: SayFault,
+): void {
   // A path that is wrong may be the one that is meant.
   if (paths === wrong || paths.some(({ path }) => path === wrong)) return
   for (const { index, item } of soundItems(grant.paths)) {
@@ -106,7 +111,7 @@ function checkOutput(
   grant: Grant,
   covered: readonly NamedModel[],
   at: KeyPath,
-  fault: Fault,
+  fault: SayFault,
 ): void {
   const contexts = covered.flatMap(({ name, model: { contextTokens } }) =>
     contextTokens === wrong ? [] : [{ name, contextTokens }],
@@ -131,7 +136,7 @@ function checkBound(
   covered: readonly NamedModel[],
   { quotas }: FileContent,
   at: KeyPath,
-  fault: Fault,
+  fault: SayFault,
 ): void {
   if (grant.unlimited !== false || quotas === wrong) return
   const unbound = covered

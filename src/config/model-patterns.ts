@@ -1,5 +1,5 @@
 import { matchesPattern } from '../policy.js'
-import type { KeyPath } from './faults.js'
+import type { KeyPath, SayFault } from './faults.js'
 import { soundItems, wrong } from './partly.js'
 import type { Wrong } from './partly.js'
 import type { FileContent } from './schema.js'
@@ -16,7 +16,7 @@ export function checkModelPatterns(
   patterns: readonly (string | Wrong)[] | Wrong,
   at: KeyPath,
   content: FileContent,
-  fault: (at: KeyPath, expected: string) => void,
+  fault: SayFault,
 ): void {
   const named = namedModels(content)
   // A model whose name is wrong may be the one that is meant.

@@ -2,10 +2,10 @@ import { checkPattern } from '../inspection/detectors/prohibited.js'
 import { dialectForPath } from '../llm/dialects.js'
 import { formatAddress, isLocal } from './address.js'
 import { isTimeZone } from './duration.js'
-import type { KeyPath } from './faults.js'
+import type { KeyPath, SayFault } from './faults.js'
 import { checkModelPatterns } from './model-patterns.js'
 import { given, soundItems, wrong } from './partly.js'
-import type { Wrong } from './partly.js'
+import { refuseRepeats } from './repeats.js'
 import { leaseMarginMs, leastLease, maxLeaseMs } from './schema.js'
 import type { FileContent } from './schema.js'
 import type { PartlyEntry } from './schema-entries.js'
@@ -13,10 +13,8 @@ import type { PartlyEntry } from './schema-entries.js'
 /** Patterns of all prohibited lists: 3 to 150 ms each for 32 KiB of text (measured). */
 const maxPatterns = 100
 
-type Fault = (at: KeyPath, expected: string) => void
-
 /** Rules of the policy file that join several keys, except those of grants (`grants.ts`). */
-export function checkRules(content: FileContent, fault: Fault): void {
+export function checkRules(content: FileContent, fault: SayFault): void {
   checkListen(content, fault)
   checkLedger(content, fault)
   checkStreams(content, fault)
@@ -27,21 +25,7 @@ export function checkRules(content: FileContent, fault: Fault): void {
   checkInspection(content, fault)
 }
 
-/** The first entry keeps the name; every later one is the fault. */
-function refuseRepeats(
-  names: readonly { readonly at: KeyPath; readonly name: string | Wrong | undefined }[],
-  what: string,
-  fault: Fault,
-): void {
-  const seen = new Set<string>()
-  for (const { at, name } of names) {
-    if (name === wrong || name === undefined) continue
-    if (seen.has(name)) fault(at, `${what} that no earlier entry has`)
-    seen.add(name)
-  }
-}
-
-function checkLedger({ ledger }: FileContent, fault: Fault): void {
+function checkLedger({ ledger }: FileContent, fault: SayFault): void {
   given([ledger.kind, ledger.url], (kind, url) => {
     if (kind === 'redis' && url === undefined) {
       fault(
@@ -69,7 +53,7 @@ function checkLedger({ ledger }: FileContent, fault: Fault): void {
   })
 }
 
-function checkListen({ listen }: FileContent, fault: Fault): void {
+function checkListen({ listen }: FileContent, fault: SayFault): void {
   given([listen.grpc, listen.tls], (grpc, tls) => {
     if (!isLocal(grpc) && tls === undefined) {
       fault(
@@ -102,7 +86,7 @@ function checkListen({ listen }: FileContent, fault: Fault): void {
   }
 }
 
-function checkStreams(content: FileContent, fault: Fault): void {
+function checkStreams(content: FileContent, fault: SayFault): void {
   given([content.maxStreamMs, content.leaseMs], (maxStreamMs, leaseMs) => {
     if (leaseMs === undefined || leaseMs >= maxStreamMs + leaseMarginMs) return
     fault(
@@ -112,7 +96,7 @@ function checkStreams(content: FileContent, fault: Fault): void {
   })
 }
 
-function checkIssuers({ issuers }: FileContent, fault: Fault): void {
+function checkIssuers({ issuers }: FileContent, fault: SayFault): void {
   const entries = soundItems(issuers).map(({ index, item }) => ({
     at: ['issuers', index],
     value: item,
@@ -151,7 +135,7 @@ function checkIssuers({ issuers }: FileContent, fault: Fault): void {
   )
 }
 
-function checkModels({ models }: FileContent, fault: Fault): void {
+function checkModels({ models }: FileContent, fault: SayFault): void {
   refuseRepeats(
     soundItems(models).flatMap(({ index, item: model }) => [
       { at: ['models', index, 'name'], name: model.name },
@@ -174,7 +158,7 @@ function checkModels({ models }: FileContent, fault: Fault): void {
   }
 }
 
-function checkPaths({ paths }: FileContent, fault: Fault): void {
+function checkPaths({ paths }: FileContent, fault: SayFault): void {
   refuseRepeats(
     soundItems(paths).map(({ index, item: { method, path } }) => ({
       at: ['paths', index, 'path'],
@@ -204,7 +188,7 @@ function checkPaths({ paths }: FileContent, fault: Fault): void {
   }
 }
 
-function checkQuotas(content: FileContent, fault: Fault): void {
+function checkQuotas(content: FileContent, fault: SayFault): void {
   refuseRepeats(
     soundItems(content.quotas).map(({ index, item }) => ({
       at: ['quotas', index, 'name'],
@@ -221,7 +205,7 @@ function checkQuotas(content: FileContent, fault: Fault): void {
   }
 }
 
-function checkWindow(quota: PartlyEntry<'quotas'>, at: KeyPath, fault: Fault): void {
+function checkWindow(quota: PartlyEntry<'quotas'>, at: KeyPath, fault: SayFault): void {
   given([quota.unit, quota.window], (unit, window) => {
     if (unit === 'in_flight' && window !== undefined) {
       fault([...at, 'window'], 'to be left out: in_flight counts what is under way, over no window')
@@ -240,7 +224,7 @@ function checkWindow(quota: PartlyEntry<'quotas'>, at: KeyPath, fault: Fault): v
   })
 }
 
-function checkDimensions(quota: PartlyEntry<'quotas'>, at: KeyPath, fault: Fault): void {
+function checkDimensions(quota: PartlyEntry<'quotas'>, at: KeyPath, fault: SayFault): void {
   refuseRepeats(
     soundItems(quota.by).map(({ index, item }) => ({ at: [...at, 'by', index], name: item })),
     'a dimension',
@@ -257,7 +241,7 @@ function checkDimensions(quota: PartlyEntry<'quotas'>, at: KeyPath, fault: Fault
   })
 }
 
-function checkInspection({ inspection }: FileContent, fault: Fault): void {
+function checkInspection({ inspection }: FileContent, fault: SayFault): void {
   const personalData = inspection['personal-data']
   given([personalData.action, personalData.kinds], (action, kinds) => {
     if (action !== 'off' && kinds.length === 0) {
