@@ -15,6 +15,7 @@ import { createMemoryLedger } from '../src/quota/memory-ledger.js'
 import type { Quota } from '../src/quota/quota.js'
 import { createMetrics } from '../src/telemetry/metrics.js'
 import { examplePolicy } from './example-policy.js'
+import { exampleAdmission } from './example-admission.js'
 
 const nowEpochMs = Date.UTC(2026, 0, 1)
 const clock = { nowEpochMs: () => nowEpochMs, monotonicMs: () => 0 }
@@ -224,24 +225,7 @@ describe('/usage', () => {
     const ledger = createMemoryLedger<Admission>()
     const caller = { tenant: 'acme', subject: 'alice', client: undefined, groups: [], model: 'm' }
     const hold = { quota: perUser, partitionKey: partitionKey(perUser, caller), amount: 300 }
-    const context: Admission = {
-      auditId: 'a',
-      tenant: 'acme',
-      subject: 'alice',
-      client: null,
-      model: 'm',
-      dialect: 'openai',
-      stream: false,
-      stopsOnDisconnect: false,
-      failsLate: false,
-      choices: 1,
-      candidatesPerChoice: 1,
-      runningUsage: false,
-      withholdsTokens: false,
-      teachesRates: true,
-      inputTokens: 100,
-      outputTokens: 200,
-    }
+    const context = exampleAdmission({ auditId: 'a', model: 'm', outputTokens: 200 })
     await ledger.reserve(
       { id: 'r', idempotencyKey: 'k', holds: [hold], context, leaseMs: 60_000 },
       nowEpochMs,

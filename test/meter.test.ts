@@ -7,25 +7,9 @@ import type { Report } from '../src/meter.js'
 import type { End } from '../src/quota/end.js'
 import { createMemoryLedger } from '../src/quota/memory-ledger.js'
 import type { Quota } from '../src/quota/quota.js'
+import { exampleAdmission } from './example-admission.js'
 
-const admission: Admission = {
-  auditId: 'audit-1',
-  tenant: 'acme',
-  subject: 'alice',
-  client: null,
-  model: 'llama',
-  dialect: 'openai',
-  stream: true,
-  stopsOnDisconnect: false,
-  failsLate: false,
-  choices: 1,
-  candidatesPerChoice: 1,
-  runningUsage: false,
-  withholdsTokens: false,
-  teachesRates: true,
-  inputTokens: 100,
-  outputTokens: 500,
-}
+const admission = exampleAdmission({ stream: true })
 
 const noUsage = {
   inputTokens: undefined,

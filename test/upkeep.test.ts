@@ -10,25 +10,9 @@ import { DAY_MS } from '../src/units.js'
 import { upkeep } from '../src/upkeep.js'
 import type { UpkeepParts } from '../src/upkeep.js'
 import { holdOf, quotaOf } from './quota/quotas.js'
+import { exampleAdmission } from './example-admission.js'
 
-const admission: Admission = {
-  auditId: 'audit-1',
-  tenant: 'acme',
-  subject: 'alice',
-  client: null,
-  model: 'llama',
-  dialect: 'openai',
-  stream: false,
-  stopsOnDisconnect: false,
-  failsLate: false,
-  choices: 1,
-  candidatesPerChoice: 1,
-  runningUsage: false,
-  withholdsTokens: false,
-  teachesRates: true,
-  inputTokens: 100,
-  outputTokens: 500,
-}
+const admission = exampleAdmission()
 
 const leaseMs = 60_000
 

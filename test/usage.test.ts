@@ -6,6 +6,7 @@ import { holdsFor } from '../src/policy.js'
 import { createMemoryLedger } from '../src/quota/memory-ledger.js'
 import type { PartitionDimension } from '../src/quota/quota.js'
 import { examplePolicy } from './example-policy.js'
+import { exampleAdmission } from './example-admission.js'
 
 const clock = { nowEpochMs: () => Date.UTC(2026, 0, 1), monotonicMs: () => 0 }
 const estimate = { inputTokens: 70, outputTokens: 30 }
@@ -33,23 +34,7 @@ async function reservedOf(dimension: PartitionDimension, query: string): Promise
   const groups = dimension === 'group' ? ['sales', 'research'] : []
   const policy = examplePolicy({ quotas: [{ ...quota, by, groups }] })
   const ledger = createMemoryLedger<Admission>()
-  const context: Admission = {
-    auditId: 'a',
-    tenant: 'acme',
-    subject: 'alice',
-    client: 'app',
-    model: model.name,
-    dialect: 'openai',
-    stream: false,
-    stopsOnDisconnect: false,
-    failsLate: false,
-    choices: 1,
-    candidatesPerChoice: 1,
-    runningUsage: false,
-    withholdsTokens: false,
-    teachesRates: true,
-    ...estimate,
-  }
+  const context = exampleAdmission({ auditId: 'a', client: 'app', model: model.name, ...estimate })
   await ledger.reserve(
     {
       id: 'r',

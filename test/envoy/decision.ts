@@ -3,6 +3,7 @@ import type { Principal } from '../../src/identity/principal.js'
 import { dialectNamed } from '../../src/llm/dialects.js'
 import type { Balance } from '../../src/quota/ledger.js'
 import type { QuotaUnitName } from '../../src/quota/quota.js'
+import { exampleAdmission } from '../example-admission.js'
 
 /** An allowed chat of a caller that is known; each test changes what it is about. */
 export const principal: Principal = {
@@ -28,24 +29,12 @@ export const allow: Allow = {
   ...plainAllow,
   reservation: {
     id: 'AAAAAAAAAAAAAAAAAAAAAA',
-    admission: {
-      auditId: 'audit-1',
-      tenant: 'acme',
+    admission: exampleAdmission({
       subject: 'ann',
       client: 'notebook',
       model: 'llama-3.3-70b',
-      dialect: 'openai',
-      stream: false,
-      stopsOnDisconnect: false,
-      failsLate: false,
-      choices: 1,
-      candidatesPerChoice: 1,
-      runningUsage: false,
-      withholdsTokens: false,
-      teachesRates: true,
-      inputTokens: 100,
       outputTokens: 1024,
-    },
+    }),
   },
 }
 

@@ -1,29 +1,12 @@
-import type { Admission } from '../../src/admission.js'
 import type { Decision } from '../../src/decision.js'
 import { deny } from '../../src/denial.js'
 import type { Reason } from '../../src/denial.js'
 import { dialectNamed } from '../../src/llm/dialects.js'
 import type { EndedReservation } from '../../src/meter.js'
 import type { End } from '../../src/quota/ledger.js'
+import { exampleAdmission } from '../example-admission.js'
 
-export const admission: Admission = {
-  auditId: 'audit-1',
-  tenant: 'acme',
-  subject: 'alice',
-  client: 'app',
-  model: 'llama-70b',
-  dialect: 'openai',
-  stream: false,
-  stopsOnDisconnect: false,
-  failsLate: false,
-  choices: 1,
-  candidatesPerChoice: 1,
-  runningUsage: false,
-  withholdsTokens: false,
-  teachesRates: true,
-  inputTokens: 100,
-  outputTokens: 200,
-}
+export const admission = exampleAdmission({ client: 'app', model: 'llama-70b', outputTokens: 200 })
 
 /** An allowed chat of alice's that reserved 300 tokens. */
 export function allowed(changes: Partial<Decision> = {}): Decision {
