@@ -3,7 +3,7 @@ import { isDenial } from '../denial.js'
 import type { Denial } from '../denial.js'
 import { AbandonedError, DependencyError } from '../errors.js'
 import type { Source, Work, WorkerAnswer } from './messages.js'
-import { createRoom, LARGE_BYTES } from './room.js'
+import { createFairQueue, LARGE_BYTES } from './queue.js'
 import { startThread } from './thread.js'
 import type { After, Thread } from './thread.js'
 
@@ -43,21 +43,21 @@ interface Waiting {
   readonly turn: number
   resolve(answer: Promise<WorkerAnswer>): void
   reject(error: Error): void
-  /** Ends the clock of waiting, and the ear for the signal. */
+  /** Stops the clock of waiting, and no longer listens for the signal. */
   stopWaiting(): void
 }
 
 /**
- * Each free worker takes the piece whose turn it is (`room.ts`). Large prompts leave one worker to the others, if there
+ * Each free worker takes the piece whose turn it is (`queue.ts`). Large prompts leave one worker to the others, if there
  * is more than one: a small prompt never waits for a large one to be done, however many callers send them.
  */
 export function createPool(options: PoolOptions): Pool {
   const { workers, timeoutMs, after } = options
-  const room = createRoom(options.maxOpenBytes)
+  const queue = createFairQueue(options.maxOpenBytes)
   const waiting = new Set<Waiting>()
   const threads: Thread[] = []
   let largeUnderWay = 0
-  let isLookingSoon = false
+  let isDispatchingSoon = false
   let isClosed = false
 
   for (let index = 0; index < workers; index += 1) start(index)
@@ -65,7 +65,7 @@ export function createPool(options: PoolOptions): Pool {
   function start(index: number): void {
     const thread = startThread(options)
     threads[index] = thread
-    thread.ready.then(lookSoon, () => undefined)
+    thread.ready.then(dispatchSoon, () => undefined)
     void thread.ended.then(({ error, wasAtWork }) => {
       if (isClosed || threads[index] !== thread) return
       // One that ends with nothing in hand could do so for ever: it is replaced when the next piece comes.
@@ -84,39 +84,39 @@ export function createPool(options: PoolOptions): Pool {
    * Not at once: the prompt whose piece was just done goes on in this very turn of the event loop, and it was here
    * before the others.
    */
-  function lookSoon(): void {
-    if (isLookingSoon) return
-    isLookingSoon = true
+  function dispatchSoon(): void {
+    if (isDispatchingSoon) return
+    isDispatchingSoon = true
     setImmediate(() => {
-      isLookingSoon = false
-      look()
+      isDispatchingSoon = false
+      dispatch()
     })
   }
 
-  function look(): void {
+  function dispatch(): void {
     for (const thread of threads) {
       if (thread.state() !== 'idle') continue
       const piece = nextPiece()
       if (piece === undefined) return
       takeOut(piece)
-      room.reached(piece.turn)
-      piece.resolve(work(thread, piece))
+      queue.reached(piece.turn)
+      piece.resolve(workOn(thread, piece))
     }
   }
 
-  async function work(thread: Thread, { source, work: kind }: Waiting): Promise<WorkerAnswer> {
+  async function workOn(thread: Thread, { source, work }: Waiting): Promise<WorkerAnswer> {
     const large = isLarge(source) ? 1 : 0
     largeUnderWay += large
     try {
-      return await thread.work({ source, work: kind })
+      return await thread.work({ source, work })
     } finally {
       largeUnderWay -= large
-      lookSoon()
+      dispatchSoon()
     }
   }
 
   function nextPiece(): Waiting | undefined {
-    // A worker that is being replaced is none that is left to the others.
+    // A worker that is dead or starting counts as busy.
     const away = threads.filter((thread) => isDead(thread) || thread.state() === 'starting').length
     const isLargeHeldBack = workers > 1 && largeUnderWay + away >= workers - 1
     let next: Waiting | undefined
@@ -163,14 +163,14 @@ export function createPool(options: PoolOptions): Pool {
       }
       const piece: Waiting = { source, work, turn, resolve, reject, stopWaiting }
       waiting.add(piece)
-      if (!isLookingSoon) look()
+      if (!isDispatchingSoon) dispatch()
     })
   }
 
   return {
     hold(source, caller, signal) {
       if (isClosed) throw closedError()
-      const place = room.enter(caller, source.body.length)
+      const place = queue.enter(caller, source.body.length)
       if (isDenial(place)) return place
       return {
         async run(work) {

@@ -6,7 +6,7 @@ import { AbandonedError, DependencyError } from '../../src/errors.js'
 import type { WorkerRequest } from '../../src/prompt/messages.js'
 import { createPool } from '../../src/prompt/pool.js'
 import type { HeldPrompt, PoolOptions } from '../../src/prompt/pool.js'
-import { LARGE_BYTES } from '../../src/prompt/room.js'
+import { LARGE_BYTES } from '../../src/prompt/queue.js'
 
 const never = new AbortController().signal
 const waitMs = 1000
