@@ -108,7 +108,7 @@ function encode(part: string): string {
   return `${String(part.length)}:${part}`
 }
 
-/** Of the UTF-16 code units, because UTF-8 would make one text of all lone surrogates. */
-function shortHash(text: string): string {
+/** 132 bits of SHA-256. Of the UTF-16 code units, because UTF-8 would make one text of all lone surrogates. */
+export function shortHash(text: string): string {
   return hash('sha256', Buffer.from(text, 'utf16le'), 'base64url').slice(0, HASH_CHARACTERS)
 }

@@ -1,8 +1,7 @@
-import { hash } from 'node:crypto'
 import type { Clock } from '../clock.js'
 import { DependencyError } from '../errors.js'
 import { UnansweredError } from '../store/store.js'
-import type { Script, Store } from '../store/store.js'
+import type { Store } from '../store/store.js'
 import { balanceOf, longerShortage, roomIn, shortage } from './balance.js'
 import type { Shortage } from './balance.js'
 import type { End } from './end.js'
@@ -12,7 +11,9 @@ import type { ReserveRequest, Short } from './ledger.js'
 import { createOwnReservations } from './own-reservations.js'
 import type { Quota } from './quota.js'
 import { createCalendarSource } from './redis-calendars.js'
+import { createAsk } from './redis-ask.js'
 import type { Calendars } from './redis-calendars.js'
+import { LEASES, storedIdempotencyKey, storedPartition, storedReservation } from './redis-keys.js'
 import { createReservationReader, stateFrom } from './redis-replies.js'
 import type { Figures, HeldReply, LedgerReply, ShortReply } from './redis-replies.js'
 import { loadRedisScripts } from './redis-scripts.js'
@@ -34,14 +35,6 @@ export interface RedisLedgerOptions {
    */
   readonly moments?: 'redis' | 'given'
 }
-
-/** In every key: a release that writes something else counts apart. */
-const SCHEMA = 'tg1'
-const PARTITION = `${SCHEMA}:p:`
-const LEASES = `${SCHEMA}:leases`
-
-/** An answer that names calendar windows which the call did not bring is asked again; windows of a request are few. */
-const MAX_ASKED = 4
 
 /** What one `expire` ends: some 1 ms of Redis's time in one piece, and so many pieces. */
 const MAX_EXPIRED_PER_CALL = 32
@@ -65,7 +58,8 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
   const scripts = loadRedisScripts()
   const timelineOf = createTimelines()
   const calendars = createCalendarSource()
-  const reader = createReservationReader<Context>((key) => key.slice(PARTITION.length))
+  const ask = createAsk({ store, clock, calendars, timeoutMs, moments })
+  const reader = createReservationReader<Context>()
   const own = createOwnReservations<Context>(rememberEndedMs)
   const last = createLastFigures(() => clock.monotonicMs())
   const unanswered = new Set<string>()
@@ -77,34 +71,6 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
     if (moments === 'redis') return store.nowMs() ?? requireMoment(nowEpochMs)
     latestGivenMs = Math.max(latestGivenMs, requireMoment(nowEpochMs))
     return latestGivenMs
-  }
-
-  /** Runs a script with the calendars that it needs; asks once more where it needs others. */
-  async function ask(
-    script: Script,
-    keys: readonly string[],
-    call: object,
-    nowMs: number,
-    calendarsAt: (atEpochMs: number) => Calendars,
-    texts: readonly string[] = [],
-  ): Promise<LedgerReply> {
-    const dueMs = clock.monotonicMs() + timeoutMs
-    const given = moments === 'given' ? { momentMs: nowMs } : {}
-    let further: Calendars = {}
-    let atMs = nowMs
-    for (let asked = 1; ; asked += 1) {
-      const windows = { ...calendarsAt(atMs), ...further }
-      const argsUntil = (untilMs: number) => [
-        JSON.stringify({ ...call, ...given, untilMs, calendars: windows }),
-        ...texts,
-      ]
-      // The store knows no script: what each answers is told by `lua/` alone, and held by the contract of the ledger.
-      const reply = (await store.run(script, keys, argsUntil, dueMs)) as unknown as LedgerReply
-      if (reply[0] !== 'uncovered' || asked === MAX_ASKED) return reply
-      const [, , reachedMs, name, fromMs] = reply
-      atMs = reachedMs
-      further = { ...further, [name]: calendars.since(name, fromMs, atMs) }
-    }
   }
 
   function statesOf(
@@ -183,7 +149,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
       rememberMs: rememberEndedMs,
       tell: known === undefined,
     }
-    const keys = [reservationKey(id), LEASES]
+    const keys = [storedReservation(id), LEASES]
     const reply = await ask(scripts.end, keys, call, nowMs, aroundAll)
     if (reply[0] === 'unknown') {
       // Another process ended it, or a repeated Check holds it too: `abandon` leaves that one alone.
@@ -272,10 +238,10 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
       requireWhole('leaseMs', leaseMs)
       for (const hold of holds) requireWhole('amount', hold.amount)
       const keys = [
-        reservationKey(id),
-        `${SCHEMA}:i:${shortHash(idempotencyKey)}`,
+        storedReservation(id),
+        storedIdempotencyKey(idempotencyKey),
         LEASES,
-        ...holds.map(partitionKeyOf),
+        ...holds.map(storedPartition),
       ]
       const call = {
         id,
@@ -308,7 +274,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
       const now = nowFrom(nowEpochMs)
       const known = own.get(id)
       if (known !== undefined) return known
-      const reply = await ask(scripts.find, [reservationKey(id)], {}, now, () => ({}))
+      const reply = await ask(scripts.find, [storedReservation(id)], {}, now, () => ({}))
       if (reply[0] === 'unknown') return undefined
       if (reply[0] !== 'found') throw unexpected(reply[0])
       return reader.read(reply[2])
@@ -343,7 +309,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
         holds: holds.map(({ quota }) => ({ limit: quota.limit, window: spell(quota.window) })),
       }
       const windows = holds.map(({ quota }) => quota.window)
-      const keys = holds.map(partitionKeyOf)
+      const keys = holds.map(storedPartition)
       const around = (atMs: number): Calendars => calendars.around(windows, atMs)
       const reply = await ask(scripts.balances, keys, call, now, around)
       if (reply[0] !== 'balances') throw unexpected(reply[0])
@@ -364,20 +330,6 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
 
 function unexpected(kind: string): DependencyError {
   return new DependencyError('ledger', `the script answered ${kind}`)
-}
-
-function partitionKeyOf({ partitionKey }: Hold): string {
-  return PARTITION + partitionKey
-}
-
-/** The id is a capability and comes back in a report: neither it nor any text of a report is readable in a key. */
-function reservationKey(id: string): string {
-  return `${SCHEMA}:r:${shortHash(id)}`
-}
-
-/** 132 bits of SHA-256. */
-function shortHash(text: string): string {
-  return hash('sha256', Buffer.from(text, 'utf16le'), 'base64url').slice(0, 22)
 }
 
 /** A quota is never changed, so it is spelled once. */

@@ -1,5 +1,6 @@
 import type { Hold, Reservation } from './ledger.js'
 import type { Quota } from './quota.js'
+import { partitionOf } from './redis-keys.js'
 import type { Timeline } from './timeline.js'
 import { createWindowState } from './window-state.js'
 import type { WindowState } from './window-state.js'
@@ -104,9 +105,7 @@ export interface ReservationReader<Context> {
   read(told: Told): Reservation<Context>
 }
 
-export function createReservationReader<Context>(
-  partitionKeyOf: (key: string) => string,
-): ReservationReader<Context> {
+export function createReservationReader<Context>(): ReservationReader<Context> {
   const kept = new Map<string, readonly Quota[]>()
 
   function quotasFrom(text: string): readonly Quota[] {
@@ -127,7 +126,7 @@ export function createReservationReader<Context>(
         context: JSON.parse(context) as Context,
         holds: holds.map(([key, amount], index) => ({
           quota: byHold[index] as Quota,
-          partitionKey: partitionKeyOf(key),
+          partitionKey: partitionOf(key),
           amount: Number(amount),
         })),
         admittedAtEpochMs,
