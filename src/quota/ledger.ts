@@ -109,6 +109,7 @@ export interface LedgerSize {
  *   (Redis `TIME`) may ignore it.
  *
  * @throws DependencyError the store did not answer: nothing may be assumed held or ended
+ * @throws FullError from `reserve`: the ledger has no room for what is new
  */
 export interface Ledger<Context> {
   /**

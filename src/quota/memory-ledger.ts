@@ -5,6 +5,7 @@ import type { Queued } from './deadline-queue.js'
 import type { End } from './end.js'
 import type { Balance, Ended, Held, Hold, Ledger, LedgerSize } from './ledger.js'
 import type { Reservation, ReserveRequest, Short } from './ledger.js'
+import { FullError } from './full-error.js'
 import { createPartitions } from './partitions.js'
 import { askedBefore, requireMoment, requireWhole } from './request.js'
 import { createRecent } from './recent.js'
@@ -19,11 +20,22 @@ export interface MemoryLedgerOptions {
    * is. Envoy repeats nothing after a stream's end: this covers calls that overtook each other. Default 60 s.
    */
   readonly rememberEndedMs?: number
+  /**
+   * Partitions at most. What still limits is never let go of for a new one: `reserve` fails with `FullError`.
+   * Default 1,000,000: some 1.1 GiB of sliding windows (docs/measurements.md).
+   */
+  readonly maxPartitions?: number
+  /** Reservations at most, open and unsettled. Default 1,000,000. */
+  readonly maxReservations?: number
 }
+
+const MILLION = 1_000_000
 
 /** A ledger in the memory of this process: limits are per process, and a restart forgets what was spent. */
 export interface MemoryLedger<Context> extends Ledger<Context> {
   size(): LedgerSize & { readonly idempotencyKeys: number }
+  /** Would `reserve` answer this key with a reservation that it made before? */
+  knows(idempotencyKey: string): boolean
 }
 
 interface Entry<Context> extends Queued {
@@ -48,13 +60,15 @@ const MAX_SWEPT_PARTITIONS = 5000
  * no timer: leases run out, and state is freed, in `expire`. A moment earlier than one seen before counts as
  * that one, so a clock that jumps back admits nothing more.
  *
+ * It is bounded: what does not fit is not held, and the answer is a `FullError`.
+ *
  * Misuse rejects with a RangeError and changes nothing: a moment outside 0 to `MAX_EPOCH_MS`, an amount or a lease
  * that is not a whole number from 0 to 2^53 - 1, an id that is in use.
  */
 export function createMemoryLedger<Context>(
   options: MemoryLedgerOptions = {},
 ): MemoryLedger<Context> {
-  const { rememberEndedMs = 60_000 } = options
+  const { rememberEndedMs = 60_000, maxPartitions = MILLION, maxReservations = MILLION } = options
   const partitions = createPartitions()
   const reservations = new Map<string, Entry<Context>>()
   const byIdempotencyKey = new Map<string, Entry<Context>>()
@@ -82,6 +96,24 @@ export function createMemoryLedger<Context>(
     return { kind: 'held', reservation, repeated, balances, shadowShort }
   }
 
+  /**
+   * Frees what is due beside each new partition, so that one that has ended keeps no other out until the next
+   * `expire`.
+   *
+   * @throws FullError there is no room for the new ones
+   */
+  function requireRoom(holds: readonly Hold[], nowEpochMs: number): void {
+    if (reservations.size >= maxReservations) throw new FullError(holds)
+    const isFresh = (hold: Hold): boolean => !partitions.has(hold)
+    const before = holds.filter(isFresh)
+    if (before.length === 0) return
+    partitions.sweep(nowEpochMs, 2 * before.length)
+    // Of those that were there, one may just have been freed.
+    const fresh = holds.filter(isFresh)
+    const added = new Set(fresh.map(({ partitionKey }) => partitionKey)).size
+    if (partitions.count() + added > maxPartitions) throw new FullError(fresh)
+  }
+
   function holdAll(request: ReserveRequest<Context>, nowEpochMs: number): Held<Context> | Short {
     const { id, idempotencyKey, holds, context, leaseMs } = request
     requireWhole('leaseMs', leaseMs)
@@ -98,6 +130,7 @@ export function createMemoryLedger<Context>(
       else short = longerShortage(short, shortage(quota, state, amount, nowEpochMs))
     }
     if (short !== undefined) return { ...short, balances: balancesOf(holds, nowEpochMs) }
+    requireRoom(holds, nowEpochMs)
 
     const entry: Entry<Context> = {
       reservation: { id, context, holds, admittedAtEpochMs: nowEpochMs },
@@ -224,6 +257,8 @@ export function createMemoryLedger<Context>(
       byIdempotencyKey.clear()
       ended.clear()
     },
+
+    knows: (idempotencyKey) => knownBy(idempotencyKey) !== undefined,
 
     size: () => ({
       partitions: partitions.count(),

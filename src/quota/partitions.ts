@@ -24,6 +24,8 @@ export interface Partitions {
   letGo(placement: Placement, nowEpochMs: number): void
   /** Frees up to `maxCount` partitions that are as if they had never been used. */
   sweep(nowEpochMs: number, maxCount: number): void
+  /** Is the hold's partition kept already? */
+  has(hold: Hold): boolean
   readonly count: () => number
   clear(): void
 }
@@ -97,6 +99,8 @@ export function createPartitions(): Partitions {
         }
       }
     },
+
+    has: ({ partitionKey }) => states.has(partitionKey),
 
     count: () => states.size,
 

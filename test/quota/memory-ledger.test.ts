@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { FullError } from '../../src/quota/full-error.js'
 import { createMemoryLedger } from '../../src/quota/memory-ledger.js'
 import { describeLedger } from './ledger.contract.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
@@ -131,5 +132,92 @@ describe('the size of the memory ledger', () => {
     expect(ended).toEqual([2500, 2500, 1000])
     for (let turns = 0; turns < 9; turns += 1) await ledger.expire(startMs + 60_000)
     expect(ledger.size()).toEqual(nothing)
+  })
+})
+
+describe('the bound of the memory ledger', () => {
+  const minute = quotaOf({ window: calendar('minute') })
+  const day = quotaOf({ name: 'day', limit: 1000, window: calendar('day') })
+  const asked = (id: string, holds: readonly ReturnType<typeof holdOf>[]) => ({
+    ...requestOf(id),
+    holds,
+  })
+
+  test('refuses new partitions alone, names them, and holds nothing of their request', async () => {
+    const ledger = createMemoryLedger<string>({ maxPartitions: 2 })
+    await ledger.reserve(asked('a', [holdOf(minute, 1, 'a'), holdOf(day, 1)]), startMs)
+    const fresh = holdOf(minute, 1, 'b')
+    const refused = ledger.reserve(asked('b', [holdOf(day, 1), fresh]), startMs)
+    await expect(refused).rejects.toThrow(FullError)
+    await expect(refused).rejects.toMatchObject({ dependency: 'ledger', holds: [fresh] })
+    expect(await ledger.balances([holdOf(day, 0)], startMs)).toMatchObject([{ reserved: 1 }])
+    expect(ledger.size()).toEqual({ partitions: 2, reservations: 1, idempotencyKeys: 1 })
+    expect(await ledger.reserve(asked('b', [holdOf(day, 1)]), startMs)).toMatchObject({
+      kind: 'held',
+    })
+  })
+
+  test('counts a partition once that a request holds twice', async () => {
+    const ledger = createMemoryLedger<string>({ maxPartitions: 1 })
+    const holds = [holdOf(day, 1), holdOf(day, 2)]
+    expect(await ledger.reserve(asked('a', holds), startMs)).toMatchObject({ kind: 'held' })
+  })
+
+  test('evicts nothing that still limits, whatever the flood', async () => {
+    const ledger = createMemoryLedger<string>({ maxPartitions: 10 })
+    for (let index = 0; index < 10; index += 1) {
+      await ledger.reserve(
+        asked(`kept ${String(index)}`, [holdOf(day, 900, String(index))]),
+        startMs,
+      )
+    }
+    for (let index = 10; index < 500; index += 1) {
+      const refused = ledger.reserve(asked(String(index), [holdOf(day, 1, String(index))]), startMs)
+      await expect(refused).rejects.toThrow(FullError)
+    }
+    for (let index = 0; index < 10; index += 1) {
+      const again = asked(`again ${String(index)}`, [holdOf(day, 101, String(index))])
+      expect(await ledger.reserve(again, startMs)).toMatchObject({ kind: 'short' })
+    }
+  })
+
+  test('gives the place of what counts no more to the next that comes, before any expire', async () => {
+    const ledger = createMemoryLedger<string>({ maxPartitions: 3 })
+    for (const id of ['a', 'b', 'c']) {
+      await ledger.reserve(asked(id, [holdOf(minute, 5, id)]), startMs)
+      await ledger.end(id, { kind: 'settled', inputTokens: 5, outputTokens: 0 }, startMs)
+    }
+    const early = ledger.reserve(asked('d', [holdOf(minute, 5, 'd')]), startMs + 59_999)
+    await expect(early).rejects.toThrow(FullError)
+    for (const id of ['d', 'e', 'f']) {
+      const request = asked(id, [holdOf(minute, 5, id)])
+      expect(await ledger.reserve(request, startMs + 60_000)).toMatchObject({ kind: 'held' })
+    }
+    expect(ledger.size().partitions).toBe(3)
+  })
+
+  test('is kept where a partition of the same request has just been freed', async () => {
+    const ledger = createMemoryLedger<string>({ maxPartitions: 1 })
+    await ledger.reserve(asked('a', [holdOf(minute, 5, 'a')]), startMs)
+    await ledger.end('a', { kind: 'settled', inputTokens: 5, outputTokens: 0 }, startMs)
+    const holds = [holdOf(minute, 5, 'a'), holdOf(minute, 5, 'b')]
+    const refused = ledger.reserve(asked('b', holds), startMs + 60_000)
+    await expect(refused).rejects.toMatchObject({ holds })
+  })
+
+  test('holds for reservations too, until they are ended and forgotten', async () => {
+    const ledger = createMemoryLedger<string>({ maxReservations: 2 })
+    for (const id of ['a', 'b']) await ledger.reserve(asked(id, [holdOf(day, 1)]), startMs)
+    const third = asked('c', [holdOf(day, 1)])
+    await expect(ledger.reserve(third, startMs)).rejects.toMatchObject({ holds: third.holds })
+    await ledger.end('a', { kind: 'released' }, startMs)
+    expect(await ledger.reserve(third, startMs)).toMatchObject({ kind: 'held' })
+  })
+
+  test('says of a request that does not fit anyway that it is short', async () => {
+    const ledger = createMemoryLedger<string>({ maxPartitions: 1 })
+    await ledger.reserve(asked('a', [holdOf(day, 1000)]), startMs)
+    const holds = [holdOf(day, 1), holdOf(minute, 1, 'b')]
+    expect(await ledger.reserve(asked('b', holds), startMs)).toMatchObject({ kind: 'short' })
   })
 })
