@@ -15,10 +15,14 @@ export interface TollgatePlaces {
   readonly metricsPort: number
   readonly adminPort: number
   readonly issuer: string
+  /** Of the Redis that keeps the ledger; absent: the policy names none. */
+  readonly redisSocket?: string | undefined
 }
 
 export interface Tollgate {
   readonly child: Child
+  /** Its gRPC address, a path. */
+  readonly socket: string
   readonly metricsUrl: string
   readonly adminUrl: string
   readonly policyFile: string
@@ -27,9 +31,20 @@ export interface Tollgate {
   readonly auditPublicKeyFile: string
 }
 
+/** Where a policy for `startTollgate` has its Redis. */
+export const demoRedisUrl = 'unix:///tmp/tollgate-demo/redis.sock'
+
 /** The demo's policy as written. */
 export async function readDemoPolicy(): Promise<string> {
   return readFile(join(repository, 'deploy', 'demo', 'policy.yaml'), 'utf8')
+}
+
+/** The demo's policy for several processes, which share their limits. */
+export async function readSharedDemoPolicy(): Promise<string> {
+  const written = await readDemoPolicy()
+  const memory = /^#.*\nledger: \{ kind: memory \}$/m
+  if (!memory.test(written)) throw new Error('the policy no longer holds its ledger')
+  return written.replace(memory, `ledger: { kind: redis, url: '${demoRedisUrl}' }`)
 }
 
 /**
@@ -50,14 +65,17 @@ export async function startTollgate(
   if (!existsSync(auditKeyFile)) await writeAuditKey(auditKeyFile, auditPublicKeyFile)
 
   let rendered = policy
-  const changes = [
+  const changes: (readonly [string, string])[] = [
     ['unix:///tmp/tollgate-demo/tollgate.sock', `unix://${places.socket}`],
     ['127.0.0.1:9192', `127.0.0.1:${String(places.metricsPort)}`],
     ['127.0.0.1:9193', `127.0.0.1:${String(places.adminPort)}`],
     ['http://127.0.0.1:9400', places.issuer],
     ['/tmp/tollgate-demo/audit.jsonl', auditFile],
     ['/tmp/tollgate-demo/audit-key.pem', auditKeyFile],
-  ] as const
+  ]
+  if (places.redisSocket !== undefined) {
+    changes.push([demoRedisUrl, `unix://${places.redisSocket}`])
+  }
   for (const [written, own] of changes) {
     if (!rendered.includes(written)) throw new Error(`the policy no longer holds ${written}`)
     rendered = rendered.replaceAll(written, own)
@@ -79,6 +97,7 @@ export async function startTollgate(
   })
   return {
     child,
+    socket: places.socket,
     metricsUrl,
     adminUrl: `http://127.0.0.1:${String(places.adminPort)}`,
     policyFile,
