@@ -19,7 +19,7 @@ redis_new_enough := v=([7-9]|[1-9][0-9]+)\.
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{ printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: build envoy ## start the whole demo and print curl lines; ARGS=--once plays them and says whether each came out as told
+run: build envoy $(if $(filter --redis,$(ARGS)),redis) ## start the whole demo and print curl lines; ARGS=--once plays them, ARGS=--redis has two Tollgates share one Redis
 	@echo 'starting the demo' >&2
 	@node --import tsx deploy/demo/run.ts $(ARGS)
 

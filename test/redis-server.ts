@@ -1,10 +1,11 @@
-import { execFileSync, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
+import { findRedis } from '../deploy/demo/find-redis.js'
 import type { StoreAddress } from '../src/store/store.js'
 import { freePort } from './free-port.js'
 
@@ -78,22 +79,4 @@ export function addressOf(url: string): StoreAddress {
 async function diedEarly(child: ChildProcess): Promise<never> {
   await once(child, 'exit')
   throw new Error('redis-server ended before it answered')
-}
-
-/** The one on PATH if it is new enough, else the one that `make redis` fetched. */
-function findRedis(): { readonly binary: string; readonly libraries: string } {
-  try {
-    const version = execFileSync('redis-server', ['--version'], { encoding: 'utf8' })
-    if (/v=([7-9]|[1-9]\d+)\./.test(version)) {
-      return { binary: 'redis-server', libraries: process.env['LD_LIBRARY_PATH'] ?? '' }
-    }
-  } catch {
-    // None on PATH.
-  }
-  const fetched = join(process.cwd(), '.deps', 'redis', 'usr')
-  const binary = join(fetched, 'bin', 'redis-server')
-  if (!existsSync(binary)) throw new Error('no Redis 7.0 or newer: run `make redis`')
-  const lib = join(fetched, 'lib')
-  const libraries = readdirSync(lib).map((name) => join(lib, name))
-  return { binary, libraries: libraries.join(':') }
 }

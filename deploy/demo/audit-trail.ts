@@ -11,19 +11,24 @@ export interface EndOfRequest {
 /**
  * The end record of an audit id. The report comes after the answer, so it is waited for.
  *
+ * @param auditFiles of every process that the report may have come to
  * @throws Error it did not come within `timeoutMs`
  */
 export async function waitForEnd(
-  auditFile: string,
+  auditFiles: readonly string[],
   auditId: string,
   timeoutMs: number,
 ): Promise<EndOfRequest> {
   const deadlineMs = performance.now() + timeoutMs
   for (;;) {
-    const end = findEnd(await readFile(auditFile, 'utf8'), auditId)
-    if (end !== undefined) return end
+    for (const auditFile of auditFiles) {
+      const end = findEnd(await readFile(auditFile, 'utf8'), auditId)
+      if (end !== undefined) return end
+    }
     if (performance.now() > deadlineMs) {
-      throw new Error(`no end of ${auditId} in ${auditFile} after ${String(timeoutMs)} ms`)
+      throw new Error(
+        `no end of ${auditId} in ${auditFiles.join(', ')} after ${String(timeoutMs)} ms`,
+      )
     }
     await new Promise((resolve) => setTimeout(resolve, 25))
   }

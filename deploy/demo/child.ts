@@ -19,6 +19,8 @@ export interface ChildOptions {
   readonly args: readonly string[]
   readonly logFile: string
   readonly cwd?: string
+  /** On top of this process's own. */
+  readonly env?: Readonly<Record<string, string>>
 }
 
 /** @throws Error the program could not be started */
@@ -26,6 +28,7 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   const log = openSync(options.logFile, 'a')
   const child = spawn(options.command, options.args, {
     cwd: options.cwd,
+    env: { ...process.env, ...options.env },
     stdio: ['ignore', log, log],
     // Its own group: Ctrl-C in the terminal reaches the demo alone, which then stops its parts in order.
     detached: true,
@@ -71,11 +74,10 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   }
 }
 
-export interface ReadyOptions {
+export interface WaitOptions {
   /** What is waited for, for the message. */
   readonly name: string
   readonly child: Child
-  readonly url: string
   readonly timeoutMs: number
 }
 
@@ -84,8 +86,22 @@ export interface ReadyOptions {
  *
  * @throws Error the process ended before, or `timeoutMs` passed; the message names its log
  */
-export async function waitUntilReady(options: ReadyOptions): Promise<void> {
-  const { name, child, url, timeoutMs } = options
+export async function waitUntilReady(
+  options: WaitOptions & { readonly url: string },
+): Promise<void> {
+  await waitUntil(() => answers(options.url), options)
+}
+
+/**
+ * Waits until a child does its work.
+ *
+ * @throws Error as of `waitUntilReady`
+ */
+export async function waitUntil(
+  isReady: () => Promise<boolean>,
+  options: WaitOptions,
+): Promise<void> {
+  const { name, child, timeoutMs } = options
   const deadlineMs = performance.now() + timeoutMs
   while (performance.now() < deadlineMs) {
     if (!child.running()) {
@@ -93,7 +109,7 @@ export async function waitUntilReady(options: ReadyOptions): Promise<void> {
         `${name} ended while it started (${String(await child.exited)}): see ${child.logFile}`,
       )
     }
-    if (await answers(url)) return
+    if (await isReady()) return
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
   throw new Error(`${name} was not ready after ${String(timeoutMs)} ms: see ${child.logFile}`)

@@ -13,6 +13,8 @@ export interface EnvoyPlaces {
   readonly listenerPort: number
   readonly adminPort: number
   readonly tollgateSocket: string
+  /** Of a second Tollgate, which Envoy asks in turn with the first. */
+  readonly secondTollgateSocket?: string | undefined
   /** Loopback port of each pool's one node. */
   readonly nodePorts: Readonly<Record<string, number>>
   /** Holds `tls.crt`, `tls.key` and `ca.crt`. */
@@ -59,6 +61,8 @@ export async function renderEnvoy(directory: string, places: EnvoyPlaces): Promi
   const rendered = replace(shipped, addresses, paths, unused)
   if (unused.size > 0) throw new Error(`envoy.yaml no longer holds ${[...unused].join(', ')}`)
 
+  if (places.secondTollgateSocket !== undefined) addTollgate(rendered, places.secondTollgateSocket)
+
   const configFile = join(directory, 'envoy.json')
   await writeFile(configFile, JSON.stringify(rendered, null, 2))
   return configFile
@@ -86,6 +90,23 @@ export async function startEnvoy(
   const adminUrl = `http://127.0.0.1:${String(places.adminPort)}`
   await waitUntilReady({ name: 'Envoy', child, url: `${adminUrl}/ready`, timeoutMs: 20_000 })
   return { url: `http://127.0.0.1:${String(places.listenerPort)}`, adminUrl, child, configFile }
+}
+
+interface RenderedClusters {
+  readonly static_resources: {
+    readonly clusters: readonly {
+      readonly name: string
+      readonly load_assignment: { readonly endpoints: readonly { lb_endpoints: object[] }[] }
+    }[]
+  }
+}
+
+/** One more endpoint of the cluster that Envoy asks. */
+function addTollgate(rendered: unknown, path: string): void {
+  const { clusters } = (rendered as RenderedClusters).static_resources
+  const endpoints = clusters.find(({ name }) => name === 'tollgate')?.load_assignment.endpoints[0]
+  if (endpoints === undefined) throw new Error('envoy.yaml no longer holds the cluster tollgate')
+  endpoints.lb_endpoints.push({ endpoint: { address: { pipe: { path } } } })
 }
 
 async function renderSecret(directory: string, name: string, places: EnvoyPlaces): Promise<string> {

@@ -1,7 +1,7 @@
 import { waitForEnd } from './audit-trail.js'
 import { demoRequests } from './requests.js'
 import type { DemoRequest } from './requests.js'
-import { demoCallers } from './stack.js'
+import { auditFilesOf, showSharing, usedToday } from './sharing.js'
 import type { Stack } from './stack.js'
 
 const REPORT_TIMEOUT_MS = 10_000
@@ -32,8 +32,11 @@ export async function play(stack: Stack, print: (line: string) => void): Promise
     if (asTold) good += 1
     else print(`   NOT AS TOLD: expected ${request.expects.told}`)
   }
+  const { tollgate, second } = stack
+  const shared = second === undefined || (await showSharing(tollgate, second, print))
+  if (!shared) print('NOT AS TOLD: expected both to be asked, and to know of one balance')
   print(`${String(good)} of ${String(demoRequests.length)} came out as told`)
-  return good === demoRequests.length
+  return shared && good === demoRequests.length
 }
 
 async function playOne(
@@ -45,7 +48,7 @@ async function playOne(
   const { status, code } = request.expects
   let passed = 0
   let spentTokens = 0
-  let spentBefore = await spentToday(stack, request.caller)
+  let spentBefore = await usedToday(stack.tollgate, request.caller)
   let answer = await send(stack.envoy.url, request, credential)
   while (answer.status === 200) {
     passed += 1
@@ -57,7 +60,7 @@ async function playOne(
       break
     }
     if (passed >= request.atMost) break
-    spentBefore = await spentToday(stack, request.caller)
+    spentBefore = await usedToday(stack.tollgate, request.caller)
     answer = await send(stack.envoy.url, request, credential)
   }
   if (request.atMost !== undefined) {
@@ -66,7 +69,7 @@ async function playOne(
   let refusedTokens = 0
   if (answer.status !== 200) {
     const error = errorOf(answer.text)
-    refusedTokens = (await spentToday(stack, request.caller)) - spentBefore
+    refusedTokens = (await usedToday(stack.tollgate, request.caller)) - spentBefore
     print(
       `   ${String(answer.status)} ${error.code ?? ''} -> ${String(refusedTokens)} tokens: ${error.message}`,
     )
@@ -75,24 +78,6 @@ async function playOne(
     code === undefined || (answer.status !== 200 && errorOf(answer.text).code === code)
   const looped = request.atMost === undefined || passed > 0
   return answer.status === status && codeFits && looped && refusedTokens === 0
-}
-
-/** What the caller's tenant has spent or holds today; nothing for who has no credential, and so no tenant. */
-async function spentToday(stack: Stack, caller: string | undefined): Promise<number> {
-  const tenant = demoCallers.find(({ name }) => name === caller)?.tenant
-  if (tenant === undefined) return 0
-  const response = await fetch(`${stack.tollgate.adminUrl}/usage?tenant=${tenant}`)
-  const { quotas } = (await response.json()) as { quotas: readonly Spending[] }
-  const day = quotas.find(({ quota }) => quota === 'tenant-day')
-  if (day === undefined) throw new Error('/usage no longer shows the quota tenant-day')
-  return day.spent + day.reserved + day.debt
-}
-
-interface Spending {
-  readonly quota: string
-  readonly spent: number
-  readonly reserved: number
-  readonly debt: number
 }
 
 async function send(
@@ -121,7 +106,7 @@ async function costOf(
   answer: Answer,
 ): Promise<{ readonly tokens: number; readonly told: string } | undefined> {
   if (answer.auditId === null) return undefined
-  const end = await waitForEnd(stack.tollgate.auditFile, answer.auditId, REPORT_TIMEOUT_MS)
+  const end = await waitForEnd(auditFilesOf(stack), answer.auditId, REPORT_TIMEOUT_MS)
   const tokens = (end.inputTokens ?? 0) + (end.outputTokens ?? 0)
   const told = `${end.outcome}: ${String(tokens)} tokens (${String(end.inputTokens)} in, ${String(end.outputTokens)} out) of ${String(end.reservedTokens)} reserved`
   return { tokens, told }

@@ -3,10 +3,11 @@ import { parseArgs } from 'node:util'
 import { clientSecret } from './identity-provider.js'
 import { play } from './play.js'
 import { curlLine, demoRequests } from './requests.js'
-import { demoCallers, demoPorts, startStack } from './stack.js'
-import type { Stack, StackPorts } from './stack.js'
+import { demoCallers, demoPorts, demoSecondPorts, startStack } from './stack.js'
+import type { SecondPorts, Stack, StackPorts } from './stack.js'
 import { UsageError } from '../../src/commands/command.js'
-import { readDemoPolicy } from './tollgate.js'
+import type { Child } from './child.js'
+import { readDemoPolicy, readSharedDemoPolicy } from './tollgate.js'
 
 const help = `Usage: make run [ARGS="OPTIONS"]
 
@@ -14,7 +15,9 @@ The whole way of a request on this machine: Envoy, Tollgate, an identity provide
 Prints ready-made curl lines and waits for Ctrl-C.
 
   --once         send those requests, print what came of each, and stop
-  --base-port N  listen on N to N + ${String(Object.keys(demoPorts).length - 1)} instead of ${Object.values(demoPorts).join(', ')}
+  --redis        two Tollgates behind the one Envoy, which share their limits in a Redis of the demo's own
+  --base-port N  listen on N to N + ${last(demoPorts)} instead of ${numbers(demoPorts)};
+                 with --redis on N to N + ${last({ ...demoPorts, ...demoSecondPorts })}, so also for ${numbers(demoSecondPorts)}
 
 Exit codes:
   0  stopped by Ctrl-C; with --once: every request came out as told
@@ -39,7 +42,8 @@ async function main(): Promise<number> {
   })
   const stack = await startStack({
     ports: options.ports,
-    policy: await readDemoPolicy(),
+    secondPorts: options.secondPorts,
+    policy: await (options.secondPorts === undefined ? readDemoPolicy() : readSharedDemoPolicy()),
     random: Math.random,
   })
   let asTold = false
@@ -51,9 +55,11 @@ async function main(): Promise<number> {
       // Slow enough to be seen streaming.
       for (const node of [stack.nodeA, stack.nodeB]) node.behave({ tokenDelayMs: 10 })
       describe(stack)
-      void stack.tollgate.child.exited.then((code) => {
-        if (!stopping) print(`Tollgate ended (${String(code)}): from now on Envoy answers 503`)
-      })
+      for (const [name, { child }, then] of partsToWatch(stack)) {
+        void child.exited.then((code) => {
+          if (!stopping) print(`${name} ended (${String(code)}): ${then}`)
+        })
+      }
       const ended = await Promise.race([interrupted, stack.envoy.child.exited])
       asTold = ended === undefined
       if (ended !== undefined) print(`Envoy ended (${String(ended)})`)
@@ -67,7 +73,32 @@ async function main(): Promise<number> {
   return asTold ? 0 : 1
 }
 
-function describe({ envoy, identityProvider, tollgate, directory, nodeA, nodeB }: Stack): void {
+/** What may end while the demo waits, and what then. */
+function partsToWatch({
+  tollgate,
+  second,
+  redis,
+}: Stack): readonly (readonly [string, { readonly child: Child }, string])[] {
+  if (second === undefined || redis === undefined) {
+    return [['Tollgate', tollgate, 'from now on Envoy answers 503']]
+  }
+  return [
+    ['The first Tollgate', tollgate, 'what Envoy would ask it is answered 503 from now on'],
+    ['The second Tollgate', second, 'what Envoy would ask it is answered 503 from now on'],
+    ['Redis', redis, 'from now on every request that a quota binds is answered 503'],
+  ]
+}
+
+function describe({
+  envoy,
+  identityProvider,
+  tollgate,
+  directory,
+  nodeA,
+  nodeB,
+  second,
+  redis,
+}: Stack): void {
   print(
     `Envoy               ${envoy.url} (admin ${envoy.adminUrl}, process ${String(envoy.child.pid)})`,
   )
@@ -79,6 +110,12 @@ function describe({ envoy, identityProvider, tollgate, directory, nodeA, nodeB }
   print(
     `    verified by     node ${programFile} verify-audit ${tollgate.auditFile} --key ${tollgate.auditPublicKeyFile} (after the first checkpoint, 60 s)`,
   )
+  if (second !== undefined && redis !== undefined) {
+    print(`second Tollgate     ${second.metricsUrl}/metrics (process ${String(second.child.pid)})`)
+    print(`  the same balance  ${second.adminUrl}/usage?tenant=acme&subject=alice`)
+    print(`  audit records     ${second.auditFile}`)
+    print(`Redis               ${redis.socket} (process ${String(redis.child.pid)})`)
+  }
   print(
     `GPU nodes           https://127.0.0.1:${String(nodeA.port)} (gpu-a), https://127.0.0.1:${String(nodeB.port)} (gpu-b): they accept Envoy's certificate alone`,
   )
@@ -98,39 +135,65 @@ function describe({ envoy, identityProvider, tollgate, directory, nodeA, nodeB }
   }
   print('')
   print('# What happens without Tollgate: 503, nothing passes')
-  print(`kill ${String(tollgate.child.pid)}; sleep 1; curl -sS -i ${envoy.url}/v1/models`)
+  const tollgates = [tollgate, ...(second === undefined ? [] : [second])]
+  const processes = tollgates.map(({ child }) => String(child.pid)).join(' ')
+  print(`kill ${processes}; sleep 1; curl -sS -i ${envoy.url}/v1/models`)
   print('')
   print('Ctrl-C stops everything and removes its files.')
 }
 
+interface Options {
+  readonly once: boolean
+  readonly ports: StackPorts
+  /** With --redis. */
+  readonly secondPorts: SecondPorts | undefined
+}
+
 /** @throws UsageError the arguments cannot be understood */
-function readOptions(): 'help' | { readonly once: boolean; readonly ports: StackPorts } {
+function readOptions(): 'help' | Options {
   try {
     const { values } = parseArgs({
       options: {
         once: { type: 'boolean', default: false },
+        redis: { type: 'boolean', default: false },
         'base-port': { type: 'string' },
         help: { type: 'boolean', short: 'h', default: false },
       },
     })
     if (values.help) return 'help'
     const base = values['base-port']
-    return { once: values.once, ports: base === undefined ? demoPorts : portsFrom(base) }
+    const written = { ...demoPorts, ...(values.redis ? demoSecondPorts : {}) }
+    const { secondMetrics, secondAdmin, ...ports } =
+      base === undefined ? written : portsFrom(base, written)
+    const second =
+      secondMetrics === undefined || secondAdmin === undefined
+        ? undefined
+        : { secondMetrics, secondAdmin }
+    return { once: values.once, ports, secondPorts: second }
   } catch (error) {
     const message = error instanceof Error ? error.message : 'arguments not understood'
     throw new UsageError(`${message.split('. ')[0] ?? message}; try make run ARGS=--help`)
   }
 }
 
-function portsFrom(base: string): StackPorts {
-  const names = Object.keys(demoPorts)
+type Ports = StackPorts & Partial<SecondPorts>
+
+/** The same ports, in a row from `base` on. */
+function portsFrom(base: string, written: Ports): Ports {
+  const names = Object.keys(written)
   const first = Number(base)
   if (!/^\d+$/.test(base) || first < 1024 || first + names.length > 65_536) {
     throw new UsageError(`--base-port takes a number from 1024 to ${String(65_536 - names.length)}`)
   }
-  return Object.fromEntries(names.map((name, index) => [name, first + index])) as {
-    [Name in keyof StackPorts]: number
-  }
+  return Object.fromEntries(names.map((name, index) => [name, first + index])) as unknown as Ports
+}
+
+function last(ports: object): string {
+  return String(Object.keys(ports).length - 1)
+}
+
+function numbers(ports: object): string {
+  return Object.values(ports).join(', ')
 }
 
 function print(line: string): void {

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +10,8 @@ import { startGpuNode } from './gpu-node.js'
 import type { GpuNode } from './gpu-node.js'
 import { startIdentityProvider } from './identity-provider.js'
 import type { Caller, IdentityProvider } from './identity-provider.js'
+import { startDemoRedis } from './redis.js'
+import type { DemoRedis } from './redis.js'
 import { startTollgate } from './tollgate.js'
 import type { Tollgate } from './tollgate.js'
 
@@ -47,8 +49,18 @@ export const demoPorts: StackPorts = {
   nodeB: 9444,
 }
 
+/** Ports of a second Tollgate. */
+export interface SecondPorts {
+  readonly secondMetrics: number
+  readonly secondAdmin: number
+}
+
+export const demoSecondPorts: SecondPorts = { secondMetrics: 9194, secondAdmin: 9195 }
+
 export interface StackOptions {
   readonly ports: StackPorts
+  /** With these, two Tollgates share a Redis of the stack's own, at `demoRedisUrl` in the policy. */
+  readonly secondPorts?: SecondPorts | undefined
   /** A policy with the addresses of `policy.yaml`. */
   readonly policy: string
   readonly random: () => number
@@ -63,6 +75,9 @@ export interface Stack {
   readonly nodeA: GpuNode
   readonly nodeB: GpuNode
   readonly tollgate: Tollgate
+  /** Where two share a Redis: the second, and that Redis. */
+  readonly second: Tollgate | undefined
+  readonly redis: DemoRedis | undefined
   readonly envoy: Envoy
   /** Tollgate's gRPC address, a path. */
   readonly tollgateSocket: string
@@ -71,14 +86,14 @@ export interface Stack {
 }
 
 /**
- * Starts all that a request passes on its way: identity provider, GPU nodes, Tollgate, Envoy. What was started is
- * stopped again when a later part fails.
+ * Starts all that a request passes on its way: identity provider, GPU nodes, Tollgate (or two, and their
+ * Redis), Envoy. What was started is stopped again when a later part fails.
  *
  * @throws Error a part did not start; a port in use is named in one line
  */
 export async function startStack(options: StackOptions): Promise<Stack> {
-  const { ports } = options
-  await refuseBusyPorts(ports)
+  const { ports, secondPorts } = options
+  await refuseBusyPorts({ ...ports, ...secondPorts })
   const directory = await mkdtemp(join(tmpdir(), 'tollgate-demo-'))
   const stops: (() => Promise<void>)[] = []
   const stop = async ({ keepFiles = false } = {}): Promise<void> => {
@@ -112,20 +127,38 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     const nodeA = await startNode('gpu-a', ports.nodeA)
     const nodeB = await startNode('gpu-b', ports.nodeB)
 
-    const socket = join(directory, 'tollgate.sock')
-    const places = {
-      socket,
-      metricsPort: ports.tollgateMetrics,
-      adminPort: ports.tollgateAdmin,
-      issuer: identityProvider.issuer,
+    const redis = secondPorts === undefined ? undefined : await startDemoRedis(directory)
+    if (redis !== undefined) stops.push(() => redis.child.stop())
+
+    const startOne = async (
+      own: string,
+      metricsPort: number,
+      adminPort: number,
+    ): Promise<Tollgate> => {
+      const places = {
+        socket: join(own, 'tollgate.sock'),
+        metricsPort,
+        adminPort,
+        issuer: identityProvider.issuer,
+        redisSocket: redis?.socket,
+      }
+      const started = await startTollgate(own, places, options.policy)
+      stops.push(() => started.child.stop())
+      return started
     }
-    const tollgate = await startTollgate(directory, places, options.policy)
-    stops.push(() => tollgate.child.stop())
+    const tollgate = await startOne(directory, ports.tollgateMetrics, ports.tollgateAdmin)
+    let second: Tollgate | undefined
+    if (secondPorts !== undefined) {
+      const own = join(directory, 'second')
+      await mkdir(own)
+      second = await startOne(own, secondPorts.secondMetrics, secondPorts.secondAdmin)
+    }
 
     const envoyPlaces = {
       listenerPort: ports.envoy,
       adminPort: ports.envoyAdmin,
-      tollgateSocket: socket,
+      tollgateSocket: tollgate.socket,
+      secondTollgateSocket: second?.socket,
       nodePorts: { 'gpu-a': nodeA.port, 'gpu-b': nodeB.port },
       certificateDirectory: directory,
     }
@@ -139,8 +172,10 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       nodeA,
       nodeB,
       tollgate,
+      second,
+      redis,
       envoy,
-      tollgateSocket: socket,
+      tollgateSocket: tollgate.socket,
       stop,
     }
   } catch (error) {
@@ -156,12 +191,14 @@ const partNames: Readonly<Record<string, string>> = {
   identityProvider: 'the identity provider',
   tollgateMetrics: "Tollgate's metrics",
   tollgateAdmin: "Tollgate's /usage",
+  secondMetrics: "the second Tollgate's metrics",
+  secondAdmin: "the second Tollgate's /usage",
   nodeA: 'the gpu-a node',
   nodeB: 'the gpu-b node',
 }
 
 /** @throws Error one of the ports is in use */
-async function refuseBusyPorts(ports: StackPorts): Promise<void> {
+async function refuseBusyPorts(ports: StackPorts & Partial<SecondPorts>): Promise<void> {
   for (const [part, port] of Object.entries<number>({ ...ports })) {
     if (port !== 0 && (await isBusy(port))) {
       throw new Error(

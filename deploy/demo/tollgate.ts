@@ -15,10 +15,14 @@ export interface TollgatePlaces {
   readonly metricsPort: number
   readonly adminPort: number
   readonly issuer: string
+  /** Of the Redis that keeps the ledger; absent: the policy names none. */
+  readonly redisSocket?: string | undefined
 }
 
 export interface Tollgate {
   readonly child: Child
+  /** Its gRPC address, a path. */
+  readonly socket: string
   readonly metricsUrl: string
   readonly adminUrl: string
   readonly policyFile: string
@@ -27,9 +31,27 @@ export interface Tollgate {
   readonly auditPublicKeyFile: string
 }
 
+/** Where a policy for `startTollgate` has its Redis. */
+export const demoRedisUrl = 'unix:///tmp/tollgate-demo/redis.sock'
+
 /** The demo's policy as written. */
 export async function readDemoPolicy(): Promise<string> {
   return readFile(join(repository, 'deploy', 'demo', 'policy.yaml'), 'utf8')
+}
+
+/** The demo's policy for several processes, which share their limits. */
+export async function readSharedDemoPolicy(): Promise<string> {
+  let policy = await readDemoPolicy()
+  const changes = [
+    [/^#.*\nledger: \{ kind: memory \}$/m, `ledger: { kind: redis, url: '${demoRedisUrl}' }`],
+    // A process does not hear of a report that came to the other, and waits for it to the end.
+    [/\bdeadlineMs: 10000\b/, 'deadlineMs: 1000'],
+  ] as const
+  for (const [written, shared] of changes) {
+    if (!written.test(policy)) throw new Error(`the policy no longer holds ${String(written)}`)
+    policy = policy.replace(written, shared)
+  }
+  return policy
 }
 
 /**
@@ -50,14 +72,17 @@ export async function startTollgate(
   if (!existsSync(auditKeyFile)) await writeAuditKey(auditKeyFile, auditPublicKeyFile)
 
   let rendered = policy
-  const changes = [
+  const changes: (readonly [string, string])[] = [
     ['unix:///tmp/tollgate-demo/tollgate.sock', `unix://${places.socket}`],
     ['127.0.0.1:9192', `127.0.0.1:${String(places.metricsPort)}`],
     ['127.0.0.1:9193', `127.0.0.1:${String(places.adminPort)}`],
     ['http://127.0.0.1:9400', places.issuer],
     ['/tmp/tollgate-demo/audit.jsonl', auditFile],
     ['/tmp/tollgate-demo/audit-key.pem', auditKeyFile],
-  ] as const
+  ]
+  if (places.redisSocket !== undefined) {
+    changes.push([demoRedisUrl, `unix://${places.redisSocket}`])
+  }
   for (const [written, own] of changes) {
     if (!rendered.includes(written)) throw new Error(`the policy no longer holds ${written}`)
     rendered = rendered.replaceAll(written, own)
@@ -79,6 +104,7 @@ export async function startTollgate(
   })
   return {
     child,
+    socket: places.socket,
     metricsUrl,
     adminUrl: `http://127.0.0.1:${String(places.adminPort)}`,
     policyFile,

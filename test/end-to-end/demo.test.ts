@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
 import { play } from '../../deploy/demo/play.js'
 import { curlLine, demoRequests } from '../../deploy/demo/requests.js'
-import { demoPorts, startStack } from '../../deploy/demo/stack.js'
+import { demoPorts, demoSecondPorts, startStack } from '../../deploy/demo/stack.js'
 import { readDemoPolicy } from '../../deploy/demo/tollgate.js'
 import { freePorts, freePortsInARow } from './free-ports.js'
 import { eventually, startTestStack } from './stack.js'
@@ -43,7 +43,8 @@ describe('the command', () => {
 
   /** `make run` as make starts it. */
   async function start(...args: readonly string[]) {
-    const first = await freePortsInARow(Object.keys(demoPorts).length)
+    const count = Object.keys({ ...demoPorts, ...demoSecondPorts }).length
+    const first = await freePortsInARow(count)
     const run = spawn(
       process.execPath,
       ['--import', 'tsx', 'deploy/demo/run.ts', '--base-port', String(first), ...args],
@@ -68,6 +69,32 @@ describe('the command', () => {
     expect(await it.exited).toBe(0)
     const count = String(demoRequests.length)
     expect(it.text()).toContain(`${count} of ${count} came out as told`)
+  })
+
+  test('--once --redis does the same with two Tollgates, which both decide on one balance', async () => {
+    const it = await start('--once', '--redis')
+    expect(await it.exited).toBe(0)
+    const count = String(demoRequests.length)
+    expect(it.text()).toContain(`${count} of ${count} came out as told`)
+    const decided = /(\d+) decisions of the first Tollgate, (\d+) of the second/.exec(it.text())
+    expect(decided?.slice(1).every((decisions) => Number(decisions) > 0)).toBe(true)
+    const known = /acme has used (\d+) says the first, (\d+) says the second/.exec(it.text())
+    expect(Number(known?.[1])).toBeGreaterThan(0)
+    expect(known?.[2]).toBe(known?.[1])
+  })
+
+  test('--redis leaves no process behind at Ctrl-C, and says when its Redis ends', async () => {
+    const it = await start('--redis')
+    await it.prints('Ctrl-C stops everything')
+    const processes = [...it.text().matchAll(/process (\d+)\)/g)].map(([, id]) => Number(id))
+    expect(processes).toHaveLength(4)
+    const [, first, second, redis] = processes
+    expect(it.text()).toContain(`kill ${String(first)} ${String(second)}; sleep 1`)
+    process.kill(redis ?? 0, 'SIGKILL')
+    await it.prints('Redis ended (SIGKILL)')
+    it.run.kill('SIGINT')
+    expect(await it.exited).toBe(0)
+    for (const id of processes) expect(() => process.kill(id, 0)).toThrow('ESRCH')
   })
 
   test('--once that did not come to its end exits with 1', async () => {

@@ -1,15 +1,10 @@
 import { randomInt } from 'node:crypto'
 import { createServer } from 'node:net'
-import type { StackPorts } from '../../deploy/demo/stack.js'
+import type { SecondPorts, StackPorts } from '../../deploy/demo/stack.js'
 
 /** Below the range from which the system takes ports of its own, so that none is taken between search and use. */
 export async function freePorts(): Promise<StackPorts> {
-  const ports: number[] = []
-  while (ports.length < 4) {
-    const port = randomInt(18_000, 30_000)
-    if (!ports.includes(port) && (await isFree(port))) ports.push(port)
-  }
-  const [envoy = 0, envoyAdmin = 0, tollgateMetrics = 0, tollgateAdmin = 0] = ports
+  const [envoy = 0, envoyAdmin = 0, tollgateMetrics = 0, tollgateAdmin = 0] = await search(4)
   return {
     envoy,
     envoyAdmin,
@@ -19,6 +14,21 @@ export async function freePorts(): Promise<StackPorts> {
     nodeA: 0,
     nodeB: 0,
   }
+}
+
+/** Of a second Tollgate, likewise. */
+export async function freeSecondPorts(): Promise<SecondPorts> {
+  const [secondMetrics = 0, secondAdmin = 0] = await search(2)
+  return { secondMetrics, secondAdmin }
+}
+
+async function search(count: number): Promise<readonly number[]> {
+  const ports: number[] = []
+  while (ports.length < count) {
+    const port = randomInt(18_000, 30_000)
+    if (!ports.includes(port) && (await isFree(port))) ports.push(port)
+  }
+  return ports
 }
 
 /** The first of `count` ports in a row, all of them free. */

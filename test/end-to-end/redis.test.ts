@@ -1,12 +1,8 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterAll, expect, test } from 'vitest'
-import { stringify } from 'yaml'
-import { startTollgate } from '../../deploy/demo/tollgate.js'
-import { startRedis } from '../redis-server.js'
+import { expect, test } from 'vitest'
+import { decisionsOf } from '../../deploy/demo/sharing.js'
+import { demoRedisUrl } from '../../deploy/demo/tollgate.js'
 import { patient } from './durations.js'
-import { freePorts } from './free-ports.js'
+import { freeSecondPorts } from './free-ports.js'
 import { chat, eventually, startTestStack } from './stack.js'
 import type { Answer } from './stack.js'
 
@@ -14,28 +10,10 @@ import type { Answer } from './stack.js'
 
 const DAY_LIMIT_TOKENS = 8500
 
-const redis = await startRedis()
-const directory = await mkdtemp(join(tmpdir(), 'tollgate-second-'))
-const socket = join(directory, 'tollgate.sock')
-let policyText = ''
-
-/** Adds the second Tollgate to the cluster that Envoy asks. */
-function withSecond(config: string): string {
-  const parsed = JSON.parse(config) as {
-    static_resources: {
-      clusters: { name: string; load_assignment: { endpoints: { lb_endpoints: object[] }[] } }[]
-    }
-  }
-  const cluster = parsed.static_resources.clusters.find(({ name }) => name === 'tollgate')
-  const endpoint = { endpoint: { address: { pipe: { path: socket } } } }
-  cluster?.load_assignment.endpoints[0]?.lb_endpoints.push(endpoint)
-  return JSON.stringify(parsed)
-}
-
 // A request reserves its 950 tokens of output and some 50 of input: eight fit into the day, nine do not.
 const stack = await startTestStack(
   (policy) => {
-    policy['ledger'] = { kind: 'redis', url: redis.address.url, timeoutMs: 5000 }
+    policy['ledger'] = { kind: 'redis', url: demoRedisUrl, timeoutMs: 5000 }
     policy.quotas = [
       {
         name: 'tenant-day',
@@ -46,33 +24,12 @@ const stack = await startTestStack(
       },
       { name: 'user-parallel', unit: 'in_flight', limit: 1000, by: ['tenant', 'subject'] },
     ]
-    policyText = stringify(policy)
   },
-  (config) => withSecond(patient(config)),
+  patient,
+  await freeSecondPorts(),
 )
-const { nodeA } = stack
-const ports = await freePorts()
-const second = await startTollgate(
-  directory,
-  {
-    socket,
-    metricsPort: ports.tollgateMetrics,
-    adminPort: ports.tollgateAdmin,
-    issuer: stack.identityProvider.issuer,
-  },
-  policyText,
-)
-afterAll(async () => {
-  await second.child.stop()
-  await redis.stop()
-  await rm(directory, { recursive: true, force: true })
-})
-
-async function decisionsOf(metricsUrl: string): Promise<number> {
-  const text = await (await fetch(`${metricsUrl}/metrics`)).text()
-  const counts = text.split('\n').filter((line) => line.startsWith('tollgate_decisions_total{'))
-  return counts.reduce((sum, line) => sum + Number(line.split(' ')[1]), 0)
-}
+const { nodeA, tollgate, second } = stack
+if (second === undefined) throw new Error('no second Tollgate')
 
 test('64 parallel requests over two processes against a quota that fits 8: exactly 8 pass, and are settled', async () => {
   nodeA.behave({ hold: true })
@@ -90,12 +47,9 @@ test('64 parallel requests over two processes against a quota that fits 8: exact
   })
   expect(nodeA.served).toHaveLength(8)
   expect(refused.map(({ status }) => status)).toEqual(Array.from({ length: 56 }, () => 429))
-  for (const { metricsUrl } of [stack.tollgate, second]) {
-    expect(await decisionsOf(metricsUrl)).toBeGreaterThan(0)
-  }
-  expect(
-    (await decisionsOf(stack.tollgate.metricsUrl)) + (await decisionsOf(second.metricsUrl)),
-  ).toBe(64)
+  const decided = await Promise.all([tollgate, second].map(decisionsOf))
+  expect(Math.min(...decided)).toBeGreaterThan(0)
+  expect(decided.reduce((sum, count) => sum + count, 0)).toBe(64)
 
   nodeA.release()
   await sent

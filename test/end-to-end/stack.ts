@@ -4,8 +4,9 @@ import { parse, stringify } from 'yaml'
 import { waitForEnd } from '../../deploy/demo/audit-trail.js'
 import type { EndOfRequest } from '../../deploy/demo/audit-trail.js'
 import type { GpuNode, ServedRequest } from '../../deploy/demo/gpu-node.js'
+import { auditFilesOf } from '../../deploy/demo/sharing.js'
 import { demoCallers, startStack } from '../../deploy/demo/stack.js'
-import type { Stack } from '../../deploy/demo/stack.js'
+import type { SecondPorts, Stack } from '../../deploy/demo/stack.js'
 import { readDemoPolicy } from '../../deploy/demo/tollgate.js'
 import { freePorts } from './free-ports.js'
 
@@ -84,10 +85,13 @@ export interface TestStack extends Stack {
 /**
  * Starts a stack on free ports and stops it after the file's tests. When one of them failed the logs stay, and
  * their place is printed.
+ *
+ * @param secondPorts as of `StackOptions`
  */
 export async function startTestStack(
   change: (policy: PolicyDocument) => void = () => undefined,
   changeEnvoy: (config: string) => string = (config) => config,
+  secondPorts?: SecondPorts,
 ): Promise<TestStack> {
   const policy = parse(await readDemoPolicy()) as PolicyDocument
   // Nobody waits for a late report here.
@@ -100,6 +104,7 @@ export async function startTestStack(
   change(policy)
   const stack = await startStack({
     ports: await freePorts(),
+    secondPorts,
     policy: stringify(policy),
     random: Math.random,
     changeEnvoy,
@@ -112,11 +117,11 @@ export async function startTestStack(
     await stack.stop({ keepFiles: failed })
     if (failed) console.error(`the logs of the failed stack are in ${stack.directory}`)
   })
-  // An interrupted run never comes to its hooks, and these two live in process groups of their own.
+  // An interrupted run never comes to its hooks, and these live in process groups of their own.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
       stack.envoy.child.signal('SIGKILL')
-      stack.tollgate.child.signal('SIGKILL')
+      for (const part of [stack.tollgate, stack.second, stack.redis]) part?.child.signal('SIGKILL')
       process.kill(process.pid, 'SIGKILL')
     })
   }
@@ -180,7 +185,7 @@ function withQuestions(stack: Stack, credentials: Map<string, string>): TestStac
     async endOf({ headers }) {
       const auditId = headers.get('x-tollgate-audit-id')
       if (auditId === null) throw new Error('the answer bears no audit id')
-      return waitForEnd(stack.tollgate.auditFile, auditId, PATIENCE_MS)
+      return waitForEnd(auditFilesOf(stack), auditId, PATIENCE_MS)
     },
     async accessLogOf({ headers }) {
       // Every answer that Envoy sends bears it, its own errors too.
