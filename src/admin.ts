@@ -10,6 +10,7 @@ import type { Policy } from './policy.js'
 import { describePartition, partitionKey } from './quota/keys.js'
 import type { Balance, Ledger } from './quota/ledger.js'
 import type { PartitionDimension, Quota } from './quota/quota.js'
+import { formatAmount } from './quota/units.js'
 import { removeStaleSocket } from './stale-socket.js'
 import type { Metrics } from './telemetry/metrics.js'
 
@@ -121,15 +122,26 @@ function describe(quota: Quota) {
   return {
     quota: quota.name,
     unit: quota.unit,
-    limit: quota.limit,
+    limit: figure(quota, quota.limit),
     window: quota.window,
     by: quota.by,
     shadow: quota.shadow,
   }
 }
 
-function figures({ spent, reserved, debt, remaining, resetMs }: Balance) {
-  return { spent, reserved, debt, remaining, resetMs }
+function figures({ quota, spent, reserved, debt, remaining, resetMs }: Balance) {
+  return {
+    spent: figure(quota, spent),
+    reserved: figure(quota, reserved),
+    debt: figure(quota, debt),
+    remaining: figure(quota, remaining),
+    resetMs,
+  }
+}
+
+/** As the policy writes it: money in its currency. */
+function figure({ unit }: Quota, amount: number): number {
+  return Number(formatAmount(unit, amount))
 }
 
 function text(status: number, body: string): Answer {

@@ -1,4 +1,5 @@
 import type { ReportTerms } from './llm/ask.js'
+import type { Prices } from './prices.js'
 
 /**
  * What admission knew of a request and its report needs: the context of its reservation. Plain JSON, since a
@@ -13,6 +14,8 @@ export interface Admission extends ReportTerms {
   readonly dialect: string
   /** The engine stops when its client leaves, also without streaming (the model's policy says so). */
   readonly stopsOnDisconnect: boolean
+  /** The model's, as of the admission: a change of the policy does not change what a request costs. */
+  readonly prices?: Prices | undefined
   readonly inputTokens: number
   /** For all choices together. */
   readonly outputTokens: number

@@ -137,6 +137,7 @@ async function authorizePrompt(
     dialect: dialect.name,
     stream: ask.stream,
     stopsOnDisconnect: model.stopsOnDisconnect,
+    prices: model.prices,
     choices: ask.choices,
     candidatesPerChoice: ask.candidatesPerChoice,
     runningUsage: ask.runningUsage,

@@ -4,6 +4,7 @@ import { dialectNamed } from './llm/dialects.js'
 import type { GenerationRates } from './llm/generation-rate.js'
 import { totalInputTokens } from './llm/usage.js'
 import type { ReportedUsage } from './llm/usage.js'
+import { costMicros } from './prices.js'
 import type { End, Ended, Ledger } from './quota/ledger.js'
 import { KIB_BYTES, SECOND_MS } from './units.js'
 
@@ -95,7 +96,7 @@ export function endOf(report: Report, admission: Admission, rates: GenerationRat
   const exact = !admission.runningUsage && admission.candidatesPerChoice === 1
 
   if (exact && inputTokens !== undefined && outputTokens !== undefined) {
-    return { kind: 'settled', inputTokens, outputTokens }
+    return priced({ kind: 'settled', inputTokens, outputTokens }, report, admission)
   }
   if (
     inputTokens === undefined &&
@@ -104,11 +105,29 @@ export function endOf(report: Report, admission: Admission, rates: GenerationRat
   ) {
     return { kind: 'released' }
   }
-  return {
+  const estimated = {
     kind: 'estimated',
     inputTokens: estimateInput(inputTokens, report, admission),
     outputTokens: estimateOutput(report, admission, rates),
+  } as const
+  return priced(estimated, report, admission)
+}
+
+/** With what it costs. Cached tokens count as such where the input that they are part of was reported. */
+function priced(
+  end: Exclude<End, { kind: 'released' }>,
+  { usage }: Report,
+  { prices }: Admission,
+): End {
+  if (prices === undefined) return end
+  const known = usage.inputTokens !== undefined
+  const used = {
+    inputTokens: end.inputTokens,
+    cachedTokens: known ? (usage.cachedTokens ?? 0) : 0,
+    cacheWriteTokens: known ? (usage.cacheWriteTokens ?? 0) : 0,
+    outputTokens: end.outputTokens,
   }
+  return { ...end, costMicros: costMicros(prices, used) }
 }
 
 /** A figure that is missing never releases. */

@@ -279,7 +279,7 @@ export function holdsFor(
     .map((quota) => ({
       quota,
       partitionKey: partitionKey(quota, { ...principal, model: model.name }),
-      amount: amountToReserve(quota.unit, estimate),
+      amount: amountToReserve(quota.unit, { ...estimate, prices: model.prices }),
     }))
 }
 

@@ -1,6 +1,7 @@
 import { deny } from './denial.js'
 import type { Denial } from './denial.js'
 import type { Short } from './quota/ledger.js'
+import { formatAmount } from './quota/units.js'
 import type { Estimate } from './quota/units.js'
 import { ceilSeconds } from './units.js'
 
@@ -11,7 +12,7 @@ import { ceilSeconds } from './units.js'
  */
 export function shortageDenial(short: Short, estimate: Estimate | undefined): Denial {
   const { quota } = short
-  const limit = `${String(quota.limit)} ${quota.unit.replace('_', ' ')}`
+  const limit = `${formatAmount(quota.unit, quota.limit)} ${quota.unit.replace('_', ' ')}`
   const extras = { quota: quota.name, detail: `quota ${quota.name}, limit ${limit}` }
   if (short.retryAfterMs === undefined) {
     const asked =

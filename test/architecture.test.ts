@@ -12,6 +12,8 @@ const ranks: Record<string, number> = {
   'unix-socket.ts': 0,
   'clock.ts': 0,
   'segment.ts': 0,
+  'money.ts': 0,
+  'prices.ts': 0,
   'headers.ts': 0,
   'errors.ts': 0,
   'denial.ts': 0,

@@ -83,6 +83,70 @@ describe('a report with both figures', () => {
   })
 })
 
+describe('a report of a model with prices', () => {
+  const prices = {
+    inputPicos: 2_000_000,
+    cachedInputPicos: 500_000,
+    cacheWritePicos: 2_500_000,
+    outputPicos: 10_000_000,
+  }
+  const openai = exampleAdmission({ stream: true, prices })
+  const anthropic = exampleAdmission({ stream: true, prices, dialect: 'anthropic' })
+  const usage = { inputTokens: 90, outputTokens: 7, cachedTokens: 50, cacheWriteTokens: 6 }
+
+  test('says what it has cost, by the prices of its admission and the cache of the engine', () => {
+    expect(endOf(report({ usage }), openai, unlearned)).toEqual({
+      kind: 'settled',
+      inputTokens: 90,
+      outputTokens: 7,
+      costMicros: 34 * 2 + 50 * 0.5 + 6 * 2.5 + 7 * 10,
+    })
+    expect(endOf(report({ usage }), anthropic, unlearned)).toEqual({
+      kind: 'settled',
+      inputTokens: 146,
+      outputTokens: 7,
+      costMicros: 90 * 2 + 50 * 0.5 + 6 * 2.5 + 7 * 10,
+    })
+  })
+
+  test('counts an input that was not reported in full, whatever it says of the cache', () => {
+    const cacheOnly = { ...usage, inputTokens: undefined }
+    expect(endOf(report({ usage: cacheOnly, attempts: 2 }), openai, unlearned)).toEqual({
+      kind: 'estimated',
+      inputTokens: 200,
+      outputTokens: 7,
+      costMicros: 200 * 2 + 7 * 10,
+    })
+  })
+
+  test('costs nothing where nothing was generated', () => {
+    const refused = report({ endStatus: 503 })
+    expect(endOf(refused, openai, unlearned)).toEqual({ kind: 'released' })
+  })
+
+  test('ends a reservation of cost: what was not used is there again', async () => {
+    const quota: Quota = {
+      name: 'budget',
+      unit: 'cost',
+      limit: 1_000_000,
+      window: { kind: 'calendar', period: 'month', timeZone: 'UTC' },
+      by: ['tenant'],
+      groups: [],
+      models: [],
+      shadow: false,
+    }
+    const atMs = Date.UTC(2026, 0, 1)
+    const clock = { nowEpochMs: () => atMs, monotonicMs: () => atMs }
+    const ledger = createMemoryLedger<Admission>()
+    const holds = [{ quota, partitionKey: 'p', amount: 5200 }]
+    const leaseMs = 60_000
+    await ledger.reserve({ id: 'r', idempotencyKey: 'k', holds, context: openai, leaseMs }, atMs)
+    await meter(report({ usage }), { ledger, rates: createGenerationRates(), clock })
+    const [balance] = await ledger.balances(holds, atMs)
+    expect(balance).toMatchObject({ spent: 178, remaining: 1_000_000 - 178 })
+  })
+})
+
 describe('a report with one figure', () => {
   test('takes the input as exact and estimates the output', () => {
     const usage = { ...noUsage, inputTokens: 90 }

@@ -277,6 +277,34 @@ describe('the quotas that bind', () => {
     ])
   })
 
+  test('hold each unit by what it counts, cost by the prices of the model', () => {
+    const { quotas, models } = examplePolicy()
+    const [quota, model] = [quotas[0], models[0]]
+    if (quota === undefined || model === undefined) throw new Error('the example has both')
+    const units = [
+      'tokens',
+      'input_tokens',
+      'output_tokens',
+      'requests',
+      'in_flight',
+      'cost',
+    ] as const
+    const policy = examplePolicy({ quotas: units.map((unit) => ({ ...quota, name: unit, unit })) })
+    const prices = {
+      inputPicos: 2_000_000,
+      cachedInputPicos: 1,
+      cacheWritePicos: 3_000_000,
+      outputPicos: 10_000_000,
+    }
+    const holds = holdsFor(
+      policy,
+      alice,
+      { ...model, prices },
+      { inputTokens: 30, outputTokens: 4 },
+    )
+    expect(holds.map(({ amount }) => amount)).toEqual([34, 30, 4, 1, 1, 30 * 3 + 4 * 10])
+  })
+
   test('count a model once for all its names, and no two models together', () => {
     const [quota] = examplePolicy().quotas
     const [model] = examplePolicy().models

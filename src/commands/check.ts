@@ -10,6 +10,7 @@ import { ConfigError } from '../errors.js'
 import type { ConfigFault } from '../errors.js'
 import { bindsModel, matchesPattern } from '../policy.js'
 import type { Grant, Policy } from '../policy.js'
+import { formatAmount } from '../quota/units.js'
 import type { Quota } from '../quota/quota.js'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../units.js'
 import { noOperands, readArguments, required } from './arguments.js'
@@ -133,7 +134,7 @@ function describeList(what: string, values: readonly string[]): readonly string[
 function describeQuota(quota: Quota): string {
   const by = quota.by.length === 0 ? 'all callers together' : `each ${quota.by.join(', ')}`
   const shadow = quota.shadow ? ' (shadow: never refuses)' : ''
-  return `${quota.name}: ${String(quota.limit)} ${quota.unit}${describeWindow(quota)} for ${by}${shadow}`
+  return `${quota.name}: ${formatAmount(quota.unit, quota.limit)} ${quota.unit}${describeWindow(quota)} for ${by}${shadow}`
 }
 
 function describeWindow({ window }: Quota): string {

@@ -1,12 +1,13 @@
 import { matchesPattern } from '../policy.js'
+import type { Prices } from '../prices.js'
 import { amountToReserve, quotaUnitNames } from '../quota/units.js'
+import type { QuotaUnitName } from '../quota/units.js'
 import type { KeyPath, SayFault } from './faults.js'
 import { checkModelPatterns, namedModels } from './model-patterns.js'
 import { given, soundItems, wrong } from './partly.js'
 import { refuseRepeats } from './repeats.js'
 import type { FileContent } from './schema.js'
 import type { PartlyEntry } from './schema-entries.js'
-import { oneOf } from './values.js'
 
 type Grant = PartlyEntry<'grants'>
 type NamedModel = ReturnType<typeof namedModels>[number]
@@ -140,21 +141,25 @@ function checkBound(
 ): void {
   if (grant.unlimited !== false || quotas === wrong) return
   const unbound = covered
-    .filter(({ name }) => !quotas.some((quota) => mayLimitTokens(quota, name)))
+    .filter(({ name, model }) => {
+      const binding = quotas.filter((quota) => mayBind(quota, name))
+      const prices = pricesOf(model)
+      return directions.some(
+        (grows) => !binding.some(({ unit }) => unit === wrong || grows(unit, prices)),
+      )
+    })
     .map(({ name }) => name)
   if (unbound.length === 0) return
   const rest = unbound.length > 3 ? ` and ${String(unbound.length - 3)} more` : ''
   fault(
     at,
-    `unlimited: true, or a quota of unit ${tokenUnits} without shadow that binds ${unbound.slice(0, 3).join(', ')}${rest}`,
+    `unlimited: true, or ${meteringQuotas} without shadow that binds ${unbound.slice(0, 3).join(', ')}${rest}`,
   )
 }
 
 /** What is wrong in the quota may have been meant to bind. */
-function mayLimitTokens(quota: PartlyEntry<'quotas'>, modelName: string): boolean {
-  const { unit, shadow, models } = quota
+function mayBind({ shadow, models }: PartlyEntry<'quotas'>, modelName: string): boolean {
   return (
-    (unit === wrong || limitsTokens(unit)) &&
     shadow !== true &&
     (models === wrong ||
       models.length === 0 ||
@@ -162,12 +167,47 @@ function mayLimitTokens(quota: PartlyEntry<'quotas'>, modelName: string): boolea
   )
 }
 
-/** Does a request hold more of the unit the more it sends, and the more it may generate? Only then it is metered. */
-function limitsTokens(unit: (typeof quotaUnitNames)[number]): boolean {
-  const many = 1_000_000
-  const held = (inputTokens: number, outputTokens: number): number =>
-    amountToReserve(unit, { inputTokens, outputTokens })
-  return held(many, 0) > held(0, 0) && held(0, many) > held(0, 0)
+const many = 1_000_000
+
+/** Does a request hold more of the unit the more it sends, or the more it may generate? Metered is what is both. */
+const directions = [
+  (unit: QuotaUnitName, prices: Prices): boolean =>
+    held(unit, prices, many, 0) > held(unit, prices, 0, 0),
+  (unit: QuotaUnitName, prices: Prices): boolean =>
+    held(unit, prices, 0, many) > held(unit, prices, 0, 0),
+] as const
+
+function held(
+  unit: QuotaUnitName,
+  prices: Prices,
+  inputTokens: number,
+  outputTokens: number,
+): number {
+  return amountToReserve(unit, { inputTokens, outputTokens, prices })
 }
 
-const tokenUnits = oneOf(quotaUnitNames.filter(limitsTokens))
+/** What is wrong or missing counts as some price: it has a fault of its own. */
+const somePrices: Prices = {
+  inputPicos: 1,
+  cachedInputPicos: 1,
+  cacheWritePicos: 1,
+  outputPicos: 1,
+}
+
+function pricesOf({ prices }: NamedModel['model']): Prices {
+  if (prices === undefined || prices === wrong) return somePrices
+  const { input, output } = prices
+  return {
+    ...somePrices,
+    inputPicos: input === wrong ? 1 : input,
+    // Input that is dear only when it comes from the cache is not metered by it.
+    cachedInputPicos: 0,
+    cacheWritePicos: 0,
+    outputPicos: output === wrong ? 1 : output,
+  }
+}
+
+const bothWays = quotaUnitNames.filter((unit) =>
+  directions.every((grows) => grows(unit, somePrices)),
+)
+const meteringQuotas = `a quota of unit ${bothWays.join(' or ')}, or quotas of input_tokens and output_tokens,`

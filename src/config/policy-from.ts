@@ -2,7 +2,9 @@ import type { Issuer } from '../identity/issuer.js'
 import type { InspectionRules } from '../inspection/rules.js'
 import type { Model } from '../llm/model.js'
 import type { Grant, Policy } from '../policy.js'
-import type { Quota, Window } from '../quota/quota.js'
+import { toMicros } from '../money.js'
+import type { Prices } from '../prices.js'
+import type { Quota, QuotaUnitName, Window } from '../quota/quota.js'
 import { leaseMarginMs } from './schema.js'
 import type { Entry } from './schema-entries.js'
 import type { Sections, SoundContent } from './schema.js'
@@ -47,8 +49,22 @@ function tenantFrom({ claim, fixed }: Entry<'issuers'>['tenant']): Issuer['tenan
   throw new Error('an issuer without a tenant, which the rules refuse')
 }
 
-function modelFrom({ tokenizer, ...entry }: Entry<'models'>): Model {
-  return { ...entry, encoding: tokenizer }
+function modelFrom({ tokenizer, prices, ...entry }: Entry<'models'>): Model {
+  return { ...entry, encoding: tokenizer, prices: prices && pricesFrom(prices) }
+}
+
+function pricesFrom({
+  input,
+  cachedInput = input,
+  cacheWrite = input,
+  output,
+}: NonNullable<Entry<'models'>['prices']>): Prices {
+  return {
+    inputPicos: input,
+    cachedInputPicos: cachedInput,
+    cacheWritePicos: cacheWrite,
+    outputPicos: output,
+  }
 }
 
 function grantFrom(entry: Entry<'grants'>, index: number): Grant {
@@ -70,13 +86,20 @@ function quotaFrom(entry: Entry<'quotas'>): Quota {
   return {
     name: entry.name,
     unit: entry.unit,
-    limit: entry.limit,
+    limit: limitFrom(entry.unit, entry.limit),
     window: windowFrom(entry),
     by: entry.by,
     groups: entry.groups,
     models: entry.models,
     shadow: entry.shadow,
   }
+}
+
+/** Whole units: of money, micro-units. */
+function limitFrom(unit: QuotaUnitName, written: number): number {
+  const limit = unit === 'cost' ? toMicros(written) : written
+  if (limit === undefined) throw new Error('a limit that is no amount, which the rules refuse')
+  return limit
 }
 
 function windowFrom({ window, timezone }: Entry<'quotas'>): Window {

@@ -17,6 +17,8 @@ import {
   modelName,
   modelPattern,
   name,
+  price,
+  quotaLimit,
   requestPath,
   scalar,
   someOf,
@@ -73,6 +75,16 @@ const model = mapping({
   stopsOnDisconnect: flag().default(false),
   /** Request fields beyond the dialect's list that are let through, or `*`. */
   extraFields: list(fieldName(), 200).default([]),
+  /** For quotas of unit cost: for a million tokens, in the operator's own currency. */
+  prices: mapping({
+    input: price(),
+    /** Of input that the engine read from its cache; if not given, that of `input`. */
+    cachedInput: price().optional(),
+    /** Of input that it wrote to its cache, where the dialect reports that; if not given, that of `input`. */
+    cacheWrite: price().optional(),
+    /** Reasoning is output. */
+    output: price(),
+  }).optional(),
   /** Which GPU pool serves it. */
   pool: name(),
 })
@@ -125,7 +137,8 @@ const quotaWindow = scalar(
 const quota = mapping({
   name: name(),
   unit: word(quotaUnitNames),
-  limit: wholeNumber(1, Number.MAX_SAFE_INTEGER, 'units'),
+  /** Of unit `cost` in the operator's currency, as `25.50`. */
+  limit: quotaLimit(),
   /** Over what time it counts; not with `in_flight`, which ends with the request. */
   window: quotaWindow.optional(),
   /** IANA time zone of a calendar window; UTC if not given. */

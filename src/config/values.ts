@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { toMicros } from '../money.js'
 import { isLoopbackHost, parseAddress } from './address.js'
 
 /**
@@ -45,6 +46,26 @@ export function wholeNumber(min: number, max: number, unit: string, least = Stri
 
 export function flag() {
   return scalar('true or false', (value) => (typeof value === 'boolean' ? value : undefined))
+}
+
+/** An amount of the operator's currency for a million tokens, in micro-units; 0 is free. */
+export function price() {
+  return scalar(
+    'a price for a million tokens, 0 to 999999999.999999 with at most 6 decimals, without quotes',
+    (value) => (typeof value === 'number' ? toMicros(value) : undefined),
+  )
+}
+
+/** How much a quota allows: whole units, or money, as its unit says (`quota-rules.ts`). */
+export function quotaLimit() {
+  return scalar(
+    `a whole number of units from 1 to ${String(Number.MAX_SAFE_INTEGER)}, or of unit cost an amount as 25.50`,
+    (value) =>
+      typeof value === 'number' &&
+      ((Number.isSafeInteger(value) && value >= 1) || (value > 0 && toMicros(value) !== undefined))
+        ? value
+        : undefined,
+  )
 }
 
 /** A number from 0 to 1. */

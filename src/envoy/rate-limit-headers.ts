@@ -1,11 +1,18 @@
 import type { Balance } from '../quota/ledger.js'
 import type { QuotaUnitName } from '../quota/quota.js'
+import { formatAmount } from '../quota/units.js'
 import { HOUR_MS, MINUTE_MS, SECOND_MS } from '../units.js'
 import { setHeader } from './header-option.js'
 import type { HeaderValueOption } from './wire.js'
 
-/** The units that clients of these APIs know by header. Parallel requests have none. */
-const headerUnits = ['tokens', 'requests'] as const satisfies readonly QuotaUnitName[]
+/** OpenAI's clients know tokens and requests; the others are spelled alike. Parallel requests have none. */
+const headerUnits = [
+  'tokens',
+  'input_tokens',
+  'output_tokens',
+  'requests',
+  'cost',
+] as const satisfies readonly QuotaUnitName[]
 
 /**
  * Where the caller stands, in the headers that OpenAI's clients read: per unit, the quota that has least left, since
@@ -15,10 +22,12 @@ export function rateLimitHeaders(balances: readonly Balance[]): readonly HeaderV
   return headerUnits.flatMap((unit) => {
     const tightest = tightestOf(balances, unit)
     if (tightest === undefined) return []
+    const name = unit.replace('_', '-')
+    const remaining = Math.max(0, tightest.remaining)
     return [
-      setHeader(`x-ratelimit-limit-${unit}`, String(tightest.quota.limit)),
-      setHeader(`x-ratelimit-remaining-${unit}`, String(Math.max(0, tightest.remaining))),
-      setHeader(`x-ratelimit-reset-${unit}`, formatDuration(tightest.resetMs)),
+      setHeader(`x-ratelimit-limit-${name}`, formatAmount(unit, tightest.quota.limit)),
+      setHeader(`x-ratelimit-remaining-${name}`, formatAmount(unit, remaining)),
+      setHeader(`x-ratelimit-reset-${name}`, formatDuration(tightest.resetMs)),
     ]
   })
 }

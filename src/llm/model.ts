@@ -1,3 +1,4 @@
+import type { Prices } from '../prices.js'
 import type { EncodingName } from './encodings.js'
 
 /** A model as the policy describes it. */
@@ -16,6 +17,8 @@ export interface Model {
   readonly stopsOnDisconnect: boolean
   /** Names of fields beyond the dialect's list that are let through, or `*`. */
   readonly extraFields: readonly string[]
+  /** What quotas of unit cost count by; undefined: none may bind it. */
+  readonly prices?: Prices | undefined
   /** Which group of GPU nodes serves it: the exact value of `x-tollgate-pool`. */
   readonly pool: string
 }

@@ -151,8 +151,8 @@ export function createMemoryLedger<Context>(
   function settle(entry: Entry<Context>, end: End, nowEpochMs: number): Ended<Context> {
     const { reservation, placements } = entry
     const late = entry.phase === 'unsettled'
-    const actuals = reservation.holds.map(({ quota }) =>
-      requireWhole('amount at the end', amountAtEnd(quota.unit, end)),
+    const actuals = reservation.holds.map(({ quota, amount }) =>
+      requireWhole('amount at the end', amountAtEnd(quota.unit, end) ?? amount),
     )
     const charges = placements.map((placement, index) => {
       const actual = actuals[index] as number

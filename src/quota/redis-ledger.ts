@@ -137,10 +137,11 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
   ): Promise<Ended<Context> | undefined> {
     const known = own.get(id)
     const actuals = Object.fromEntries(
-      quotaUnitNames.map((unit) => [
-        unit,
-        requireWhole('amount at the end', amountAtEnd(unit, end)),
-      ]),
+      quotaUnitNames.flatMap((unit) => {
+        // A unit that is left out came to what it held (`lua/end.lua`).
+        const amount = amountAtEnd(unit, end)
+        return amount === undefined ? [] : [[unit, requireWhole('amount at the end', amount)]]
+      }),
     )
     const call = {
       actuals,

@@ -72,16 +72,16 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '9: grants[0].paths[0] is /health; expected a path that the section paths lists',
   ],
   'grant-with-request-quota-only': [
-    '9: grants[0] is a mapping; expected unlimited: true, or a quota of unit tokens without shadow that binds llama-70b',
+    '9: grants[0] is a mapping; expected unlimited: true, or a quota of unit tokens or cost, or quotas of input_tokens and output_tokens, without shadow that binds llama-70b',
   ],
   'grant-with-shadow-quota-only': [
-    '9: grants[0] is a mapping; expected unlimited: true, or a quota of unit tokens without shadow that binds llama-70b',
+    '9: grants[0] is a mapping; expected unlimited: true, or a quota of unit tokens or cost, or quotas of input_tokens and output_tokens, without shadow that binds llama-70b',
   ],
   'grant-without-condition': [
     '9: grants[0] is a mapping named everyone; expected a condition: one of tenants, groups and clients, or anyone: true for every verified caller',
   ],
   'grant-without-quota': [
-    '10: grants[0] is a mapping; expected unlimited: true, or a quota of unit tokens without shadow that binds llama-70b',
+    '10: grants[0] is a mapping; expected unlimited: true, or a quota of unit tokens or cost, or quotas of input_tokens and output_tokens, without shadow that binds llama-70b',
   ],
   'grpc-beyond-loopback-without-tls': [
     '1: listen.grpc is 0.0.0.0:9191; expected a Unix socket, a loopback address, or listen.tls with certFile, keyFile, clientCaFile and allowedSans: whoever reaches this port could end reservations',
@@ -137,7 +137,7 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '1: file is a list; expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas',
   ],
   'one-bad-entry-hides-none': [
-    '11: quotas[0].limit is none; expected a whole number of units from 1 to 9007199254740991',
+    '11: quotas[0].limit is none; expected a whole number of units from 1 to 9007199254740991, or of unit cost an amount as 25.50',
     '12: quotas[1].name is user-minute; expected a quota name that no earlier entry has',
     '12: quotas[1].window is 1m; expected to be left out: in_flight counts what is under way, over no window',
     '13: quotas[2].name is user-minute; expected a quota name that no earlier entry has',
@@ -190,10 +190,10 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '12: quotas[1].window is 1m; expected to be left out: in_flight counts what is under way, over no window',
   ],
   'quota-limit-in-quotes': [
-    '11: quotas[0].limit is "60000"; expected a whole number of units from 1 to 9007199254740991',
+    '11: quotas[0].limit is "60000"; expected a whole number of units from 1 to 9007199254740991, or of unit cost an amount as 25.50',
   ],
   'quota-limit-zero': [
-    '11: quotas[0].limit is 0; expected a whole number of units from 1 to 9007199254740991',
+    '11: quotas[0].limit is 0; expected a whole number of units from 1 to 9007199254740991, or of unit cost an amount as 25.50',
   ],
   'quota-model-unknown': [
     '12: quotas[1].models[0] is "qwen-*"; expected a pattern that matches a model of this file',
@@ -226,7 +226,7 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '1: drain.delayMs is 1s; expected a whole number of milliseconds from 0 to 600000',
     '5: issuers[0].algorithms[0] is HS256; expected one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519',
     '8: models[0].tokenizer is llama3; expected one of o200k_base, cl100k_base',
-    '12: quotas[0].limit is 6e30; expected a whole number of units from 1 to 9007199254740991',
+    '12: quotas[0].limit is 6e30; expected a whole number of units from 1 to 9007199254740991, or of unit cost an amount as 25.50',
   ],
   'several-issuers-with-claim-tenant': [
     '5: issuers[0].tenant.claim is org; expected fixed instead, since there are several issuers: by a claim one could name the tenant of another',

@@ -82,7 +82,9 @@ describe('a good policy file', () => {
   test.each(quotaUnitNames)('may count %s, as every unit there is', (unit) => {
     const window = unit === 'in_flight' ? '' : 'window: 1m, '
     const quota = `  - { name: one-more, unit: ${unit}, ${window}limit: 1, by: [] }\n`
-    const { policy } = loadConfig('policy.yaml', fixture('smallest') + quota)
+    const prices = 'prices: { input: 0.5, output: 1.5 }, '
+    const priced = fixture('smallest').replace('pool: ', `${prices}pool: `)
+    const { policy } = loadConfig('policy.yaml', priced + quota)
     expect(policy.quotas.at(-1)).toMatchObject({ name: 'one-more', unit })
   })
 

@@ -349,7 +349,7 @@ export const singleFaults: readonly SingleFault[] = [
   ),
   fault(
     { 'quotas[2].shadow': true },
-    'grants[3] expected unlimited: true, or a quota of unit tokens without shadow that binds metered',
+    'grants[3] expected unlimited: true, or a quota of unit tokens or cost, or quotas of input_tokens and output_tokens, without shadow that binds metered',
     [
       'grants[3].models',
       'grants[3].unlimited',
@@ -364,7 +364,11 @@ export const singleFaults: readonly SingleFault[] = [
     ['issuers[0].tenant', 'issuers[1].tenant', 'issuers[2].tenant', 'issuers[3].tenant'],
   ),
 
-  malformed('quotas[0].limit', '60000', 'a whole number of units from 1 to 9007199254740991'),
+  malformed(
+    'quotas[0].limit',
+    '60000',
+    'a whole number of units from 1 to 9007199254740991, or of unit cost an amount as 25.50',
+  ),
   malformed('quotas[0].by[0]', 'tennant', 'one of tenant, subject, client, model, group'),
   malformed('quotas[1].unit', 'token', oneOf(quotaUnitNames)),
   malformed('quotas[5].window', '90', aWindow),

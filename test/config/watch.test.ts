@@ -229,7 +229,7 @@ describe('a bad policy file', () => {
     await pass(10_000)
     expect(events).toEqual([
       [
-        'fault FILE:11: quotas[0].limit is 0; expected a whole number of units from 1 to 9007199254740991',
+        'fault FILE:11: quotas[0].limit is 0; expected a whole number of units from 1 to 9007199254740991, or of unit cost an amount as 25.50',
         'FILE:12: unknown is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas',
       ].join('\n'),
     ])

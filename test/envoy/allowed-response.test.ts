@@ -331,6 +331,8 @@ describe('what the client gets', () => {
       balance('tokens', 10, 0, { shadow: true }),
       balance('requests', 20, 19, { resetMs: 3000 }),
       balance('in_flight', 8, 7),
+      balance('cost', 25_500_000, 1_234_500, { resetMs: 3000 }),
+      balance('output_tokens', 500, 100, { resetMs: 3000 }),
     ]
     expect(valuesOf(okOf(allowed({ balances })).responseHeadersToAdd)).toEqual({
       'x-tollgate-audit-id': 'audit-1',
@@ -340,6 +342,12 @@ describe('what the client gets', () => {
       'x-ratelimit-limit-requests': '20',
       'x-ratelimit-remaining-requests': '19',
       'x-ratelimit-reset-requests': '3s',
+      'x-ratelimit-limit-cost': '25.50',
+      'x-ratelimit-remaining-cost': '1.2345',
+      'x-ratelimit-reset-cost': '3s',
+      'x-ratelimit-limit-output-tokens': '500',
+      'x-ratelimit-remaining-output-tokens': '100',
+      'x-ratelimit-reset-output-tokens': '3s',
     })
   })
 

@@ -161,7 +161,7 @@ test('lets a browser send what an API takes, and read what its answers say', () 
       'x-should-retry',
       'x-request-id',
       'x-tollgate-audit-id',
-      ...['tokens', 'requests'].flatMap((unit) => [
+      ...['tokens', 'input-tokens', 'output-tokens', 'requests', 'cost'].flatMap((unit) => [
         `x-ratelimit-limit-${unit}`,
         `x-ratelimit-remaining-${unit}`,
         `x-ratelimit-reset-${unit}`,

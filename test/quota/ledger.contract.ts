@@ -6,8 +6,8 @@ import { calendar, holdOf, quotaOf } from './quotas.js'
 const dayMs = Date.parse('2026-02-02T00:00:00Z')
 const leaseMs = 10_000_000
 
-const settled = (inputTokens: number, outputTokens: number): End => {
-  return { kind: 'settled', inputTokens, outputTokens }
+const settled = (inputTokens: number, outputTokens: number) => {
+  return { kind: 'settled', inputTokens, outputTokens } as const satisfies End
 }
 
 /**
@@ -333,6 +333,22 @@ export function describeLedger(
           remaining: 2,
           resetMs: 0,
         })
+      })
+
+      test('in a unit of which nobody knows what it came to, came to what it held', async () => {
+        const cost = quotaOf({ name: 'cost', unit: 'cost', limit: 100_000_000 })
+        const holds = [holdOf(cost, 1_250_000), holdOf(quotaOf(), 10)]
+        await hold(holds, dayMs)
+        const unpriced = await ledger.end('r1', settled(4, 1), dayMs)
+        expect(unpriced?.charges).toEqual([
+          { actual: 1_250_000, debt: 0 },
+          { actual: 5, debt: 0 },
+        ])
+        await hold(holds, dayMs)
+        const priced = await ledger.end('r2', { ...settled(4, 1), costMicros: 1_250_007 }, dayMs)
+        expect(priced?.charges[0]).toEqual({ actual: 1_250_007, debt: 7 })
+        const left = 100_000_000 - 2 * 1_250_000 - 7
+        expect(await balance(holdOf(cost, 0), dayMs)).toMatchObject({ remaining: left })
       })
 
       test('after its window passed gives nothing back, but owes the excess', async () => {

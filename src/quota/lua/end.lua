@@ -26,7 +26,7 @@ if gap then return gap end
 
 local charges = {}
 for index, placement in ipairs(placements) do
-  -- A unit that this release of Tollgate does not know: it came to what it held.
+  -- Nobody knows, or this release of Tollgate does not know the unit: it came to what it held.
   local actual = call.actuals[placement.unit] or placement.amount
   local debt = end_placement(placement, reservation.phase, actual, nowMs)
   charges[index] = { whole(actual), whole(debt) }

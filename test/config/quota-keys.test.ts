@@ -1,0 +1,131 @@
+import { describe, expect, test } from 'vitest'
+import { loadConfig } from '../../src/config/load.js'
+import { ConfigError } from '../../src/errors.js'
+import type { Policy } from '../../src/policy.js'
+
+/** What a policy of one issuer, one model and one grant says of its quotas; JSON is YAML. */
+function load(quotas: readonly object[], model: object = {}, more: object = {}): Policy {
+  const text = JSON.stringify({
+    issuers: [
+      {
+        issuer: 'https://idp.example.com',
+        audiences: ['llm'],
+        algorithms: ['ES256'],
+        tenant: { claim: 'org' },
+      },
+    ],
+    models: [
+      { name: 'llama', tokenizer: 'o200k_base', contextTokens: 131072, pool: 'gpu', ...model },
+    ],
+    grants: [{ groups: ['research'], models: ['llama'] }],
+    quotas: quotas.map((quota, index) => ({
+      name: `q${String(index)}`,
+      unit: 'tokens',
+      limit: 1000,
+      window: '1m',
+      by: ['tenant', 'subject'],
+      ...quota,
+    })),
+    ...more,
+  })
+  return loadConfig('policy.yaml', text).policy
+}
+
+/** The faults, without line and value. */
+function faultsOf(...told: Parameters<typeof load>): readonly string[] {
+  try {
+    load(...told)
+    return []
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    return error.faults.map(({ key, expected }) => `${key} expected ${expected}`)
+  }
+}
+
+describe('a grant is metered', () => {
+  const unbound: unknown = expect.stringMatching(
+    /^grants\[0\] expected unlimited: true, or a quota of unit/,
+  )
+
+  test('by input and output tokens together', () => {
+    expect(faultsOf([{ unit: 'input_tokens' }, { unit: 'output_tokens' }])).toEqual([])
+  })
+
+  test('by neither of the two alone, and not where the other is a shadow or binds another model', () => {
+    for (const unit of ['input_tokens', 'output_tokens']) {
+      expect(faultsOf([{ unit }])).toEqual([unbound])
+      expect(faultsOf([{ unit }, { unit: 'requests' }])).toEqual([unbound])
+    }
+    const input = { unit: 'input_tokens' }
+    expect(faultsOf([input, { unit: 'output_tokens', shadow: true }])).toEqual([unbound])
+    const other = { name: 'other', tokenizer: 'o200k_base', contextTokens: 2048, pool: 'gpu' }
+    const llama = { name: 'llama', tokenizer: 'o200k_base', contextTokens: 131072, pool: 'gpu' }
+    const elsewhere = { unit: 'output_tokens', models: ['other'] }
+    expect(faultsOf([input, elsewhere], {}, { models: [llama, other] })).toEqual([unbound])
+  })
+})
+
+describe('prices', () => {
+  const prices = { input: 0.59, output: 2.4 }
+  const cost = { unit: 'cost', limit: 25.5 }
+
+  test('are read exactly, and so is a limit in the currency', () => {
+    const { models, quotas } = load([cost], { prices: { ...prices, cachedInput: 0.018751 } })
+    expect(models[0]?.prices).toEqual({
+      inputPicos: 590_000,
+      cachedInputPicos: 18_751,
+      cacheWritePicos: 590_000,
+      outputPicos: 2_400_000,
+    })
+    expect(quotas[0]).toMatchObject({ unit: 'cost', limit: 25_500_000 })
+    const written = load([cost], { prices: { ...prices, cacheWrite: 0.7375 } }).models[0]
+    expect(written?.prices).toMatchObject({ cachedInputPicos: 590_000, cacheWritePicos: 737_500 })
+    expect(load([{}]).models[0]?.prices).toBeUndefined()
+  })
+
+  test('have to be there for every model that a quota of cost binds', () => {
+    const message =
+      'quotas[0].unit expected prices for every model that it binds: llama has none, or another unit'
+    expect(faultsOf([cost])).toEqual([message])
+    expect(faultsOf([{ ...cost, models: ['ll*'] }])).toEqual([message])
+    const other = { tokenizer: 'o200k_base', contextTokens: 2048, pool: 'gpu', name: 'other' }
+    const llama = { ...other, name: 'llama', prices }
+    const models = { models: [llama, other] }
+    expect(faultsOf([{ ...cost, models: ['llama'] }], {}, models)).toEqual([])
+    expect(faultsOf([cost], {}, models)).toEqual([message.replace('llama has', 'other has')])
+    // What is wrong there may have been meant to be right.
+    expect(faultsOf([cost], { prices: 'free' })).toEqual(['models[0].prices expected a mapping'])
+  })
+
+  test('are written as numbers with at most six decimals', () => {
+    for (const input of [-1, '0.59', 0.0000001, 1e9]) {
+      expect(faultsOf([cost], { prices: { ...prices, input } })).toEqual([
+        'models[0].prices.input expected a price for a million tokens, 0 to 999999999.999999 with at most 6 decimals, without quotes',
+      ])
+    }
+    expect(faultsOf([cost], { prices: { input: 1 } })).toHaveLength(1)
+  })
+
+  test('meter a grant unless input or output is free', () => {
+    expect(faultsOf([cost], { prices })).toEqual([])
+    const unbound: unknown = expect.stringMatching(/^grants\[0\] expected unlimited: true/)
+    expect(faultsOf([cost], { prices: { ...prices, output: 0 } })).toEqual([unbound])
+    const cached = { input: 0, cachedInput: 1, output: 1 }
+    expect(faultsOf([cost], { prices: cached })).toEqual([unbound])
+    expect(faultsOf([cost, { unit: 'input_tokens' }], { prices: cached })).toEqual([])
+  })
+
+  test('let a limit have decimals, which no other unit has', () => {
+    expect(faultsOf([{ limit: 25.5 }])).toEqual([
+      'quotas[0].limit expected a whole number, since the unit is tokens',
+    ])
+    expect(faultsOf([{ ...cost, limit: 1e9 }], { prices })).toEqual([
+      'quotas[0].limit expected at most 999999999.999999, with at most 6 decimals, of unit cost',
+    ])
+    for (const limit of [0, -1, '25.50', 0.0000001]) {
+      expect(faultsOf([{ ...cost, limit }], { prices })).toEqual([
+        'quotas[0].limit expected a whole number of units from 1 to 9007199254740991, or of unit cost an amount as 25.50',
+      ])
+    }
+  })
+})
