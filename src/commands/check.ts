@@ -145,6 +145,8 @@ function describeWindow({ window }: Quota): string {
       return ` in any ${describeDuration(window.lengthMs)}`
     case 'calendar':
       return ` per calendar ${window.period} (${window.timeZone})`
+    case 'fixed':
+      return ` per fixed ${describeDuration(window.lengthMs)}`
   }
 }
 

@@ -220,7 +220,10 @@ function checkWindow(quota: PartlyEntry<'quotas'>, at: KeyPath, fault: SayFault)
   given([quota.timezone], (timezone) => {
     if (timezone === undefined) return
     if (quota.window !== wrong && quota.window?.kind !== 'calendar') {
-      fault([...at, 'timezone'], 'to be left out: only minute, hour, day and month have one')
+      fault(
+        [...at, 'timezone'],
+        'to be left out: only minute, hour, day, week, month and year have one',
+      )
     } else if (!isTimeZone(timezone)) {
       fault([...at, 'timezone'], 'an IANA time zone that this runtime knows, as Europe/Berlin')
     }

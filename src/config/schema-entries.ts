@@ -3,8 +3,8 @@ import { signatureAlgorithms } from '../identity/issuer.js'
 import { encodingNames } from '../llm/encodings.js'
 import { quotaUnitNames } from '../quota/units.js'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../units.js'
-import { parseDuration } from './duration.js'
 import type { Partly } from './partly.js'
+import { quotaWindow } from './quota-window.js'
 import {
   claimPath,
   claimValue,
@@ -20,7 +20,6 @@ import {
   price,
   quotaLimit,
   requestPath,
-  scalar,
   someOf,
   text,
   wholeNumber,
@@ -118,21 +117,6 @@ const grant = mapping({
   unlimited: flag().default(false),
 })
 
-const calendarPeriods = ['minute', 'hour', 'day', 'month'] as const
-
-const quotaWindow = scalar(
-  'a duration from 1s to 31d, as 30s, 1m, 24h or 7d (sliding), or one of minute, hour, day, month (calendar)',
-  (value) => {
-    if (typeof value !== 'string') return undefined
-    const period = calendarPeriods.find((candidate) => candidate === value)
-    if (period !== undefined) return { kind: 'calendar' as const, period }
-    const lengthMs = parseDuration(value)
-    return lengthMs !== undefined && lengthMs <= 31 * DAY_MS
-      ? { kind: 'sliding' as const, lengthMs }
-      : undefined
-  },
-)
-
 /** Capacity: at most `limit` units per window for each partition. */
 const quota = mapping({
   name: name(),
@@ -140,7 +124,7 @@ const quota = mapping({
   /** Of unit `cost` in the operator's currency, as `25.50`. */
   limit: quotaLimit(),
   /** Over what time it counts; not with `in_flight`, which ends with the request. */
-  window: quotaWindow.optional(),
+  window: quotaWindow().optional(),
   /** IANA time zone of a calendar window; UTC if not given. */
   timezone: text('an IANA time zone, as Europe/Berlin', (value) => value.length <= 64).optional(),
   /** Whose it is; an empty list is one partition for all callers together. */

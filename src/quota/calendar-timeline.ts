@@ -14,7 +14,9 @@ const nominalMs: Record<CalendarPeriod, number> = {
   minute: MINUTE_MS,
   hour: HOUR_MS,
   day: DAY_MS,
+  week: 7 * DAY_MS,
   month: 31 * DAY_MS,
+  year: 366 * DAY_MS,
 }
 
 /**

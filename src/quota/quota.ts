@@ -5,17 +5,21 @@ export type { QuotaUnitName } from './units.js'
 /** What a quota may be counted by. */
 export type PartitionDimension = 'tenant' | 'subject' | 'client' | 'model' | 'group'
 
-export type CalendarPeriod = 'minute' | 'hour' | 'day' | 'month'
+export const calendarPeriods = ['minute', 'hour', 'day', 'week', 'month', 'year'] as const
+
+export type CalendarPeriod = (typeof calendarPeriods)[number]
 
 /**
  * Over what time a quota counts.
  * - `sliding`: the last `lengthMs` before each admission, never more than the limit in any such span.
  * - `calendar`: from boundary to boundary in an IANA time zone.
+ * - `fixed`: from multiple to multiple of `lengthMs` since 1970, as envoyproxy/ratelimit counts.
  * - `open`: no time at all; only for `in_flight`, which is freed by the end of the request.
  */
 export type Window =
   | { readonly kind: 'sliding'; readonly lengthMs: number }
   | { readonly kind: 'calendar'; readonly period: CalendarPeriod; readonly timeZone: string }
+  | { readonly kind: 'fixed'; readonly lengthMs: number }
   | { readonly kind: 'open' }
 
 /** Capacity: at most `limit` units per window for each partition. */

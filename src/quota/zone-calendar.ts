@@ -14,9 +14,9 @@ export interface CalendarSpan {
  * - `minute`, `hour`: whenever the zone's clock shows a full minute or hour. An hour that is repeated when
  *   summer time ends is a window of its own; where the clock moves by half an hour (Lord Howe), one window
  *   lasts an hour and a half.
- * - `day`, `month`: when the zone's clock comes to show the new date, also where midnight does not exist; once,
+ * - `day`, `week`, `month`, `year`: when the zone's clock comes to show the new date, also where midnight does not exist; once,
  *   also where it then goes back over midnight. A day has 23 or 25 hours when the clock changes; a date that
- *   the zone skips has no window.
+ *   the zone skips has no window. A week begins with its Monday (ISO 8601).
  *
  * Costs some 7 calls of Intl, some 60 where the clock changes; `calendar-timeline.ts` keeps the answers.
  *
@@ -37,10 +37,20 @@ export function createZoneCalendar(
       return (epochMs) => hourAround(epochMs, offsetMsAt)
     case 'day':
       return (epochMs) => spanAround(epochMs, dayAt(epochMs), (day) => firstInstantOf(day, zone))
+    case 'week':
+      return (epochMs) =>
+        spanAround(epochMs, weekOfDay(dayAt(epochMs)), (week) =>
+          firstInstantOf(firstDayOfWeek(week), zone),
+        )
     case 'month':
       return (epochMs) =>
         spanAround(epochMs, monthOfDay(dayAt(epochMs)), (month) =>
           firstInstantOf(firstDayOfMonth(month), zone),
+        )
+    case 'year':
+      return (epochMs) =>
+        spanAround(epochMs, Math.floor(monthOfDay(dayAt(epochMs)) / 12), (year) =>
+          firstInstantOf(firstDayOfMonth(year * 12), zone),
         )
   }
 }
@@ -145,6 +155,15 @@ function firstInstantOf(day: number, zone: Zone): number {
     else before = middle
   }
   return from
+}
+
+/** Weeks since the Monday before 1970-01-01, which was a Thursday. */
+function weekOfDay(day: number): number {
+  return Math.floor((day + 3) / 7)
+}
+
+function firstDayOfWeek(week: number): number {
+  return week * 7 - 3
 }
 
 function monthOfDay(day: number): number {

@@ -202,14 +202,14 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '12: quotas[1].name is user-minute; expected a quota name that no earlier entry has',
   ],
   'quota-time-zone-of-sliding-window': [
-    '11: quotas[0].timezone is UTC; expected to be left out: only minute, hour, day and month have one',
+    '11: quotas[0].timezone is UTC; expected to be left out: only minute, hour, day, week, month and year have one',
   ],
   'quota-time-zone-unknown': [
     '12: quotas[1].timezone is Europe/Atlantis; expected an IANA time zone that this runtime knows, as Europe/Berlin',
   ],
   'quota-window-malformed': [
-    '12: quotas[1].window is 90; expected a duration from 1s to 31d, as 30s, 1m, 24h or 7d (sliding), or one of minute, hour, day, month (calendar)',
-    '13: quotas[2].window is 32d; expected a duration from 1s to 31d, as 30s, 1m, 24h or 7d (sliding), or one of minute, hour, day, month (calendar)',
+    '12: quotas[1].window is 90; expected a duration from 1s to 31d, as 30s, 1m, 24h or 7d (sliding), or one of minute, hour, day, week, month, year (calendar), or fixed and one of second, minute, hour, day, week, month, year',
+    '13: quotas[2].window is 32d; expected a duration from 1s to 31d, as 30s, 1m, 24h or 7d (sliding), or one of minute, hour, day, week, month, year (calendar), or fixed and one of second, minute, hour, day, week, month, year',
   ],
   'quota-without-window': [
     '12: quotas[1].window is (missing); expected a window, as 1m or day, since the unit is counted over time',

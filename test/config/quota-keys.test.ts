@@ -129,3 +129,35 @@ describe('prices', () => {
     }
   })
 })
+
+describe('a window', () => {
+  test.each([
+    ['week', { kind: 'calendar', period: 'week', timeZone: 'UTC' }],
+    ['year', { kind: 'calendar', period: 'year', timeZone: 'UTC' }],
+    ['fixed second', { kind: 'fixed', lengthMs: 1000 }],
+    ['fixed minute', { kind: 'fixed', lengthMs: 60_000 }],
+    ['fixed hour', { kind: 'fixed', lengthMs: 3_600_000 }],
+    ['fixed day', { kind: 'fixed', lengthMs: 86_400_000 }],
+    ['fixed week', { kind: 'fixed', lengthMs: 7 * 86_400_000 }],
+    ['fixed month', { kind: 'fixed', lengthMs: 30 * 86_400_000 }],
+    ['fixed year', { kind: 'fixed', lengthMs: 365 * 86_400_000 }],
+  ])('may be %s', (window, read) => {
+    expect(load([{ window }]).quotas[0]?.window).toEqual(read)
+  })
+
+  test.each(['fixed', 'fixed 1m', 'fixed decade', 'fixed toString', 'Fixed minute', 'second'])(
+    'is not %s',
+    (window) => {
+      expect(faultsOf([{ window }])).toEqual([
+        expect.stringMatching(/^quotas\[0\]\.window expected a duration from 1s to 31d/),
+      ])
+    },
+  )
+
+  test('has a time zone only where it is of a calendar', () => {
+    expect(faultsOf([{ window: 'week', timezone: 'Europe/Berlin' }])).toEqual([])
+    expect(faultsOf([{ window: 'fixed week', timezone: 'Europe/Berlin' }])).toEqual([
+      'quotas[0].timezone expected to be left out: only minute, hour, day, week, month and year have one',
+    ])
+  })
+})

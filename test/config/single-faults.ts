@@ -129,7 +129,7 @@ export const aTenant = aClaim('a tenant')
 export const aPattern =
   'a model name or a pattern of one with * for any run of characters, at most 128 characters'
 const aWindow =
-  'a duration from 1s to 31d, as 30s, 1m, 24h or 7d (sliding), or one of minute, hour, day, month (calendar)'
+  'a duration from 1s to 31d, as 30s, 1m, 24h or 7d (sliding), or one of minute, hour, day, week, month, year (calendar), or fixed and one of second, minute, hour, day, week, month, year'
 export const aPath =
   'a path in normal form, as /v1/models: no query, no percent sign, no empty or dot segment'
 const aUrl =
@@ -396,7 +396,7 @@ export const singleFaults: readonly SingleFault[] = [
   ),
   fault(
     { 'quotas[0].timezone': 'UTC' },
-    'quotas[0].timezone expected to be left out: only minute, hour, day and month have one',
+    'quotas[0].timezone expected to be left out: only minute, hour, day, week, month and year have one',
     ['quotas[0].window'],
   ),
   fault(

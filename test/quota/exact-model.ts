@@ -16,7 +16,7 @@ type DebtEvent =
   | { readonly atMs: number; readonly kind: 'owed'; readonly amount: number }
   | { readonly atMs: number; readonly kind: 'limit'; readonly limit: number }
 
-/** How many windows of a calendar quota begin after `fromMs`, up to and with `toMs`. */
+/** How many windows of a calendar or fixed quota begin after `fromMs`, up to and with `toMs`. */
 export type CountBoundaries = (quota: Quota, fromMs: number, toMs: number) => number
 
 export function createExactModel(countBoundaries: CountBoundaries) {
@@ -37,6 +37,7 @@ export function createExactModel(countBoundaries: CountBoundaries) {
         return cell(nowMs) - cell(hold.admittedMs) <= 64n
       }
       case 'calendar':
+      case 'fixed':
         return countBoundaries(hold.quota, hold.admittedMs, nowMs) === 0
     }
   }

@@ -554,7 +554,9 @@ export function describeLedger(
         ['minute', 60_000],
         ['hour', 3_600_000],
         ['day', 86_400_000],
+        ['week', 7 * 86_400_000],
         ['month', 27 * 86_400_000],
+        ['year', 333 * 86_400_000],
       ] as const)('of a %s counts to its boundary and no further', async (period, toBoundaryMs) => {
         const quota = quotaOf({ window: calendar(period) })
         await hold([holdOf(quota, 100)], dayMs)
@@ -588,6 +590,50 @@ export function describeLedger(
         await hold([holdOf(quota, 100)], midnightMs)
         const short = expectShort(await reserve([holdOf(quota, 1)], midnightMs))
         expect(short.retryAfterMs).toBe(23 * 3_600_000)
+      })
+    })
+
+    describe('a fixed window', () => {
+      const weekMs = 7 * 86_400_000
+      const quota = quotaOf({ window: { kind: 'fixed', lengthMs: weekMs } })
+      // Multiples of a week since 1970 are Thursdays.
+      const boundaryMs = Date.parse('2026-02-05T00:00:00Z')
+
+      test('counts to the next multiple of its length and no further', async () => {
+        await hold([holdOf(quota, 100)], dayMs)
+        const short = expectShort(await reserve([holdOf(quota, 1)], dayMs))
+        expect(short.retryAfterMs).toBe(boundaryMs - dayMs)
+        expectShort(await reserve([holdOf(quota, 1)], boundaryMs - 1))
+        await hold([holdOf(quota, 100)], boundaryMs)
+        const next = expectShort(await reserve([holdOf(quota, 1)], boundaryMs))
+        expect(next.retryAfterMs).toBe(weekMs)
+      })
+
+      test('lets a debt fall by the limit at each boundary', async () => {
+        await hold([holdOf(quota, 0)], dayMs)
+        await ledger.end('r1', settled(250, 0), dayMs)
+        const debts = []
+        for (const atMs of [dayMs, boundaryMs - 1, boundaryMs, boundaryMs + weekMs]) {
+          debts.push((await balance(holdOf(quota, 0), atMs)).debt)
+        }
+        expect(debts).toEqual([250, 250, 150, 50])
+        const lastMs = boundaryMs + 2 * weekMs
+        expect((await balance(holdOf(quota, 0), lastMs - 1)).debt).toBe(50)
+        expect((await balance(holdOf(quota, 0), lastMs)).debt).toBe(0)
+      })
+
+      test('says when a debt will have fallen far enough, many windows ahead', async () => {
+        await hold([holdOf(quota, 0)], dayMs)
+        await ledger.end('r1', settled(100_000, 0), dayMs)
+        const short = expectShort(await reserve([holdOf(quota, 100)], dayMs))
+        expect(short.retryAfterMs).toBe(boundaryMs + 999 * weekMs - dayMs)
+      })
+
+      test('keeps what was spent when its length changes', async () => {
+        await hold([holdOf(quota, 60)], dayMs)
+        const shorter = { ...quota, window: { kind: 'fixed', lengthMs: 60_000 } } as const
+        const short = expectShort(await reserve([holdOf(shorter, 50)], dayMs + 1))
+        expect(short.retryAfterMs).toBe(59_999)
       })
     })
 

@@ -23,11 +23,16 @@ const berlinMidnights = [
   ...Array.from({ length: 150 }, (_, day) => Date.parse('2026-03-29T22:00Z') + day * 86_400_000),
 ]
 
-function countBoundaries(quota: Quota, fromMs: number, toMs: number): number {
-  if (quota.window.kind === 'calendar' && quota.window.period === 'day') {
-    return berlinMidnights.filter((ms) => fromMs < ms && ms <= toMs).length
+/** The first is a Monday. */
+const berlinMondays = berlinMidnights.slice(3).filter((_, day) => day % 7 === 0)
+
+function countBoundaries({ window }: Quota, fromMs: number, toMs: number): number {
+  if (window.kind === 'calendar' && window.period !== 'hour') {
+    const starts = window.period === 'week' ? berlinMondays : berlinMidnights
+    return starts.filter((ms) => fromMs < ms && ms <= toMs).length
   }
-  return Math.floor(toMs / 3_600_000) - Math.floor(fromMs / 3_600_000)
+  const lengthMs = window.kind === 'fixed' ? window.lengthMs : 3_600_000
+  return Math.floor(toMs / lengthMs) - Math.floor(fromMs / lengthMs)
 }
 
 /** The quotas of one policy generation; generations differ in the limits alone. */
@@ -37,6 +42,8 @@ function generation(limit: number): readonly Quota[] {
     quotaOf({ name: 'minute', limit: 3 * limit, window: { kind: 'sliding', lengthMs: 60_000 } }),
     quotaOf({ name: 'hour', limit: 4 * limit, window: calendar('hour') }),
     quotaOf({ name: 'day', limit: 6 * limit, window: calendar('day', 'Europe/Berlin') }),
+    quotaOf({ name: 'week', limit: 8 * limit, window: calendar('week', 'Europe/Berlin') }),
+    quotaOf({ name: 'fixed', limit: 2 * limit, window: { kind: 'fixed', lengthMs: 60_000 } }),
     quotaOf({ name: 'requests', unit: 'requests', limit: Math.ceil(limit / 20) }),
     quotaOf({ name: 'parallel', unit: 'in_flight', limit: 3, window: { kind: 'open' } }),
     quotaOf({ name: 'shadow', limit: 2 * limit, shadow: true }),

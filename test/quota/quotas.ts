@@ -1,5 +1,5 @@
 import type { Hold } from '../../src/quota/ledger.js'
-import type { Quota, Window } from '../../src/quota/quota.js'
+import type { CalendarPeriod, Quota, Window } from '../../src/quota/quota.js'
 
 /** A token quota of a sliding minute, with what the test says otherwise. */
 export function quotaOf(differences: Partial<Quota> = {}): Quota {
@@ -16,7 +16,7 @@ export function quotaOf(differences: Partial<Quota> = {}): Quota {
   }
 }
 
-export function calendar(period: 'minute' | 'hour' | 'day' | 'month', timeZone = 'UTC'): Window {
+export function calendar(period: CalendarPeriod, timeZone = 'UTC'): Window {
   return { kind: 'calendar', period, timeZone }
 }
 

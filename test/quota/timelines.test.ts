@@ -6,6 +6,7 @@ import { calendar } from './quotas.js'
 import { runs } from '../runs.js'
 
 const sliding = (lengthMs: number): Window => ({ kind: 'sliding', lengthMs })
+const fixed = (lengthMs: number): Window => ({ kind: 'fixed', lengthMs })
 const momentMs = fc.integer({ min: 0, max: 4e12 })
 const windowOf = fc.oneof(
   fc.integer({ min: 1, max: 40 * 86_400_000 }).map(sliding),
@@ -15,6 +16,10 @@ const windowOf = fc.oneof(
     calendar('hour', 'Australia/Lord_Howe'),
     calendar('day', 'Europe/Berlin'),
     calendar('month', 'America/New_York'),
+    calendar('week', 'Asia/Tokyo'),
+    calendar('year', 'Europe/Berlin'),
+    fixed(1000),
+    fixed(2_592_000_000),
   ),
 )
 
@@ -30,6 +35,8 @@ describe('a timeline', () => {
       calendar('hour'),
       calendar('day', 'Asia/Tokyo'),
       { kind: 'open' } as const,
+      fixed(1000),
+      fixed(60_000),
     ].map(timelineOf)
     expect(new Set(all).size).toBe(all.length)
   })
@@ -59,6 +66,46 @@ describe('a timeline', () => {
         expect(keptMs).toBeLessThanOrEqual(Math.ceil((lengthMs * 65) / 64))
       }),
       { numRuns: runs(2000) },
+    )
+  })
+
+  test('of a fixed window ends where envoyproxy/ratelimit resets', () => {
+    const timelineOf = createTimelines()
+    // Its resets at the second 1,000,000: second, minute, hour, day, week, month, year.
+    const lengthsS = [1, 60, 3600, 86_400, 604_800, 2_592_000, 31_536_000]
+    const resetsS = [1, 20, 800, 36_800, 209_600, 1_592_000, 30_536_000]
+    const waitsS = lengthsS.map((lengthS) => {
+      const timeline = timelineOf(fixed(lengthS * 1000))
+      return (timeline.leavesAtMs(timeline.cellAt(1e9)) - 1e9) / 1000
+    })
+    expect(waitsS).toEqual(resetsS)
+  })
+
+  test('of a fixed window lets a debt of any size fall by the limit at each boundary', () => {
+    const timelineOf = createTimelines()
+    const large = fc.oneof(
+      fc.integer({ min: 1, max: 1000 }),
+      fc.maxSafeNat().map((n) => n + 1),
+    )
+    fc.assert(
+      fc.property(
+        large,
+        large,
+        fc.constantFrom(1000, 604_800_000),
+        momentMs,
+        momentMs,
+        (owed, limit, lengthMs, a, b) => {
+          fc.pre(owed <= Number.MAX_SAFE_INTEGER && limit <= Number.MAX_SAFE_INTEGER)
+          const [fromMs, toMs] = [Math.min(a, b), Math.max(a, b)]
+          const timeline = timelineOf(fixed(lengthMs))
+          const sinceEpochMs = timeline.debtBeginsAtMs(fromMs)
+          const left = timeline.debtAt({ amount: owed, carry: 0, sinceEpochMs }, limit, toMs)
+          const boundaries = BigInt(Math.floor(toMs / lengthMs) - Math.floor(fromMs / lengthMs))
+          const exact = BigInt(owed) - BigInt(limit) * boundaries
+          expect(BigInt(left?.amount ?? 0)).toBe(exact > 0n ? exact : 0n)
+        },
+      ),
+      { numRuns: runs(1000) },
     )
   })
 

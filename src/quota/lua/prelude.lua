@@ -30,24 +30,32 @@ end
 
 local SUB_WINDOWS = 64
 -- Longer than any window of its kind.
-local PERIOD_MS = { minute = 60000, hour = 7200000, day = 172800000, month = 2764800000 }
+local PERIOD_MS = {
+  minute = 60000, hour = 7200000, day = 172800000, week = 691200000, month = 2764800000, year = 31708800000,
+}
 
 -- Windows ---------------------------------------------------------------------------------------------------
 
--- A window is known by its name: 'sliding 60000', 'calendar day Europe/Berlin' or 'open'.
+-- A window is known by its name: 'sliding 60000', 'calendar day Europe/Berlin', 'calendar fixed 60000' or 'open'. One
+-- of a later release is not guessed at: the error comes before the first write.
 local windows = {}
 
 local function window_named(name)
   local window = windows[name]
   if window then return window end
   local length = string.match(name, '^sliding (%d+)$')
+  local fixed = string.match(name, '^calendar fixed (%d+)$')
   local period = string.match(name, '^calendar (%l+) ')
   if length then
     window = { kind = 'sliding', lengthMs = tonumber(length) }
-  elseif period then
+  elseif fixed then
+    window = { kind = 'fixed', lengthMs = tonumber(fixed), periodMs = tonumber(fixed) }
+  elseif period and PERIOD_MS[period] then
     window = { kind = 'calendar', periodMs = PERIOD_MS[period], starts = call.calendars[name] or {} }
-  else
+  elseif name == 'open' then
     window = { kind = 'open' }
+  else
+    error('a window that this release does not know')
   end
   windows[name] = window
   return window
@@ -64,6 +72,7 @@ end
 local function cell_at(window, nowMs)
   if window.kind == 'sliding' then return math.floor(nowMs * SUB_WINDOWS / window.lengthMs) end
   if window.kind == 'calendar' then return (calendar_start(window, nowMs)) end
+  if window.kind == 'fixed' then return nowMs - nowMs % window.lengthMs end
   return 0
 end
 
@@ -73,7 +82,8 @@ local function oldest_cell_at(window, nowMs)
 end
 
 local function debt_begins_at(window, nowMs)
-  return window.kind == 'calendar' and cell_at(window, nowMs) or nowMs
+  local kind = window.kind
+  return (kind == 'calendar' or kind == 'fixed') and cell_at(window, nowMs) or nowMs
 end
 
 -- For how long the cell counts at most; only for how long state is kept.
@@ -85,6 +95,7 @@ local function leaves_in_ms(window, cell, nowMs)
     local _, nextStart = calendar_start(window, nowMs)
     return nextStart - nowMs
   end
+  if window.kind == 'fixed' then return cell + window.lengthMs - nowMs end
   return 0
 end
 
@@ -130,6 +141,12 @@ local function debt_at(window, debt, limit, nowMs)
       if amount <= 0 then return nil end
     end
     return { amount = amount, carry = 0, sinceMs = cell_at(window, nowMs) }
+  end
+  if window.kind == 'fixed' then
+    local now = cell_at(window, nowMs)
+    -- Where the product is no exact double it is beyond 2^53, and so beyond any debt.
+    local amount = debt.amount - limit * ((now - debt.sinceMs) / window.lengthMs)
+    return amount > 0 and { amount = amount, carry = 0, sinceMs = now } or nil
   end
   return nil
 end
