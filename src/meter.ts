@@ -4,7 +4,8 @@ import { dialectNamed } from './llm/dialects.js'
 import type { GenerationRates } from './llm/generation-rate.js'
 import { totalInputTokens } from './llm/usage.js'
 import type { ReportedUsage } from './llm/usage.js'
-import type { End, Ended, Ledger } from './quota/ledger.js'
+import type { GuardedLedger } from './quota/guarded-ledger.js'
+import type { End, Ended } from './quota/ledger.js'
 import { KIB_BYTES, SECOND_MS } from './units.js'
 
 /** What Envoy says of one admitted stream when it is over. Undefined where Envoy had no figure. */
@@ -45,7 +46,7 @@ export interface EndedReservation {
 }
 
 export interface MeterParts {
-  readonly ledger: Ledger<Admission>
+  readonly ledger: GuardedLedger<Admission>
   readonly rates: GenerationRates
   readonly clock: Clock
 }
