@@ -7,8 +7,9 @@ import { formatAddress } from './config/address.js'
 import type { ListenAddress } from './config/address.js'
 import { findModel } from './policy.js'
 import type { Policy } from './policy.js'
+import type { GuardedLedger } from './quota/guarded-ledger.js'
 import { describePartition, partitionKey } from './quota/keys.js'
-import type { Balance, Ledger } from './quota/ledger.js'
+import type { Balance } from './quota/ledger.js'
 import type { PartitionDimension, Quota } from './quota/quota.js'
 import { formatAmount } from './quota/units.js'
 import { removeStaleSocket } from './stale-socket.js'
@@ -50,7 +51,7 @@ export function listenForProbes(address: ListenAddress, parts: HealthParts): Pro
 
 export interface UsageParts {
   readonly policy: () => Policy
-  readonly ledger: Ledger<Admission>
+  readonly ledger: GuardedLedger<Admission>
   readonly clock: Clock
 }
 

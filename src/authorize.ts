@@ -14,10 +14,11 @@ import { dialectForPath } from './llm/dialects.js'
 import { admitAsk, admitPath, findPlainPath, holdsFor, judge } from './policy.js'
 import type { PlainPath, Policy } from './policy.js'
 import type { OpenPrompt, PromptReader } from './prompt/prompt.js'
-import type { Ended, Ledger } from './quota/ledger.js'
+import type { GuardedLedger } from './quota/guarded-ledger.js'
+import type { Ended } from './quota/ledger.js'
 import type { IncomingRequest } from './request.js'
 import { checkShape } from './shape.js'
-import { shortageDenial } from './shortage.js'
+import { shortageDenial, unavailableDenial } from './shortage.js'
 
 /** One generation of the policy with what was built from it: a decision takes it once and keeps it. */
 export interface PolicySnapshot {
@@ -29,7 +30,7 @@ export interface AuthorizeParts {
   /** The generation in force now. */
   readonly snapshot: () => PolicySnapshot
   readonly prompts: PromptReader
-  readonly ledger: Ledger<Admission>
+  readonly ledger: GuardedLedger<Admission>
   readonly clock: Clock
   /** 128 random bits, base64url. */
   readonly randomId: () => string
@@ -110,6 +111,7 @@ async function authorizePrompt(
     { holds: binding, idempotencyKey },
     parts.clock.nowEpochMs(),
   )
+  if (exhausted?.kind === 'unavailable') return draft.close(unavailableDenial(exhausted))
   if (exhausted !== undefined) return draft.close(shortageDenial(exhausted, undefined))
 
   // 6. What does the prompt say?
@@ -158,6 +160,8 @@ async function authorizePrompt(
   )
   draft.lap('reserve')
   if (held.kind === 'short') return draft.close(shortageDenial(held, estimate))
+  if (held.kind === 'unavailable') return draft.close(unavailableDenial(held))
+  draft.fallback = held.fallback
   draft.shadowQuotas = held.shadowShort.map((quota) => quota.name)
 
   // 9. The answer: where it goes, what Envoy puts into it, and how its report will find the reservation.
@@ -165,7 +169,11 @@ async function authorizePrompt(
     kind: 'allow',
     pool: model.pool,
     keepCredential: policy.keepCredential,
-    reservation: { id: held.reservation.id, admission: held.reservation.context },
+    reservation: {
+      id: held.reservation.id,
+      admission: held.reservation.context,
+      holds: held.reservation.holds,
+    },
     ...(output.injectTokens === undefined ? {} : { injectCapTokens: output.injectTokens }),
     injectStreamUsage: admitted.injectStreamUsage,
     balances: held.balances,

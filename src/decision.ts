@@ -5,7 +5,8 @@ import type { Principal } from './identity/principal.js'
 import type { Finding } from './inspection/finding.js'
 import type { Dialect } from './llm/dialect.js'
 import type { Policy } from './policy.js'
-import type { Balance } from './quota/ledger.js'
+import type { Fallback } from './quota/guarded-ledger.js'
+import type { Balance, Hold } from './quota/ledger.js'
 import type { IncomingRequest } from './request.js'
 
 export interface Allow {
@@ -13,7 +14,11 @@ export interface Allow {
   readonly pool: string
   readonly keepCredential: boolean
   /** Absent on paths that name no model. */
-  readonly reservation?: { readonly id: string; readonly admission: Admission }
+  readonly reservation?: {
+    readonly id: string
+    readonly admission: Admission
+    readonly holds: readonly Hold[]
+  }
   /** Envoy puts this output cap into the body: in the field that its transform filter names. */
   readonly injectCapTokens?: number
   readonly injectStreamUsage: boolean
@@ -38,6 +43,8 @@ export interface Decision {
   readonly findings: readonly Finding[]
   /** Shadow quotas that would have refused. */
   readonly shadowQuotas: readonly string[]
+  /** What held the request, where quotas could not be asked; undefined: all could. */
+  readonly fallback: Fallback | undefined
   readonly policyGeneration: string
   readonly stagesMs: Readonly<Partial<Record<Stage, number>>>
   readonly verdict: Verdict
@@ -52,6 +59,7 @@ export interface Draft {
   model: string | undefined
   findings: readonly Finding[]
   shadowQuotas: readonly string[]
+  fallback: Fallback | undefined
   /** The time since the last lap, or since the start, belongs to this stage. */
   lap(stage: Stage): void
   close(verdict: Verdict): Decision
@@ -75,13 +83,14 @@ export function openDraft(
     model: undefined,
     findings: [],
     shadowQuotas: [],
+    fallback: undefined,
     lap(stage) {
       const nowMs = parts.clock.monotonicMs()
       stagesMs[stage] = nowMs - lapMs
       lapMs = nowMs
     },
     close(verdict) {
-      const { dialect, principal, model, findings, shadowQuotas } = draft
+      const { dialect, principal, model, findings, shadowQuotas, fallback } = draft
       return {
         auditId,
         atEpochMs,
@@ -91,6 +100,7 @@ export function openDraft(
         model,
         findings,
         shadowQuotas,
+        fallback,
         policyGeneration: policy.generation,
         stagesMs,
         verdict,

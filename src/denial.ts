@@ -50,6 +50,7 @@ export const denialStatus = {
   quota_exhausted: 429,
   too_many_prompts: 429,
   request_exceeds_quota: 400,
+  quota_store_unavailable: 503,
 } as const satisfies Record<string, number>
 
 export type Reason = keyof typeof denialStatus
@@ -68,12 +69,14 @@ export interface Denial {
   readonly detail?: string
   /** Name of the request field at fault, as `messages[2].content`; for the caller's error body. */
   readonly param?: string
-  /** When the same request may succeed; only with a 429. */
+  /** When the same request may succeed; only with a 429 or a 503. */
   readonly retryAfterMs?: number
   /** What the path takes instead; only with `method_not_allowed`, which must say it (RFC 9110 §15.5.6). */
   readonly allowedMethods?: readonly string[]
-  /** Name of the quota that was short. */
+  /** Name of the quota that was short, or could not be asked. */
   readonly quota?: string
+  /** Why it could not be asked; only with `quota_store_unavailable`. */
+  readonly storeFailure?: 'store' | 'share' | 'full'
 }
 
 export type DenialExtras = Omit<Denial, 'kind' | 'reason' | 'message'>

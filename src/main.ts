@@ -80,8 +80,12 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   const ledger = createLedger<Admission>(settings.ledger, {
     clock: systemClock,
     random: Math.random,
+    processId: randomId(),
     onUnavailable: (reason) => {
-      log.warn({ reason }, 'the ledger is unavailable: requests are refused until it answers')
+      log.warn(
+        { reason },
+        'the ledger is unavailable: until it answers, quotas go by onStoreFailure',
+      )
     },
     onAvailable: () => {
       log.info('the ledger is available again')
@@ -115,7 +119,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
     identity.close()
   })
   let snapshot = snapshotOf(config, identity)
-  metrics.setPolicy(snapshot.policy.generation)
+  metrics.setPolicy(snapshot.policy.generation, snapshot.policy.quotas)
   void snapshot.authenticator.prefetch()
 
   const lateReports = createLateReports()
@@ -169,7 +173,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
     onConfig: (next, needRestart) => {
       snapshot = snapshotOf(next, identity)
       void snapshot.authenticator.prefetch()
-      metrics.setPolicy(snapshot.policy.generation)
+      metrics.setPolicy(snapshot.policy.generation, snapshot.policy.quotas)
       metrics.countPolicyLoad('loaded')
       const level = needRestart.length === 0 ? 'info' : 'warn'
       log[level]({ generation: snapshot.policy.generation, needRestart }, 'policy loaded')

@@ -5,7 +5,8 @@ import type { GenerationRates } from './llm/generation-rate.js'
 import { totalInputTokens } from './llm/usage.js'
 import type { ReportedUsage } from './llm/usage.js'
 import { costMicros } from './prices.js'
-import type { End, Ended, Ledger } from './quota/ledger.js'
+import type { GuardedLedger } from './quota/guarded-ledger.js'
+import type { End, Ended } from './quota/ledger.js'
 import { KIB_BYTES, SECOND_MS } from './units.js'
 
 /** What Envoy says of one admitted stream when it is over. Undefined where Envoy had no figure. */
@@ -46,7 +47,7 @@ export interface EndedReservation {
 }
 
 export interface MeterParts {
-  readonly ledger: Ledger<Admission>
+  readonly ledger: GuardedLedger<Admission>
   readonly rates: GenerationRates
   readonly clock: Clock
 }

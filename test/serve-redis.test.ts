@@ -107,8 +107,16 @@ describe('two programs on one Redis', () => {
   test('refuse when it is gone, and go on when it is back', async () => {
     expect(await reserve(either(0), 'before', 'bob')).toMatch(/^[\w-]{22}$/)
     redis.pause()
-    const answers = await Promise.all([0, 1].map((index) => reserve(either(index), 'gone', 'bob')))
-    expect(answers).toEqual([status.UNAVAILABLE, status.UNAVAILABLE])
+    for (const index of [0, 1]) {
+      const request = chatOf(await provider.credentialOf('bob'), 'gone')
+      expect(await check(either(index), request)).toMatchObject({
+        status: { code: status.UNAVAILABLE },
+        deniedResponse: {
+          status: { code: 503 },
+          body: expect.stringContaining('quota_store_unavailable') as string,
+        },
+      })
+    }
     redis.resume()
     await vi.waitFor(
       async () => {

@@ -35,6 +35,10 @@ export interface DecisionRecord {
   readonly detail: string | null
   readonly quota: string | null
   readonly shadowQuotas: readonly string[]
+  /** The store was away: held to this process's share of these, */
+  readonly localQuotas: readonly string[]
+  /** and let pass by these without being counted. */
+  readonly uncountedQuotas: readonly string[]
   /** The first 32. */
   readonly findings: readonly AuditFinding[]
   readonly findingCount: number

@@ -92,6 +92,7 @@ function quotaFrom(entry: Entry<'quotas'>): Quota {
     groups: entry.groups,
     models: entry.models,
     shadow: entry.shadow,
+    onStoreFailure: entry.onStoreFailure,
   }
 }
 

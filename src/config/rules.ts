@@ -35,7 +35,7 @@ function checkLedger({ ledger }: FileContent, fault: SayFault): void {
       )
     }
   })
-  for (const key of ['url', 'tls', 'user', 'passwordFile'] as const) {
+  for (const key of ['url', 'tls', 'user', 'passwordFile', 'processes'] as const) {
     given([ledger.kind, ledger[key]], (kind, value) => {
       if (kind === 'memory' && value !== undefined) {
         fault(['ledger', key], 'to be left out, since ledger.kind is memory')

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { signatureAlgorithms } from '../identity/issuer.js'
 import { encodingNames } from '../llm/encodings.js'
+import { storeFailureAnswers } from '../quota/quota.js'
 import { quotaUnitNames } from '../quota/units.js'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../units.js'
 import type { Partly } from './partly.js'
@@ -135,6 +136,8 @@ const quota = mapping({
   models: list(modelPattern(), 1000).default([]),
   /** Reserved, settled and shown, but never refuses. */
   shadow: flag().default(false),
+  /** What it says where its store cannot be asked: no; this process's share of the limit; yes, uncounted. */
+  onStoreFailure: word(storeFailureAnswers).default('deny'),
 })
 
 /** Sections that are lists. */

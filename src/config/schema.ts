@@ -62,6 +62,10 @@ const ledger = mapping({
   passwordFile: filePath('a file that holds a password').optional(),
   /** How long one decision may wait for it. */
   timeoutMs: wholeNumber(10, 5 * SECOND_MS, 'milliseconds').default(80),
+  /** Processes that share the limits, at least: of so many each has its share while Redis is away. */
+  processes: wholeNumber(1, 10_000, 'processes').optional(),
+  /** Balances that this process keeps in its memory; what is new and finds no room goes by `onStoreFailure`. */
+  maxPartitions: wholeNumber(1000, 100_000_000, 'partitions').default(1_000_000),
 }).prefault({})
 
 const action = () => word(['block', 'flag', 'shadow', 'off'])

@@ -76,8 +76,8 @@ export function settingsFrom(file: string, sections: Sections): ServerSettings {
 }
 
 function ledgerFrom(file: string, ledger: Sections['ledger']): LedgerSettings {
-  const { kind, url, tls, user, passwordFile, timeoutMs } = ledger
-  if (kind === 'memory') return { kind }
+  const { kind, url, tls, user, passwordFile, timeoutMs, maxPartitions, processes = 1 } = ledger
+  if (kind === 'memory') return { kind, maxPartitions }
   return {
     kind,
     // A rule sees to it that it is there.
@@ -86,6 +86,8 @@ function ledgerFrom(file: string, ledger: Sections['ledger']): LedgerSettings {
     user,
     passwordFile: passwordFile && resolveFile(file, passwordFile),
     timeoutMs,
+    maxPartitions,
+    processes,
   }
 }
 

@@ -25,6 +25,7 @@ const codeOf = {
   413: 3,
   415: 3,
   429: 8,
+  503: 14,
 } as const satisfies Record<DenialStatus, DenialCode>
 
 /** The gRPC code of a refusal, never 0, which would allow. */
@@ -80,7 +81,8 @@ function challenge(denial: Denial, status: DenialStatus): readonly HeaderValueOp
 /** Tells a client whether and when to come back; `x-should-retry` is read by the clients of both dialects. */
 function retryHeaders(denial: Denial): readonly HeaderValueOption[] {
   if (denial.reason === 'request_exceeds_quota') return [setHeader('x-should-retry', 'false')]
-  if (denialStatus[denial.reason] !== 429) return []
+  const status = denialStatus[denial.reason]
+  if (status !== 429 && status !== 503) return []
   const waitMs = denial.retryAfterMs ?? maxRetryAfterMs
   const retryAfter = setHeader(
     'retry-after',

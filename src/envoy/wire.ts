@@ -82,7 +82,7 @@ export type CheckResponse =
     }
 
 /** The codes of `google.rpc.Code` that a denial carries. */
-export type DenialCode = 3 | 5 | 7 | 8 | 12 | 16
+export type DenialCode = 3 | 5 | 7 | 8 | 12 | 14 | 16
 
 /** `envoy.extensions.common.ratelimit.v3.RateLimitDescriptor` */
 export interface RateLimitDescriptor {

@@ -91,6 +91,8 @@ export interface LedgerSize {
   readonly partitions: number
   /** Reservations that a report would end. */
   readonly reservations: number
+  /** Processes that share the store, as seen last; absent where there is none to share. */
+  readonly processes?: number
 }
 
 /**

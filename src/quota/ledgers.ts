@@ -1,19 +1,27 @@
 import type { Clock } from '../clock.js'
 import { openStore } from '../store/store.js'
 import type { StoreParts } from '../store/store.js'
-import type { Ledger } from './ledger.js'
+import { createFailoverLedger } from './failover-ledger.js'
+import type { GuardedLedger } from './guarded-ledger.js'
 import { createMemoryLedger } from './memory-ledger.js'
 import { createRedisLedger } from './redis-ledger.js'
+import { createRedisProcesses } from './redis-processes.js'
 
 /** What a policy says of each kind of ledger. File paths are absolute. */
 interface SettingsByKind {
-  readonly memory: object
+  readonly memory: {
+    /** Of this process: with a store, what its own shares are kept in while the store is away. */
+    readonly maxPartitions: number
+  }
   readonly redis: {
     readonly url: string
     readonly tls: { readonly caFile: string } | undefined
     readonly user: string | undefined
     readonly passwordFile: string | undefined
     readonly timeoutMs: number
+    readonly maxPartitions: number
+    /** Processes that share the limits, at least. */
+    readonly processes: number
   }
 }
 
@@ -25,6 +33,8 @@ export type LedgerSettings<Kind extends LedgerKind = LedgerKind> = {
 
 export interface LedgerParts extends StoreParts {
   readonly clock: Clock
+  /** Random: what this process is known by in the store. */
+  readonly processId: string
 }
 
 /** Every kind of ledger that a policy can name. A new one is one file beside this one and one line here. */
@@ -32,12 +42,21 @@ const ledgers: {
   readonly [Kind in LedgerKind]: <Context>(
     settings: LedgerSettings<Kind>,
     parts: LedgerParts,
-  ) => Ledger<Context>
+  ) => GuardedLedger<Context>
 } = {
-  memory: () => createMemoryLedger(),
-  redis: ({ url, tls, user, passwordFile, timeoutMs }, parts) => {
+  memory: ({ maxPartitions }) =>
+    createFailoverLedger({ main: createMemoryLedger({ maxPartitions }) }),
+  redis: ({ url, tls, user, passwordFile, timeoutMs, maxPartitions, processes }, parts) => {
+    const { clock, processId } = parts
     const store = openStore({ url, caFile: tls?.caFile, user, passwordFile }, parts)
-    return createRedisLedger({ store, clock: parts.clock, timeoutMs })
+    return createFailoverLedger({
+      main: createRedisLedger({ store, clock, timeoutMs }),
+      local: {
+        ledger: createMemoryLedger({ maxPartitions }),
+        processes: createRedisProcesses({ store, clock, timeoutMs, processId }),
+        atLeast: processes,
+      },
+    })
   },
 }
 
@@ -46,6 +65,6 @@ export const ledgerKinds = Object.keys(ledgers) as readonly LedgerKind[]
 export function createLedger<Context, Kind extends LedgerKind = LedgerKind>(
   settings: LedgerSettings<Kind>,
   parts: LedgerParts,
-): Ledger<Context> {
+): GuardedLedger<Context> {
   return ledgers[settings.kind]<Context>(settings, parts)
 }

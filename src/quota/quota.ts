@@ -22,6 +22,13 @@ export type Window =
   | { readonly kind: 'fixed'; readonly lengthMs: number }
   | { readonly kind: 'open' }
 
+/**
+ * What a quota says when its store fails: the request is refused, held to this process's share of the limit, or let
+ * pass without being counted.
+ */
+export const storeFailureAnswers = ['deny', 'local', 'allow'] as const
+export type OnStoreFailure = (typeof storeFailureAnswers)[number]
+
 /** Capacity: at most `limit` units per window for each partition. */
 export interface Quota {
   readonly name: string
@@ -36,4 +43,6 @@ export interface Quota {
   readonly models: readonly string[]
   /** Reserved, settled and shown, but never refuses. */
   readonly shadow: boolean
+  /** Absent, as in what an older release stored: `deny`. */
+  readonly onStoreFailure?: OnStoreFailure
 }

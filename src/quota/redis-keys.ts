@@ -27,3 +27,7 @@ export function storedReservation(id: string): string {
 export function storedIdempotencyKey(key: string): string {
   return `${SCHEMA}:i:${shortHash(key)}`
 }
+
+/** Processes by when they were last seen, and when one of them last admitted something by its own share; one script has both. */
+export const PROCESSES = `${SCHEMA}:{processes}`
+export const LAST_LOCAL = `${SCHEMA}:{processes}:local`

@@ -47,6 +47,8 @@ export function decisionRecord(decision: Decision): DecisionRecord {
     detail: repeats ? `repeats ${admission.auditId}` : (denial?.detail ?? null),
     quota: denial?.quota ?? null,
     shadowQuotas: decision.shadowQuotas,
+    localQuotas: decision.fallback?.localQuotas ?? [],
+    uncountedQuotas: decision.fallback?.uncountedQuotas ?? [],
     findings: decision.findings.slice(0, MAX_FINDINGS).map(findingRecord),
     findingCount: decision.findings.length,
     reservedTokens: admission === undefined ? null : repeats ? 0 : reservedTokens(admission),

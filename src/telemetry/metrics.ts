@@ -6,12 +6,15 @@ import type { Dependency } from '../errors.js'
 import type { Category } from '../inspection/finding.js'
 import type { Action } from '../inspection/rules.js'
 import { dialects as known } from '../llm/dialects.js'
-import type { Ended, LedgerSize } from '../quota/ledger.js'
+import type { StoreFailure } from '../quota/guarded-ledger.js'
+import type { Ended, Hold, LedgerSize } from '../quota/ledger.js'
 import type { LedgerKind } from '../quota/ledgers.js'
+import type { Quota } from '../quota/quota.js'
 import { SECOND_MS } from '../units.js'
+import { createAccounting, createQuotaUnits } from './quota-metrics.js'
 
-// Every label is one of a closed list: no caller, model or policy can make a series. All series exist from the
-// start, so that a rate over one that has not happened yet is 0 and not nothing.
+// Every label is one of a closed list: no caller or model can make a series, and a policy those of its quotas alone. All
+// series exist from the start, so that a rate over one that has not happened yet is 0 and not nothing.
 
 const reasons = Object.keys(denialStatus) as readonly Reason[]
 const dialects: readonly string[] = [...known.map(({ name }) => name), 'none']
@@ -43,6 +46,8 @@ const dependencies = [
   'inspection',
 ] as const satisfies readonly Dependency[]
 const tokenFates = ['reserved', ...outcomes, 'refunded', 'debt'] as const
+const storeFailures = ['store', 'share', 'full'] as const satisfies readonly StoreFailure[]
+const fallbackAnswers = ['refused', 'local', 'uncounted'] as const
 const failureCauses = [...dependencies, 'abandoned', 'invalid_call', 'internal'] as const
 const operations = ['check', 'report', 'give_back', 'expire'] as const
 const auditResults = ['written', 'failed'] as const
@@ -72,12 +77,19 @@ export interface Metrics {
   countDecision(sample: DecisionSample): void
   /** Whole tokens, at least 0. */
   countTokens(fate: TokenFate, tokens: number): void
+  /** What a new reservation holds of each quota. */
+  countReserved(holds: readonly Hold[]): void
+  /** What a reservation came to, by each of its quotas. */
+  countEnded(ended: Ended<unknown>): void
+  /** A quota could not be asked. */
+  countFallback(why: StoreFailure, answer: (typeof fallbackAnswers)[number]): void
   countReport(outcome: Outcome | 'unknown'): void
   countFailure(operation: Operation, cause: FailureCause): void
   countAuditRecord(result: (typeof auditResults)[number]): void
   countKeySetEvent(event: KeySetEventKind): void
   countPolicyLoad(result: (typeof policyLoads)[number]): void
-  setPolicy(generation: string): void
+  /** Quotas that a policy no longer has lose their series. */
+  setPolicy(generation: string, quotas: readonly Quota[]): void
   setLedger(kind: LedgerKind): void
   setLedgerSize(size: LedgerSize): void
 }
@@ -116,6 +128,14 @@ export function createMetrics(): Metrics {
     name: 'tollgate_tokens_total',
     help: 'Tokens by what became of them: reserved at admission; then settled, estimated (what was used), released or unsettled (what was reserved); refunded and debt are the difference to the reservation.',
     labelNames: ['outcome'] as const,
+    registers,
+  })
+  const quotaUnits = createQuotaUnits(registry)
+  const accounting = createAccounting(registry)
+  const fallbacks = new Counter({
+    name: 'tollgate_quota_fallbacks_total',
+    help: 'Decisions for which a quota could not be asked, by why (store: its store failed; share: and the share of this process has no room; full: no room for another balance) and by what came of it.',
+    labelNames: ['why', 'answer'] as const,
     registers,
   })
   const findings = new Counter({
@@ -176,6 +196,11 @@ export function createMetrics(): Metrics {
     help: 'Partitions of quotas that the ledger keeps a balance of.',
     registers,
   })
+  const processes = new Gauge({
+    name: 'tollgate_ledger_processes',
+    help: 'Processes that share the store of the ledger, as seen last; 0 with the memory ledger.',
+    registers,
+  })
 
   for (const dialect of dialects) {
     decisions.inc({ decision: 'allow', reason: 'none', dialect }, 0)
@@ -184,6 +209,9 @@ export function createMetrics(): Metrics {
   for (const decision of ['allow', 'deny']) decisionSeconds.zero({ decision })
   for (const stage of stages) stageSeconds.zero({ stage })
   for (const outcome of tokenFates) tokens.inc({ outcome }, 0)
+  for (const why of storeFailures) {
+    for (const answer of fallbackAnswers) fallbacks.inc({ why, answer }, 0)
+  }
   for (const category of categories) {
     for (const action of actions) findings.inc({ category, action }, 0)
   }
@@ -209,12 +237,23 @@ export function createMetrics(): Metrics {
       for (const { category, action } of sample.findings) findings.inc({ category, action })
     },
     countTokens: (outcome, count) => tokens.inc({ outcome }, count),
+    countReserved: (holds) => {
+      quotaUnits.reserved(holds)
+    },
+    countEnded(ended) {
+      quotaUnits.ended(ended)
+      accounting.ended(ended)
+    },
+    countFallback: (why, answer) => {
+      fallbacks.inc({ why, answer })
+    },
     countReport: (outcome) => reports.inc({ outcome }),
     countFailure: (operation, cause) => failures.inc({ operation, cause }),
     countAuditRecord: (result) => auditRecords.inc({ result }),
     countKeySetEvent: (event) => keySets.inc({ event }),
     countPolicyLoad: (result) => policyLoadCount.inc({ result }),
-    setPolicy(generation) {
+    setPolicy(generation, quotas) {
+      quotaUnits.follow(quotas)
       policyInfo.reset()
       policyInfo.set({ generation }, 1)
     },
@@ -224,6 +263,7 @@ export function createMetrics(): Metrics {
     setLedgerSize(size) {
       reservations.set(size.reservations)
       partitions.set(size.partitions)
+      processes.set(size.processes ?? 0)
     },
   }
 }

@@ -73,6 +73,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
   return {
     async decision(decision, durationMs) {
       countDecision(metrics, decision, durationMs)
+      countFallback(metrics, decision)
       logDecision(log, decision, durationMs)
       const record = decisionRecord(decision)
       if (parts.auditRequired && record.decision === 'allow') await append(record)
@@ -87,6 +88,7 @@ export function createRecorder(parts: RecorderParts): Recorder {
       metrics.countTokens(ended.outcome, unused ? outcome.reservedTokens : usedTokens)
       metrics.countTokens('refunded', outcome.refundedTokens)
       metrics.countTokens('debt', outcome.debtTokens)
+      metrics.countEnded(ended)
       const { auditId, model, dialect, stream } = ended.reservation.context
       log.info(
         { auditId, model, dialect, stream, outcome: ended.outcome, late: ended.late, ...outcome },
@@ -119,8 +121,20 @@ function countDecision(metrics: Metrics, decision: Decision, durationMs: number)
   const reason = isDenial(verdict) ? verdict.reason : 'none'
   metrics.countDecision({ reason, dialect: dialect?.name, durationMs, stagesMs, findings })
   if (isDenial(verdict) || verdict.reservation === undefined) return
-  const { admission } = verdict.reservation
-  if (!isRepeat(admission, decision)) metrics.countTokens('reserved', reservedTokens(admission))
+  const { admission, holds } = verdict.reservation
+  if (isRepeat(admission, decision)) return
+  metrics.countTokens('reserved', reservedTokens(admission))
+  metrics.countReserved(holds)
+}
+
+function countFallback(metrics: Metrics, { verdict, fallback }: Decision): void {
+  if (isDenial(verdict) && verdict.storeFailure !== undefined) {
+    metrics.countFallback(verdict.storeFailure, 'refused')
+  }
+  if (fallback === undefined) return
+  const { why, localQuotas, uncountedQuotas } = fallback
+  if (localQuotas.length > 0) metrics.countFallback(why, 'local')
+  if (uncountedQuotas.length > 0) metrics.countFallback(why, 'uncounted')
 }
 
 /** Without the caller's name: `auditId` leads to it in the audit record. */
@@ -138,12 +152,20 @@ function logDecision(log: Log, decision: Decision, durationMs: number): void {
       detail: denial?.detail,
       quota: denial?.quota,
       shadowQuotas: decision.shadowQuotas,
+      ...fallbackFields(decision),
       findingCount: findings.length,
       policyGeneration: decision.policyGeneration,
       durationMs: Math.round(durationMs * 1000) / 1000,
     },
     denial === undefined ? 'allowed' : 'denied',
   )
+}
+
+/** Only where there is something to say. */
+function fallbackFields({ fallback }: Decision) {
+  if (fallback === undefined) return {}
+  const { localQuotas, uncountedQuotas, fault } = fallback
+  return { localQuotas, uncountedQuotas, ledgerFault: fault }
 }
 
 function causeOf(error: unknown): FailureCause {

@@ -113,6 +113,8 @@ export function decision(auditId: string): DecisionRecord {
     detail: null,
     quota: null,
     shadowQuotas: [],
+    localQuotas: [],
+    uncountedQuotas: [],
     findings: [],
     findingCount: 0,
     reservedTokens: 100,

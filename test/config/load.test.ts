@@ -97,7 +97,7 @@ describe('a good policy file', () => {
         metrics: { kind: 'tcp', host: '0.0.0.0', port: 9192 },
         admin: { kind: 'tcp', host: '127.0.0.1', port: 9193 },
       },
-      ledger: { kind: 'memory' },
+      ledger: { kind: 'memory', maxPartitions: 1_000_000 },
       audit: undefined,
       limits: {
         maxBodyBytes: 8_388_608,
@@ -138,7 +138,13 @@ describe('a good policy file', () => {
       paths: [],
       grants: [{ name: 'grants[0]', anyone: false, maxOutputTokens: undefined, unlimited: false }],
       quotas: [
-        { window: { kind: 'sliding', lengthMs: 60_000 }, groups: [], models: [], shadow: false },
+        {
+          window: { kind: 'sliding', lengthMs: 60_000 },
+          groups: [],
+          models: [],
+          shadow: false,
+          onStoreFailure: 'deny',
+        },
       ],
       inspection: {
         injection: { action: 'block', threshold: 0.9, untrustedThreshold: 0.7 },
@@ -175,6 +181,8 @@ describe('a good policy file', () => {
         user: 'tollgate',
         passwordFile: '/etc/tollgate/redis-password',
         timeoutMs: 40,
+        maxPartitions: 50_000,
+        processes: 3,
       },
       audit: {
         file: '/etc/tg/audit.jsonl',
@@ -288,6 +296,7 @@ describe('a good policy file', () => {
           groups: [],
           models: ['meta-llama/*'],
           shadow: false,
+          onStoreFailure: 'local',
         },
         {
           name: 'org-day',
@@ -298,6 +307,7 @@ describe('a good policy file', () => {
           groups: [],
           models: [],
           shadow: false,
+          onStoreFailure: 'deny',
         },
         {
           name: 'month',
@@ -308,6 +318,7 @@ describe('a good policy file', () => {
           groups: [],
           models: [],
           shadow: false,
+          onStoreFailure: 'deny',
         },
         {
           name: 'parallel',
@@ -318,6 +329,7 @@ describe('a good policy file', () => {
           groups: [],
           models: [],
           shadow: false,
+          onStoreFailure: 'deny',
         },
         {
           name: 'team-hour',
@@ -328,6 +340,7 @@ describe('a good policy file', () => {
           groups: ['research', 'sales'],
           models: [],
           shadow: true,
+          onStoreFailure: 'allow',
         },
       ],
       inspection: {

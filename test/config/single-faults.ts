@@ -164,6 +164,7 @@ export const singleFaults: readonly SingleFault[] = [
     tls: { caFile: 'ca.pem' },
     user: 'tollgate',
     passwordFile: 'password',
+    processes: 4,
   }).map(([key, value]) =>
     fault(
       { [`ledger.${key}`]: value },
@@ -172,6 +173,9 @@ export const singleFaults: readonly SingleFault[] = [
     ),
   ),
   malformed('ledger.timeoutMs', 5, 'a whole number of milliseconds from 10 to 5000'),
+  malformed('ledger.processes', 0, 'a whole number of processes from 1 to 10000'),
+  malformed('ledger.maxPartitions', 999, 'a whole number of partitions from 1000 to 100000000'),
+  malformed('quotas[0].onStoreFailure', 'closed', 'one of deny, local, allow'),
   malformed('log.level', 'loud', 'one of trace, debug, info, warn, error, fatal'),
   malformed('drain', [1000], 'a mapping'),
   malformed('keepCredential', 'no', 'true or false'),
@@ -377,7 +381,7 @@ export const singleFaults: readonly SingleFault[] = [
   malformed('quotas[8].name', 'two words', aName),
   fault(
     { 'quotas[8].windows': '1m' },
-    'quotas[8].windows expected one of name, unit, limit, window, timezone, by, groups, models, shadow',
+    'quotas[8].windows expected one of name, unit, limit, window, timezone, by, groups, models, shadow, onStoreFailure',
   ),
   fault(
     { 'quotas[8].name': 'team' },

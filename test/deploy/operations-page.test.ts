@@ -2,13 +2,14 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { createMetrics } from '../../src/telemetry/metrics.js'
+import { quotaOf } from '../quota/quotas.js'
 import { repository } from './kustomization.js'
 
 const page = readFileSync(join(repository, 'docs', 'operations.md'), 'utf8')
 
 const metrics = createMetrics()
 // Those that have no series before something is said of them.
-metrics.setPolicy('0123456789ab')
+metrics.setPolicy('0123456789ab', [quotaOf()])
 metrics.setLedger('memory')
 const rendered = await metrics.render()
 const names = [...rendered.matchAll(/^# TYPE (\S+) /gm)].map(([, name = '']) => name)

@@ -35,6 +35,7 @@ export const allow: Allow = {
       model: 'llama-3.3-70b',
       outputTokens: 1024,
     }),
+    holds: [],
   },
 }
 
@@ -59,6 +60,7 @@ export function decision(changes: Partial<Decision> = {}): Decision {
     model: 'llama-3.3-70b',
     findings: [],
     shadowQuotas: [],
+    fallback: undefined,
     policyGeneration: '0123456789ab',
     stagesMs: {},
     verdict: allow,

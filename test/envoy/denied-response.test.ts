@@ -171,9 +171,15 @@ describe('whether to come back', () => {
     expect(headers).not.toHaveProperty('retry-after')
   })
 
+  it('is said of a quota that cannot be asked: soon, and with any client', () => {
+    const headers = headersOf(deny('quota_store_unavailable', 'Later.', { retryAfterMs: 2000 }))
+    expect(headers['retry-after']).toBe('2')
+    expect(headers).not.toHaveProperty('x-should-retry')
+  })
+
   it('is said of nothing else', () => {
     for (const reason of reasons) {
-      if (denialStatus[reason] === 429 || reason === 'request_exceeds_quota') continue
+      if ([429, 503].includes(denialStatus[reason]) || reason === 'request_exceeds_quota') continue
       const headers = headersOf(deny(reason, 'No.'))
       expect(headers).not.toHaveProperty('retry-after')
       expect(headers).not.toHaveProperty('x-should-retry')

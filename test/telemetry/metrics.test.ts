@@ -41,6 +41,10 @@ describe('the metrics', () => {
       'tollgate_decision_duration_seconds',
       'tollgate_stage_duration_seconds',
       'tollgate_tokens_total',
+      'tollgate_quota_units_total',
+      'tollgate_reservations_ended_total',
+      'tollgate_accounting_completeness_ratio',
+      'tollgate_quota_fallbacks_total',
       'tollgate_findings_total',
       'tollgate_reports_total',
       'tollgate_failures_total',
@@ -51,6 +55,7 @@ describe('the metrics', () => {
       'tollgate_ledger_info',
       'tollgate_reservations_open',
       'tollgate_partitions',
+      'tollgate_ledger_processes',
     ])
     expect(names).toContain('nodejs_eventloop_lag_p99_seconds')
     expect(names).toContain('process_resident_memory_bytes')
@@ -69,7 +74,10 @@ describe('the metrics', () => {
 
   test('start at 0, every series of every closed list', async () => {
     const all = await series(createMetrics())
-    expect([...all].filter(([, value]) => value !== 0)).toEqual([])
+    // Of nothing, all is known.
+    expect([...all].filter(([, value]) => value !== 0)).toEqual([
+      ['tollgate_accounting_completeness_ratio', 1],
+    ])
     for (const reason of Object.keys(denialStatus)) {
       for (const dialect of ['openai', 'anthropic', 'none']) {
         const labels = `decision="deny",reason="${reason}",dialect="${dialect}"`
@@ -89,6 +97,8 @@ describe('the metrics', () => {
     }
     expect(all.get('tollgate_findings_total{category="injection",action="block"}')).toBe(0)
     expect(all.get('tollgate_audit_records_total{result="failed"}')).toBe(0)
+    expect(all.get('tollgate_reservations_ended_total{outcome="unsettled"}')).toBe(0)
+    expect(all.get('tollgate_quota_fallbacks_total{why="full",answer="refused"}')).toBe(0)
     expect(all.get('tollgate_failures_total{operation="check",cause="ledger"}')).toBe(0)
   })
 
@@ -110,6 +120,7 @@ describe('the metrics', () => {
       'tollgate_stage_duration_seconds_sum{stage="count"}': 0.002,
       'tollgate_stage_duration_seconds_count{stage="count"}': 1,
       'tollgate_findings_total{category="secrets",action="flag"}': 1,
+      tollgate_accounting_completeness_ratio: 1,
     })
     expect(all.get('tollgate_decision_duration_seconds_bucket{le="0.005",decision="deny"}')).toBe(1)
     expect(all.get('tollgate_decision_duration_seconds_bucket{le="0.0025",decision="deny"}')).toBe(
@@ -141,26 +152,28 @@ describe('the metrics', () => {
       'tollgate_reports_total{outcome="unknown"}': 1,
       'tollgate_audit_records_total{result="failed"}': 1,
       'tollgate_failures_total{operation="report",cause="ledger"}': 1,
+      tollgate_accounting_completeness_ratio: 1,
     })
   })
 
   test('show one policy generation at a time, the kind of ledger and its size', async () => {
     const metrics = createMetrics()
-    metrics.setPolicy('aaaaaaaaaaaa')
-    metrics.setPolicy('bbbbbbbbbbbb')
+    metrics.setPolicy('aaaaaaaaaaaa', [])
+    metrics.setPolicy('bbbbbbbbbbbb', [])
     metrics.setLedger('memory')
-    metrics.setLedgerSize({ reservations: 3, partitions: 5 })
+    metrics.setLedgerSize({ reservations: 3, partitions: 5, processes: 4 })
     const all = await series(metrics)
     const policies = [...all.keys()].filter((name) => name.startsWith('tollgate_policy_info'))
     expect(policies).toEqual(['tollgate_policy_info{generation="bbbbbbbbbbbb"}'])
     expect(all.get('tollgate_ledger_info{kind="memory"}')).toBe(1)
     expect(all.get('tollgate_reservations_open')).toBe(3)
     expect(all.get('tollgate_partitions')).toBe(5)
+    expect(all.get('tollgate_ledger_processes')).toBe(4)
   })
 
   test('gain no series from 10,000 hostile callers, and are rendered small', async () => {
     const metrics = createMetrics()
-    metrics.setPolicy('aaaaaaaaaaaa')
+    metrics.setPolicy('aaaaaaaaaaaa', [])
     metrics.setLedger('memory')
     const log = createLog({ level: 'fatal' })
     const clock = { nowEpochMs: () => 0, monotonicMs: () => 0 }

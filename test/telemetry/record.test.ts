@@ -1,3 +1,4 @@
+import { deny } from '../../src/denial.js'
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { AuditLog, AuditRecord } from '../../src/audit/record.js'
 import { AbandonedError, DependencyError, InvalidCallError } from '../../src/errors.js'
@@ -118,6 +119,8 @@ describe('an allowed request', () => {
         detail: null,
         quota: null,
         shadowQuotas: [],
+        localQuotas: [],
+        uncountedQuotas: [],
         findings: [],
         findingCount: 0,
         reservedTokens: 300,
@@ -130,6 +133,30 @@ describe('an allowed request', () => {
     ).toBe(1)
     expect(await count('tollgate_tokens_total{outcome="reserved"}')).toBe(300)
     expect(await count(written)).toBe(1)
+  })
+
+  test('that its store could not be asked about says what held it instead, and why', async () => {
+    const fallback = {
+      why: 'store',
+      fault: 'Redis answered OOM',
+      localQuotas: ['user-minute'],
+      uncountedQuotas: ['org-day'],
+    } as const
+    const recording = recorderWith(true).decision(allowed({ fallback }), 1)
+    audit.finish[0]?.()
+    await recording
+    const { localQuotas, uncountedQuotas } = fallback
+    expect(lines).toMatchObject([{ localQuotas, uncountedQuotas, ledgerFault: fallback.fault }])
+    expect(audit.records).toMatchObject([{ decision: 'allow', localQuotas, uncountedQuotas }])
+    expect(await count('tollgate_quota_fallbacks_total{why="store",answer="local"}')).toBe(1)
+    expect(await count('tollgate_quota_fallbacks_total{why="store",answer="uncounted"}')).toBe(1)
+    expect(await count('tollgate_quota_fallbacks_total{why="store",answer="refused"}')).toBe(0)
+  })
+
+  test('that a quota refused which could not be asked is counted by why', async () => {
+    const verdict = deny('quota_store_unavailable', 'No.', { storeFailure: 'full' })
+    await recorderWith(false).decision(allowed({ verdict }), 1)
+    expect(await count('tollgate_quota_fallbacks_total{why="full",answer="refused"}')).toBe(1)
   })
 
   test('that repeats another of its stream reserved nothing, and names the one that did', async () => {

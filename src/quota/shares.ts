@@ -1,0 +1,105 @@
+import { SEEN_MS } from './processes.js'
+import type { Census } from './processes.js'
+import type { Quota } from './quota.js'
+import { createTimelines } from './windows.js'
+
+/**
+ * What this process may admit by itself while the store is away: limit / processes of each quota. All shares of a
+ * quota together are at most its limit, over any number of outages that its window sees (invariant 3), since
+ * - a share is of the largest number of processes that was seen within the window, and at least of `atLeast`;
+ * - a process has one only when all that were seen have been told of it, and all that are there have had the time to
+ *   be seen again by a store that lost its memory;
+ * - one that comes when others have used theirs has none until the windows have passed in which they did.
+ */
+export interface Shares {
+  /** What the store said of its processes just now. */
+  learn(census: Census, nowEpochMs: number): void
+  /**
+   * The quota with this process's share as its limit; undefined: it has none.
+   *
+   * @param leaseMs for how long a request may hold what no window frees
+   */
+  of(quota: Quota, leaseMs: number, nowEpochMs: number): Quota | undefined
+  /** As seen last. */
+  readonly processes: () => number
+}
+
+/** A process that lost its connection is back within a pause and a connect, some 3 s, and asks each second. */
+const SETTLING_MS = 10_000
+
+const MAX_PEAKS = 64
+
+export function createShares(atLeast: number): Shares {
+  const timelineOf = createTimelines()
+  /** Numbers of processes that nothing larger followed, the largest and oldest first, and when each was last seen. */
+  const peaks: { processes: number; atEpochMs: number }[] = []
+  /** A quota is never changed, and the number of processes seldom. */
+  const derived = new WeakMap<Quota, Quota>()
+  let last: Census | undefined
+  let lastEpochMs = 0
+  let joinedMs = 0
+  let isSettled = false
+  let isMember = false
+  /** When others last used their shares before this process was one of them. */
+  let usedBeforeEpochMs: number | undefined
+
+  function remember(processes: number, nowEpochMs: number): void {
+    while ((peaks.at(-1)?.processes ?? Infinity) <= processes) peaks.pop()
+    // Of the two oldest the larger number, for as long as the smaller would have counted.
+    const [first, second] = peaks
+    if (peaks.length >= MAX_PEAKS && first !== undefined && second !== undefined) {
+      peaks.splice(0, 2, { processes: first.processes, atEpochMs: second.atEpochMs })
+    }
+    peaks.push({ processes, atEpochMs: nowEpochMs })
+  }
+
+  /** The number of processes that the share is one of. */
+  function divisor(counts: (atEpochMs: number) => boolean): number {
+    const largest = peaks.find(({ atEpochMs }) => counts(atEpochMs)) ?? peaks.at(-1)
+    return Math.max(atLeast, largest?.processes ?? 1)
+  }
+
+  return {
+    learn(census, nowEpochMs) {
+      const wasAway = last === undefined || nowEpochMs - lastEpochMs > SEEN_MS
+      if (census.joined || last === undefined) {
+        joinedMs = census.atMs
+        // The others count it no more. A store that lost its memory is another matter: they still do.
+        if (wasAway) isSettled = false
+      }
+      const told = census.oldestMs >= joinedMs && census.atMs - joinedMs >= SETTLING_MS
+      if (told && !isMember) {
+        const { atMs, lastLocalMs } = census
+        usedBeforeEpochMs =
+          lastLocalMs === undefined ? undefined : nowEpochMs - (atMs - lastLocalMs)
+        isMember = true
+      }
+      isSettled ||= told
+      // Before that, some may not have come back yet.
+      const known = peaks.at(-1)?.processes ?? 0
+      remember(told ? census.processes : Math.max(known, census.processes), nowEpochMs)
+      last = census
+      lastEpochMs = nowEpochMs
+    },
+
+    of(quota, leaseMs, nowEpochMs) {
+      if (!isSettled) return undefined
+      const timeline = timelineOf(quota.window)
+      const counts = (atEpochMs: number): boolean =>
+        timeline.kind === 'open'
+          ? atEpochMs + leaseMs >= nowEpochMs
+          : timeline.cellAt(atEpochMs) >= timeline.oldestCellAt(nowEpochMs)
+      if (usedBeforeEpochMs !== undefined && counts(usedBeforeEpochMs)) return undefined
+      const limit = Math.floor(quota.limit / divisor(counts))
+      if (limit === 0) return undefined
+      let share = derived.get(quota)
+      if (share?.limit !== limit) {
+        share = { ...quota, limit }
+        derived.set(quota, share)
+      }
+      return share
+    },
+
+    processes: () => last?.processes ?? 0,
+  }
+}

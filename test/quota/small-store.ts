@@ -1,0 +1,82 @@
+import { DependencyError } from '../../src/errors.js'
+import { createFailoverLedger } from '../../src/quota/failover-ledger.js'
+import type { GuardedLedger } from '../../src/quota/guarded-ledger.js'
+import type { Ledger } from '../../src/quota/ledger.js'
+import { createMemoryLedger } from '../../src/quota/memory-ledger.js'
+import type { MemoryLedger, MemoryLedgerOptions } from '../../src/quota/memory-ledger.js'
+import { SEEN_MS } from '../../src/quota/processes.js'
+
+/** A store that several processes share, and that a test can take away: what Redis is to them, without a clock. */
+export interface SmallStore {
+  /** Its own moment. */
+  atMs: number
+  isUp: boolean
+  /** What it has counted. */
+  readonly ledger: () => MemoryLedger<string>
+  /** It starts anew, with nothing. */
+  lose(): void
+  /** A process that uses it. */
+  join(options?: { readonly atLeast?: number; readonly local?: MemoryLedgerOptions }): SmallProcess
+}
+
+export interface SmallProcess {
+  readonly ledger: GuardedLedger<string>
+  /** What it holds by its own share. */
+  readonly local: MemoryLedger<string>
+  /** It alone cannot reach the store. */
+  isCutOff: boolean
+}
+
+export function createSmallStore(atMs: number): SmallStore {
+  let ledger = createMemoryLedger<string>()
+  let seen = new Map<number, number>()
+  let lastLocalMs: number | undefined
+  let made = 0
+
+  const store: SmallStore = {
+    atMs,
+    isUp: true,
+    ledger: () => ledger,
+    lose() {
+      ledger = createMemoryLedger()
+      seen = new Map()
+      lastLocalMs = undefined
+    },
+    join({ atLeast = 1, local: localOptions = {} } = {}) {
+      const id = (made += 1)
+      const local = createMemoryLedger<string>(localOptions)
+      const reach = (): MemoryLedger<string> => {
+        if (!store.isUp || process.isCutOff) throw new DependencyError('ledger', 'it is away')
+        return ledger
+      }
+      const main: Ledger<string> = {
+        exhausted: async (...args) => reach().exhausted(...args),
+        reserve: async (...args) => reach().reserve(...args),
+        find: async (...args) => reach().find(...args),
+        end: async (...args) => reach().end(...args),
+        abandon: async (...args) => reach().abandon(...args),
+        expire: async (...args) => reach().expire(...args),
+        balances: async (...args) => reach().balances(...args),
+        size: () => ledger.size(),
+        close: async () => undefined,
+      }
+      const processes = {
+        async census(localAgoMs: number | undefined) {
+          reach()
+          for (const [other, atMs] of seen) if (atMs < store.atMs - SEEN_MS) seen.delete(other)
+          const joined = !seen.has(id)
+          seen.set(id, store.atMs)
+          if (localAgoMs !== undefined) {
+            lastLocalMs = Math.max(lastLocalMs ?? 0, store.atMs - localAgoMs)
+          }
+          const oldestMs = Math.min(...seen.values())
+          return { atMs: store.atMs, processes: seen.size, joined, oldestMs, lastLocalMs }
+        },
+      }
+      const failover = createFailoverLedger({ main, local: { ledger: local, processes, atLeast } })
+      const process: SmallProcess = { ledger: failover, local, isCutOff: false }
+      return process
+    },
+  }
+  return store
+}
