@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.js'
 import { openStore } from '../store/store.js'
-import type { StoreParts } from '../store/store.js'
+import type { SentinelAddress, StoreParts } from '../store/store.js'
 import type { Ledger } from './ledger.js'
 import { createMemoryLedger } from './memory-ledger.js'
 import { createRedisLedger } from './redis-ledger.js'
@@ -9,7 +9,8 @@ import { createRedisLedger } from './redis-ledger.js'
 interface SettingsByKind {
   readonly memory: object
   readonly redis: {
-    readonly url: string
+    readonly url: string | undefined
+    readonly sentinel: SentinelAddress | undefined
     readonly tls: { readonly caFile: string } | undefined
     readonly user: string | undefined
     readonly passwordFile: string | undefined
@@ -35,8 +36,9 @@ const ledgers: {
   ) => Ledger<Context>
 } = {
   memory: () => createMemoryLedger(),
-  redis: ({ url, tls, user, passwordFile, timeoutMs }, parts) => {
-    const store = openStore({ url, caFile: tls?.caFile, user, passwordFile }, parts)
+  redis: ({ url = '', sentinel, tls, user, passwordFile, timeoutMs }, parts) => {
+    const where = sentinel === undefined ? { url } : { sentinel }
+    const store = openStore({ ...where, caFile: tls?.caFile, user, passwordFile }, parts)
     return createRedisLedger({ store, clock: parts.clock, timeoutMs })
   },
 }
