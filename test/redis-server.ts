@@ -1,5 +1,4 @@
 import { spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -9,36 +8,32 @@ import { findRedis } from '../deploy/demo/find-redis.js'
 import type { StoreAddress } from '../src/store/store.js'
 import { freePort } from './free-port.js'
 
+export type ServerAddress = Extract<StoreAddress, { readonly url: string }>
+
 /** A real redis-server of a test's own, on loopback and a Unix socket, in a directory of its own. */
 export interface RedisServer {
   readonly port: number
   /** Its Unix socket: quicker than TCP. */
-  readonly address: StoreAddress
+  readonly address: ServerAddress
   /** For the test's own questions. */
   readonly client: Redis
   /** Stops it in its tracks, and lets it go on: commands that came meanwhile are run then. */
   readonly pause: () => void
   readonly resume: () => void
+  /** Ends it in the middle of whatever it does. */
+  kill(): Promise<void>
   stop(): Promise<void>
 }
 
 export async function startRedis(...options: readonly string[]): Promise<RedisServer> {
-  const { binary, libraries } = findRedis()
   const directory = mkdtempSync(join(tmpdir(), 'rd-'))
   const socket = join(directory, 's')
   const port = await freePort()
-  const child = spawn(
-    binary,
-    [
-      ...['--port', String(port), '--bind', '127.0.0.1', '--unixsocket', socket],
-      ...['--dir', directory, '--save', '', '--appendonly', 'no'],
-      ...options,
-    ],
-    { stdio: 'ignore', env: { ...process.env, LD_LIBRARY_PATH: libraries } },
-  )
-  // A file that fails before its hooks are set never comes to `stop`.
-  const killAtExit = (): void => void child.kill('SIGKILL')
-  process.once('exit', killAtExit)
+  const server = launchRedis(directory, [
+    ...['--port', String(port), '--bind', '127.0.0.1', '--unixsocket', socket],
+    ...['--dir', directory, '--save', '', '--appendonly', 'no'],
+    ...options,
+  ])
   const password = options[options.indexOf('--requirepass') + 1]
   const client = new Redis({
     path: socket,
@@ -48,11 +43,53 @@ export async function startRedis(...options: readonly string[]): Promise<RedisSe
     ...(options.includes('--requirepass') && password !== undefined ? { password } : {}),
   })
   client.on('error', () => undefined)
-  await Promise.race([client.ping(), diedEarly(child)])
+  await Promise.race([client.ping(), server.diedEarly])
   return {
     port,
     address: addressOf(`unix://${socket}`),
     client,
+    pause: server.pause,
+    resume: server.resume,
+    kill: server.kill,
+    async stop() {
+      client.disconnect()
+      await server.stop()
+    },
+  }
+}
+
+export interface RedisProcess {
+  readonly pause: () => void
+  readonly resume: () => void
+  /** Rejects when it ends by itself. */
+  readonly diedEarly: Promise<never>
+  readonly kill: () => Promise<void>
+  /** Kills it, and removes its directory. */
+  stop(): Promise<void>
+}
+
+export function launchRedis(directory: string, args: readonly string[]): RedisProcess {
+  const { binary, libraries } = findRedis()
+  const child = spawn(binary, args, {
+    stdio: 'ignore',
+    env: { ...process.env, LD_LIBRARY_PATH: libraries },
+  })
+  // A file that fails before its hooks are set never comes to `stop`.
+  const killAtExit = (): void => void child.kill('SIGKILL')
+  process.once('exit', killAtExit)
+  const exited = once(child, 'exit')
+  const diedEarly = exited.then(() => {
+    throw new Error('redis-server ended before it answered')
+  })
+  diedEarly.catch(() => undefined)
+  async function kill(): Promise<void> {
+    process.removeListener('exit', killAtExit)
+    child.kill('SIGCONT')
+    child.kill('SIGKILL')
+    await exited
+  }
+  return {
+    diedEarly,
     pause: () => {
       child.kill('SIGSTOP')
       // The signal is on its way; where the kernel tells, wait until it has arrived.
@@ -60,23 +97,14 @@ export async function startRedis(...options: readonly string[]): Promise<RedisSe
       while (existsSync(state) && !/\) T /.test(readFileSync(state, 'utf8')));
     },
     resume: () => child.kill('SIGCONT'),
+    kill,
     async stop() {
-      client.disconnect()
-      process.removeListener('exit', killAtExit)
-      const exited = once(child, 'exit')
-      child.kill('SIGCONT')
-      child.kill('SIGKILL')
-      await exited
+      await kill()
       rmSync(directory, { recursive: true, force: true })
     },
   }
 }
 
-export function addressOf(url: string): StoreAddress {
+export function addressOf(url: string): ServerAddress {
   return { url, caFile: undefined, user: undefined, passwordFile: undefined }
-}
-
-async function diedEarly(child: ChildProcess): Promise<never> {
-  await once(child, 'exit')
-  throw new Error('redis-server ended before it answered')
 }

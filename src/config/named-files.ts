@@ -29,6 +29,7 @@ export function namedFiles(
 ): readonly NamedFile[] {
   const tls = listen.tls === wrong ? undefined : listen.tls
   const ledgerTls = ledger.tls === wrong ? undefined : ledger.tls
+  const sentinel = ledger.sentinel === wrong ? undefined : ledger.sentinel
   const record = audit === wrong ? undefined : audit
   const named: readonly (readonly [KeyPath, string | Wrong | undefined, NamedFile['kind']])[] = [
     [['listen', 'tls', 'certFile'], tls?.certFile, 'certificates'],
@@ -36,6 +37,7 @@ export function namedFiles(
     [['listen', 'tls', 'clientCaFile'], tls?.clientCaFile, 'certificates'],
     [['ledger', 'tls', 'caFile'], ledgerTls?.caFile, 'certificates'],
     [['ledger', 'passwordFile'], ledger.passwordFile, 'password'],
+    [['ledger', 'sentinel', 'passwordFile'], sentinel?.passwordFile, 'password'],
     [['audit', 'file'], record?.file, 'audit file'],
     [['audit', 'keyFile'], record?.keyFile, 'signing key'],
     ...soundItems(issuers).map(

@@ -3,6 +3,7 @@ import { dialectForPath } from '../llm/dialects.js'
 import { formatAddress, isLocal } from './address.js'
 import { isTimeZone } from './duration.js'
 import type { KeyPath, SayFault } from './faults.js'
+import { checkLedger } from './ledger.js'
 import { checkModelPatterns } from './model-patterns.js'
 import { given, soundItems, wrong } from './partly.js'
 import { checkLimit, checkPrices } from './quota-rules.js'
@@ -24,34 +25,6 @@ export function checkRules(content: FileContent, fault: SayFault): void {
   checkPaths(content, fault)
   checkQuotas(content, fault)
   checkInspection(content, fault)
-}
-
-function checkLedger({ ledger }: FileContent, fault: SayFault): void {
-  given([ledger.kind, ledger.url], (kind, url) => {
-    if (kind === 'redis' && url === undefined) {
-      fault(
-        ['ledger', 'url'],
-        'redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH, since ledger.kind is redis',
-      )
-    }
-  })
-  for (const key of ['url', 'tls', 'user', 'passwordFile', 'processes'] as const) {
-    given([ledger.kind, ledger[key]], (kind, value) => {
-      if (kind === 'memory' && value !== undefined) {
-        fault(['ledger', key], 'to be left out, since ledger.kind is memory')
-      }
-    })
-  }
-  given([ledger.kind, ledger.url, ledger.tls], (kind, url, tls) => {
-    if (kind === 'redis' && url !== undefined && tls !== undefined && !url.startsWith('rediss:')) {
-      fault(['ledger', 'tls'], 'to be left out, or ledger.url to begin with rediss://')
-    }
-  })
-  given([ledger.kind, ledger.user, ledger.passwordFile], (kind, user, passwordFile) => {
-    if (kind === 'redis' && user !== undefined && passwordFile === undefined) {
-      fault(['ledger', 'passwordFile'], 'the file with the password of ledger.user')
-    }
-  })
 }
 
 function checkListen({ listen }: FileContent, fault: SayFault): void {

@@ -12,6 +12,7 @@ import {
   name,
   origin,
   ratio,
+  redisNode,
   redisUrl,
   someOf,
   text,
@@ -46,18 +47,29 @@ const listen = mapping({
   admin: address().prefault('127.0.0.1:9193'),
 }).prefault({})
 
+const redisUser = () =>
+  text('a user name of Redis, of 1 to 64 printable characters without spaces', (value) =>
+    /^[!-~]{1,64}$/.test(value),
+  )
+
 /** Where spending is kept. Needs a restart. With `memory` the limits hold per process. */
 const ledger = mapping({
   kind: word(ledgerKinds).default('memory'),
-  /** The keys from here on are for `redis`. */
+  /** The keys from here on are for `redis`. Of `url` and `sentinel` one says where it is. */
   url: redisUrl().optional(),
+  sentinel: mapping({
+    /** The name by which the Sentinels know the master. */
+    master: name(),
+    /** Any of them will do; with `rediss://` the master is spoken to by TLS as well. */
+    nodes: someOf(redisNode(), 32),
+    user: redisUser().optional(),
+    passwordFile: filePath('a file that holds a password').optional(),
+  }).optional(),
   tls: mapping({
     /** Who may have issued the server's certificate; without it, the authorities that Node knows. */
     caFile: filePath('a PEM bundle of certificate authorities'),
   }).optional(),
-  user: text('a user name of Redis, of 1 to 64 printable characters without spaces', (value) =>
-    /^[!-~]{1,64}$/.test(value),
-  ).optional(),
+  user: redisUser().optional(),
   /** Read at each connect, so that the password can change while Tollgate runs. */
   passwordFile: filePath('a file that holds a password').optional(),
   /** How long one decision may wait for it. */

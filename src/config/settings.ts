@@ -76,12 +76,14 @@ export function settingsFrom(file: string, sections: Sections): ServerSettings {
 }
 
 function ledgerFrom(file: string, ledger: Sections['ledger']): LedgerSettings {
-  const { kind, url, tls, user, passwordFile, timeoutMs, maxPartitions, processes = 1 } = ledger
+  const { kind, url, sentinel, tls, user, passwordFile, timeoutMs } = ledger
+  const { maxPartitions, processes = 1 } = ledger
   if (kind === 'memory') return { kind, maxPartitions }
   return {
     kind,
-    // A rule sees to it that it is there.
-    url: url ?? '',
+    // A rule sees to it that one of the two is there.
+    url,
+    sentinel: sentinel && sentinelFrom(file, sentinel),
     tls: tls && { caFile: resolveFile(file, tls.caFile) },
     user,
     passwordFile: passwordFile && resolveFile(file, passwordFile),
@@ -89,6 +91,13 @@ function ledgerFrom(file: string, ledger: Sections['ledger']): LedgerSettings {
     maxPartitions,
     processes,
   }
+}
+
+function sentinelFrom(
+  file: string,
+  { master, nodes, user, passwordFile }: NonNullable<Sections['ledger']['sentinel']>,
+) {
+  return { master, nodes, user, passwordFile: passwordFile && resolveFile(file, passwordFile) }
 }
 
 /** Names of the settings that differ, as `listen.grpc`: what a reload cannot change. */

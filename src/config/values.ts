@@ -205,6 +205,15 @@ export function redisUrl() {
   )
 }
 
+/** One of several servers of Redis, or a Sentinel. */
+export function redisNode() {
+  return text(
+    'redis://HOST:PORT or rediss://HOST:PORT (TLS), without user, password and database',
+    (value) =>
+      value.length <= 2048 && /^rediss?:\/\/[^/?#@]+:\d{1,5}$/.test(value) && URL.canParse(value),
+  )
+}
+
 /** An origin as a browser sends it (RFC 6454 §6.1), as `https://app.example`. */
 export function origin() {
   return text(

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.js'
 import { openStore } from '../store/store.js'
-import type { StoreParts } from '../store/store.js'
+import type { SentinelAddress, StoreParts } from '../store/store.js'
 import { createFailoverLedger } from './failover-ledger.js'
 import type { GuardedLedger } from './guarded-ledger.js'
 import { createMemoryLedger } from './memory-ledger.js'
@@ -14,7 +14,8 @@ interface SettingsByKind {
     readonly maxPartitions: number
   }
   readonly redis: {
-    readonly url: string
+    readonly url: string | undefined
+    readonly sentinel: SentinelAddress | undefined
     readonly tls: { readonly caFile: string } | undefined
     readonly user: string | undefined
     readonly passwordFile: string | undefined
@@ -46,9 +47,12 @@ const ledgers: {
 } = {
   memory: ({ maxPartitions }) =>
     createFailoverLedger({ main: createMemoryLedger({ maxPartitions }) }),
-  redis: ({ url, tls, user, passwordFile, timeoutMs, maxPartitions, processes }, parts) => {
+  redis: (settings, parts) => {
+    const { url = '', sentinel, tls, user, passwordFile } = settings
+    const { timeoutMs, maxPartitions, processes } = settings
     const { clock, processId } = parts
-    const store = openStore({ url, caFile: tls?.caFile, user, passwordFile }, parts)
+    const where = sentinel === undefined ? { url } : { sentinel }
+    const store = openStore({ ...where, caFile: tls?.caFile, user, passwordFile }, parts)
     return createFailoverLedger({
       main: createRedisLedger({ store, clock, timeoutMs }),
       local: {

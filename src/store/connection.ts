@@ -1,19 +1,9 @@
-import { readFileSync } from 'node:fs'
 import { Redis } from 'ioredis'
 import type { Clock } from '../clock.js'
 import { SECOND_MS } from '../units.js'
+import { CONNECT_TIMEOUT_MS, clientOptions, withinTime } from './place.js'
+import type { Access, Place } from './place.js'
 import type { RedisClock } from './redis-clock.js'
-
-/** Where the store is. File paths are absolute. */
-export interface StoreAddress {
-  /** `redis://host:port/db`, `rediss://host:port/db` or `unix:///path`; without user and password. */
-  readonly url: string
-  /** Who may have issued the server's certificate, PEM; undefined: those that Node trusts. */
-  readonly caFile: string | undefined
-  readonly user: string | undefined
-  /** Read anew at each connect, so that a password can be changed without a restart. */
-  readonly passwordFile: string | undefined
-}
 
 /**
  * One connection, opened again whenever it is lost, with nothing carried over: no command waits for it, and none
@@ -30,6 +20,9 @@ export interface Connection {
 }
 
 export interface ConnectionParts {
+  /** Asked before each attempt; a rejection is a failed attempt. */
+  readonly find: () => Promise<Place>
+  readonly access: Access
   readonly clock: Pick<Clock, 'monotonicMs'>
   readonly redisClock: RedisClock
   /** 0 to 1, for the pauses between attempts. */
@@ -39,13 +32,11 @@ export interface ConnectionParts {
   readonly onConnected: () => void
 }
 
-/** Of a connect with TLS, authentication and first answer. */
-const CONNECT_TIMEOUT_MS = SECOND_MS
 const FIRST_PAUSE_MS = 50
 const LONGEST_PAUSE_MS = 2 * SECOND_MS
 
-export function openConnection(address: StoreAddress, parts: ConnectionParts): Connection {
-  const { clock, redisClock, random, onLost, onConnected } = parts
+export function openConnection(parts: ConnectionParts): Connection {
+  const { find, access, clock, redisClock, random, onLost, onConnected } = parts
   let current: Redis | undefined
   let attempts = 0
   let closed = false
@@ -61,7 +52,7 @@ export function openConnection(address: StoreAddress, parts: ConnectionParts): C
   async function attempt(): Promise<void> {
     let client: Redis | undefined
     try {
-      client = new Redis(optionsFor(address))
+      client = new Redis(clientOptions(await find(), access))
       // Every failure also reaches the caller of the command or of `connect`; unheard, it would end the process.
       client.on('error', () => undefined)
       await withinTime(CONNECT_TIMEOUT_MS, greet(client))
@@ -119,53 +110,5 @@ export function openConnection(address: StoreAddress, parts: ConnectionParts): C
       current = undefined
       given?.disconnect()
     },
-  }
-}
-
-function optionsFor(address: StoreAddress) {
-  const { caFile, user, passwordFile } = address
-  const url = new URL(address.url)
-  return {
-    ...placeOf(url),
-    ...(url.protocol === 'rediss:'
-      ? { tls: { ...(caFile === undefined ? {} : { ca: readFileSync(caFile) }) } }
-      : {}),
-    ...(user === undefined ? {} : { username: user }),
-    ...(passwordFile === undefined
-      ? {}
-      : { password: readFileSync(passwordFile, 'utf8').trimEnd() }),
-    lazyConnect: true,
-    protocol: 2 as const,
-    disableClientInfo: true,
-    connectTimeout: CONNECT_TIMEOUT_MS,
-    // A command that is sent twice charges twice, and one that waits is answered to nobody.
-    retryStrategy: null,
-    maxRetriesPerRequest: 0,
-    enableOfflineQueue: false,
-    autoResendUnfulfilledCommands: false,
-    // Would ask INFO, which a user with few rights may not; `greet` asks something that it may.
-    enableReadyCheck: false,
-  }
-}
-
-function placeOf(url: URL): { path: string } | { host: string; port: number; db: number } {
-  if (url.protocol === 'unix:') return { path: decodeURIComponent(url.pathname) }
-  const port = url.port === '' ? 6379 : Number(url.port)
-  // An IPv6 address stands in brackets in a URL, and without them elsewhere.
-  const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
-  return { host, port, db: Number(url.pathname.slice(1)) }
-}
-
-async function withinTime<T>(timeoutMs: number, promise: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const over = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      reject(new Error('no answer in time'))
-    }, timeoutMs)
-  })
-  try {
-    return await Promise.race([promise, over])
-  } finally {
-    clearTimeout(timer)
   }
 }

@@ -2,18 +2,31 @@ import type { Redis } from 'ioredis'
 import type { Clock } from '../clock.js'
 import { createBreaker } from './breaker.js'
 import { openConnection } from './connection.js'
-import type { StoreAddress } from './connection.js'
 import { describeReply, errorCode, refusedFault, UnansweredError } from './faults.js'
+import { placeFrom } from './place.js'
+import type { Access, Place } from './place.js'
 import { createRedisClock, redisNowMs } from './redis-clock.js'
 import type { Script } from './script.js'
+import { createMasterFinder } from './sentinel.js'
+import type { SentinelAddress } from './sentinel.js'
 
-export type { StoreAddress } from './connection.js'
+export type { SentinelAddress } from './sentinel.js'
 export { UnansweredError } from './faults.js'
 export { createScript } from './script.js'
 export type { Script } from './script.js'
 
 /** What a script answers: a word, Redis's moment in milliseconds, and whatever else. */
 export type Reply = readonly [kind: string, redisMs: number, ...rest: unknown[]]
+
+/** Where the store is. */
+export type StoreAddress = Access &
+  (
+    | {
+        /** `redis://host:port/db`, `rediss://host:port/db` or `unix:///path`; without user and password. */
+        readonly url: string
+      }
+    | { readonly sentinel: SentinelAddress }
+  )
 
 /** One Redis: every call is one script, answered in time or failed. */
 export interface Store {
@@ -63,7 +76,9 @@ export function openStore(address: StoreAddress, parts: StoreParts): Store {
     else onUnavailable?.(reason)
   }
 
-  const connection = openConnection(address, {
+  const connection = openConnection({
+    find: finderOf(address),
+    access: address,
     clock,
     redisClock,
     random,
@@ -137,6 +152,8 @@ export function openStore(address: StoreAddress, parts: StoreParts): Store {
       if (code === 'NOSCRIPT' && command === 'EVALSHA') {
         return send('EVAL', script, keys, argsUntil, dueMonotonicMs)
       }
+      // Another server has become the master, or will.
+      if (code === 'READONLY') connection.renew()
       if (code !== undefined) throw refusedFault(describeReply(code, error))
       throw new UnansweredError('the connection to Redis was lost before the answer')
     }
@@ -169,4 +186,10 @@ export function openStore(address: StoreAddress, parts: StoreParts): Store {
       connection.close()
     },
   }
+}
+
+function finderOf(address: StoreAddress): () => Promise<Place> {
+  if ('sentinel' in address) return createMasterFinder(address.sentinel, address.caFile)
+  const place = placeFrom(address.url)
+  return () => Promise.resolve(place)
 }

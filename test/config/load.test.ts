@@ -160,6 +160,22 @@ describe('a good policy file', () => {
     })
   })
 
+  test('reads where Sentinels are, with a password file beside the policy', () => {
+    const text = readFileSync(new URL('everything.yaml', fixtures), 'utf8').replace(
+      'url: rediss://redis.llm.svc:6380/2',
+      'sentinel: { master: mymaster, nodes: ["rediss://s:26379"], user: u, passwordFile: word }',
+    )
+    expect(loadConfig('/etc/tg/policy.yaml', text).settings.ledger).toMatchObject({
+      url: undefined,
+      sentinel: {
+        master: 'mymaster',
+        nodes: ['rediss://s:26379'],
+        user: 'u',
+        passwordFile: '/etc/tg/word',
+      },
+    })
+  })
+
   test('sets every key', () => {
     const { settings, policy } = loadConfig('/etc/tg/policy.yaml', fixture('everything'))
     expect(settings).toEqual({

@@ -140,6 +140,12 @@ const issuerKeys =
 const aRedisUrl =
   'redis://HOST:PORT, rediss://HOST:PORT (TLS) or unix:///PATH, without user and password'
 
+const aRedisNode =
+  'redis://HOST:PORT or rediss://HOST:PORT (TLS), without user, password and database'
+function sentinelOf(...nodes: readonly string[]) {
+  return { master: 'mymaster', nodes: nodes.length === 0 ? ['redis://sentinel:26379'] : nodes }
+}
+
 /** At least one for every rule of `rules.ts` and `grants.ts`, and some for the words of the schema. */
 export const singleFaults: readonly SingleFault[] = [
   malformed('listen.metrics', '9192', 'unix:///PATH or HOST:PORT'),
@@ -149,7 +155,7 @@ export const singleFaults: readonly SingleFault[] = [
   malformed('ledger.url', 'redis:6379', aRedisUrl),
   fault(
     { ledger: { kind: 'redis' } },
-    'ledger.url expected redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH, since ledger.kind is redis',
+    'ledger.url expected redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH, or ledger.sentinel, since ledger.kind is redis',
   ),
   fault(
     { ledger: { kind: 'redis', url: 'unix:///run/redis.sock', tls: { caFile: 'ca.pem' } } },
@@ -159,8 +165,29 @@ export const singleFaults: readonly SingleFault[] = [
     { ledger: { kind: 'redis', url: 'redis://redis:6379', user: 'tollgate' } },
     'ledger.passwordFile expected the file with the password of ledger.user',
   ),
+  fault(
+    { ledger: { kind: 'redis', url: 'redis://redis', sentinel: sentinelOf() } },
+    'ledger.sentinel expected to be left out, since ledger.url says where Redis is',
+  ),
+  fault(
+    { ledger: { kind: 'redis', sentinel: sentinelOf(), tls: { caFile: 'ca.pem' } } },
+    'ledger.tls expected to be left out, or ledger.sentinel.nodes to begin with rediss://',
+  ),
+  fault(
+    { ledger: { kind: 'redis', sentinel: sentinelOf('redis://a:1', 'rediss://b:2') } },
+    'ledger.sentinel.nodes[1] expected redis:// or rediss://, the same in all items of the list',
+  ),
+  fault(
+    { ledger: { kind: 'redis', sentinel: { ...sentinelOf(), user: 'tollgate' } } },
+    'ledger.sentinel.passwordFile expected the file with the password of ledger.sentinel.user',
+  ),
+  fault(
+    { ledger: { kind: 'redis', sentinel: sentinelOf('redis://a') } },
+    `ledger.sentinel.nodes[0] expected ${aRedisNode}`,
+  ),
   ...Object.entries({
     url: 'redis://redis',
+    sentinel: sentinelOf(),
     tls: { caFile: 'ca.pem' },
     user: 'tollgate',
     passwordFile: 'password',

@@ -230,6 +230,15 @@ describe('an error that Redis answers', () => {
     expect((refused as Error).message).toMatch(/^Redis answered (an error|[A-Z]+)$/)
   })
 
+  test('of a server that takes no writes leads to a new connection, which may find another', async () => {
+    const server = await startRefusing("READONLY You can't write against a read only replica.")
+    await expect(run(open(addressOf(server.url)))).rejects.toThrow('Redis answered READONLY')
+    await vi.waitFor(() => {
+      expect(server.connections()).toBe(2)
+    })
+    server.stop()
+  })
+
   test('five times in a row is the last for a while', async () => {
     const server = await startRefusing('LOADING Redis is loading the dataset in memory')
     const events: string[] = []
