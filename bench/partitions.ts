@@ -40,6 +40,10 @@ for (const quota of quotas) {
       client: undefined,
       groups: [],
       model: 'm',
+      pool: 'gpu',
+      route: '/v1/completions',
+      spiffe: undefined,
+      claims: new Map(),
     })
     const holds = [{ quota, partitionKey: key, amount: 100 }]
     await ledger.reserve(

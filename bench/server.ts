@@ -85,6 +85,7 @@ async function createTollgate(): Promise<{
     clockToleranceMs: 30_000,
     maxLifetimeMs: 86_400_000,
     jwksCacheMs: 600_000,
+    claims: [],
     jwksStaleMs: 3_600_000,
     caFile: undefined,
     insecureHttp: false,

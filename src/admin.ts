@@ -9,7 +9,9 @@ import { findModel } from './policy.js'
 import type { Policy } from './policy.js'
 import type { GuardedLedger } from './quota/guarded-ledger.js'
 import { describePartition, partitionKey } from './quota/keys.js'
+import type { PartitionedCaller, PartitionValue } from './quota/keys.js'
 import type { Balance } from './quota/ledger.js'
+import { claimOf, plainDimensions } from './quota/quota.js'
 import type { PartitionDimension, Quota } from './quota/quota.js'
 import { formatAmount } from './quota/units.js'
 import { removeStaleSocket } from './stale-socket.js'
@@ -60,7 +62,7 @@ export function listenForAdmin(address: ListenAddress, parts: UsageParts): Promi
   return listenHttp(address, { '/usage': (query) => usage(query, parts) })
 }
 
-const usageParameters = new Set(['tenant', 'subject', 'client', 'model', 'group'])
+const usageParameters: readonly string[] = plainDimensions
 
 /**
  * What each quota has left for one caller and what was spent. A quota that counts by more than the query names
@@ -69,17 +71,25 @@ const usageParameters = new Set(['tenant', 'subject', 'client', 'model', 'group'
 async function usage(query: URLSearchParams, parts: UsageParts): Promise<Answer> {
   const tenant = query.get('tenant')
   if (tenant === null || tenant === '') {
-    return text(400, 'usage: /usage?tenant=TENANT[&subject=][&client=][&model=][&group=]')
+    const others = usageParameters.filter((name) => name !== 'tenant').map((name) => `[&${name}=]`)
+    return text(400, `usage: /usage?tenant=TENANT${others.join('')}[&claim:NAME=]`)
   }
-  const unknown = [...query.keys()].find((name) => !usageParameters.has(name))
+  const claims = claimsOf(query)
+  const unknown = [...query.keys()].find(
+    (name) => !usageParameters.includes(name) && !name.startsWith('claim:'),
+  )
   if (unknown !== undefined) {
-    return text(400, `unknown parameter; it takes ${[...usageParameters].join(', ')}`)
+    return text(400, `unknown parameter; it takes ${usageParameters.join(', ')}, claim:NAME`)
   }
   const policy = parts.policy()
-  const model = query.get('model') ?? ''
+  const asked = query.get('model') ?? ''
+  const model = findModel(policy, asked)
+  const pool = query.get('pool') ?? model?.pool
   const rows = await Promise.all(
     policy.quotas.map(async (quota) => {
-      const needs = quota.by.filter((dimension) => !isNamed(dimension, query))
+      const needs = quota.by.filter(
+        (dimension) => !isNamed(dimension, query) && !(dimension === 'pool' && pool !== undefined),
+      )
       if (needs.length > 0) return { ...describe(quota), needs }
       const caller = {
         tenant,
@@ -87,7 +97,11 @@ async function usage(query: URLSearchParams, parts: UsageParts): Promise<Answer>
         client: query.get('client') ?? undefined,
         groups: query.getAll('group'),
         // Spending is kept under the model's name, by whichever of its names it was asked for.
-        model: findModel(policy, model)?.name ?? model,
+        model: model?.name ?? asked,
+        pool: pool ?? '',
+        route: query.get('route') ?? '',
+        spiffe: query.get('spiffe') ?? undefined,
+        claims,
       }
       const hold = { quota, partitionKey: partitionKey(quota, caller), amount: 0 }
       const [balance] = await parts.ledger.balances([hold], parts.clock.nowEpochMs())
@@ -106,17 +120,31 @@ async function usage(query: URLSearchParams, parts: UsageParts): Promise<Answer>
   return { status: 200, contentType: 'application/json', body: `${body}\n` }
 }
 
-/** A caller may be without client or group: those count in a partition of their own when they are not named. */
+/** A caller may be without these: those count in a partition of their own when they are not named. */
+const mayBeAbsent: readonly PartitionDimension[] = ['client', 'group', 'spiffe']
+
 function isNamed(dimension: PartitionDimension, query: URLSearchParams): boolean {
-  switch (dimension) {
-    case 'client':
-    case 'group':
-      return true
-    case 'tenant':
-    case 'subject':
-    case 'model':
-      return query.has(dimension)
+  return mayBeAbsent.includes(dimension) || claimOf(dimension) !== undefined || query.has(dimension)
+}
+
+/** `claim:level=3` is the number, `claim:level="3"` and `claim:level=three` are texts. */
+function claimsOf(query: URLSearchParams): PartitionedCaller['claims'] {
+  const claims = new Map<string, PartitionValue>()
+  for (const [name, written] of query) {
+    if (name.startsWith('claim:')) claims.set(name.slice('claim:'.length), valueOf(written))
   }
+  return claims
+}
+
+function valueOf(written: string): PartitionValue {
+  let value: unknown
+  try {
+    value = JSON.parse(written)
+  } catch {
+    return written
+  }
+  const isValue = ['string', 'number', 'boolean'].includes(typeof value)
+  return isValue ? (value as PartitionValue) : written
 }
 
 function describe(quota: Quota) {

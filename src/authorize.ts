@@ -106,7 +106,8 @@ async function authorizePrompt(
 
   // 5. Is a quota already used up? Then the costly work below is not done.
   const idempotencyKey = idempotencyKeyOf(draft.request, parts)
-  const binding = holdsFor(policy, principal, model, { inputTokens: 0, outputTokens: 0 })
+  const nothing = { inputTokens: 0, outputTokens: 0 }
+  const binding = holdsFor(policy, principal, model, nothing, draft.request)
   const exhausted = await parts.ledger.exhausted(
     { holds: binding, idempotencyKey },
     parts.clock.nowEpochMs(),
@@ -152,7 +153,7 @@ async function authorizePrompt(
     {
       id: parts.randomId(),
       idempotencyKey,
-      holds: holdsFor(policy, principal, model, estimate),
+      holds: holdsFor(policy, principal, model, estimate, draft.request),
       context: admission,
       leaseMs: policy.leaseMs,
     },

@@ -223,7 +223,17 @@ describe('/usage', () => {
     quotas: readonly Quota[] = [perUser, perModel],
   ) {
     const ledger = createMemoryLedger<Admission>()
-    const caller = { tenant: 'acme', subject: 'alice', client: undefined, groups: [], model: 'm' }
+    const caller = {
+      tenant: 'acme',
+      subject: 'alice',
+      client: undefined,
+      groups: [],
+      model: 'm',
+      pool: 'gpu',
+      route: '/v1/completions',
+      spiffe: undefined,
+      claims: new Map(),
+    }
     const hold = { quota: perUser, partitionKey: partitionKey(perUser, caller), amount: 300 }
     const context = exampleAdmission({ auditId: 'a', model: 'm', outputTokens: 200 })
     await ledger.reserve(
@@ -269,7 +279,7 @@ describe('/usage', () => {
     const { listener } = await admin()
     const { status, body } = await get(listener, '/usage?tenant=acme&user=alice')
     expect(status).toBe(400)
-    expect(body).toBe('unknown parameter; it takes tenant, subject, client, model, group\n')
+    expect(body).toBe('unknown parameter; it takes tenant, subject, client, model, group, pool, route, spiffe, claim:NAME\n')
   })
 
   test('tells one caller from another', async () => {

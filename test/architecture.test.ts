@@ -14,6 +14,7 @@ const ranks: Record<string, number> = {
   'segment.ts': 0,
   'money.ts': 0,
   'prices.ts': 0,
+  'spiffe.ts': 0,
   'headers.ts': 0,
   'errors.ts': 0,
   'denial.ts': 0,

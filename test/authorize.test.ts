@@ -142,7 +142,7 @@ async function spending({ ledger }: Bench, policy = examplePolicy()): Promise<nu
   const { holdsFor } = await import('../src/policy.js')
   const model = policy.models[0]
   if (model === undefined) throw new Error('the example has a model')
-  const holds = holdsFor(policy, alice, model, { inputTokens: 0, outputTokens: 0 })
+  const holds = holdsFor(policy, alice, model, { inputTokens: 0, outputTokens: 0 }, post(chat))
   const balances = await ledger.balances(holds, clock.nowEpochMs())
   return balances.reduce((sum, { spent, reserved }) => sum + spent + reserved, 0)
 }

@@ -6,6 +6,7 @@ import type { Finding } from '../src/inspection/finding.js'
 import { actionOf } from '../src/inspection/rules.js'
 import type { AskSummary } from '../src/llm/ask.js'
 import { admitAsk, admitPath, holdsFor, judge, matchesPattern } from '../src/policy.js'
+import type { PartitionDimension } from '../src/quota/quota.js'
 import type { Grant } from '../src/policy.js'
 import { examplePolicy } from './example-policy.js'
 import { runs } from './runs.js'
@@ -258,6 +259,8 @@ describe('a grant of a path', () => {
 })
 
 describe('the quotas that bind', () => {
+  const request = { path: '/v1/chat/completions', peer: '' }
+
   test('are those without models, and those whose models match', () => {
     const quota = examplePolicy().quotas[0]
     if (quota === undefined) throw new Error('the example has a quota')
@@ -270,7 +273,7 @@ describe('the quotas that bind', () => {
     })
     const model = policy.models[0]
     if (model === undefined) throw new Error('the example has a model')
-    const holds = holdsFor(policy, alice, model, { inputTokens: 3, outputTokens: 4 })
+    const holds = holdsFor(policy, alice, model, { inputTokens: 3, outputTokens: 4 }, request)
     expect(holds.map((hold) => [hold.quota.name, hold.amount])).toEqual([
       ['all', 7],
       ['llama', 7],
@@ -301,8 +304,37 @@ describe('the quotas that bind', () => {
       alice,
       { ...model, prices },
       { inputTokens: 30, outputTokens: 4 },
+      request,
     )
     expect(holds.map(({ amount }) => amount)).toEqual([34, 30, 4, 1, 1, 30 * 3 + 4 * 10])
+  })
+
+  test('count a request by its path, its pool, the peer that Envoy verified and its claims', () => {
+    const { quotas, models } = examplePolicy()
+    const [quota, model] = [quotas[0], models[0]]
+    if (quota === undefined || model === undefined) throw new Error('the example has both')
+    const claims = new Map([['department', 'physics']])
+    const keyOf = (
+      dimension: PartitionDimension,
+      changes: Partial<typeof request> = {},
+      { pool = 'gpu-a', department = 'physics' } = {},
+    ): string | undefined => {
+      const policy = examplePolicy({ quotas: [{ ...quota, by: ['tenant', dimension] }] })
+      const caller = { ...alice, claims: new Map(claims).set('department', department) }
+      const served = { ...model, pool }
+      const estimate = { inputTokens: 1, outputTokens: 1 }
+      return holdsFor(policy, caller, served, estimate, { ...request, ...changes })[0]?.partitionKey
+    }
+    const peer = 'spiffe://acme.example/ci'
+    expect(keyOf('route')).not.toBe(keyOf('route', { path: '/v1/messages' }))
+    expect(keyOf('route')).toBe(keyOf('route', { peer }))
+    expect(keyOf('spiffe')).not.toBe(keyOf('spiffe', { peer }))
+    expect(keyOf('spiffe')).toBe(keyOf('spiffe', { peer: 'CN=ci' }))
+    expect(keyOf('spiffe', { peer })).toBe(keyOf('spiffe', { peer, path: '/v1/messages' }))
+    expect(keyOf('pool')).not.toBe(keyOf('pool', {}, { pool: 'gpu-b' }))
+    const other = { department: 'chemistry' }
+    expect(keyOf('claim:department')).not.toBe(keyOf('claim:department', {}, other))
+    expect(keyOf('claim:level')).toBe(keyOf('claim:level', {}, other))
   })
 
   test('count a model once for all its names, and no two models together', () => {
@@ -311,7 +343,7 @@ describe('the quotas that bind', () => {
     if (quota === undefined || model === undefined) throw new Error('the example has both')
     const policy = examplePolicy({ quotas: [{ ...quota, by: ['tenant', 'model'] }] })
     const keyOf = (name: string): string | undefined =>
-      holdsFor(policy, alice, { ...model, name }, { inputTokens: 1, outputTokens: 1 })[0]
+      holdsFor(policy, alice, { ...model, name }, { inputTokens: 1, outputTokens: 1 }, request)[0]
         ?.partitionKey
     expect(keyOf('llama-70b')).toBe(keyOf('llama-70b'))
     expect(keyOf('llama-70b')).not.toBe(keyOf('llama-8b'))

@@ -2,6 +2,7 @@ import { afterEach, expect, test } from 'vitest'
 import type { Admission } from '../src/admission.js'
 import { listenForAdmin } from '../src/admin.js'
 import type { HttpListener } from '../src/admin.js'
+import type { ClaimValue, Principal } from '../src/identity/principal.js'
 import { holdsFor } from '../src/policy.js'
 import { createMemoryLedger } from '../src/quota/memory-ledger.js'
 import type { PartitionDimension } from '../src/quota/quota.js'
@@ -10,6 +11,7 @@ import { exampleAdmission } from './example-admission.js'
 
 const clock = { nowEpochMs: () => Date.UTC(2026, 0, 1), monotonicMs: () => 0 }
 const estimate = { inputTokens: 70, outputTokens: 30 }
+const request = { path: '/v1/messages', peer: 'spiffe://acme.example/ci' }
 const alice = {
   issuer: 'https://idp.example',
   subject: 'alice',
@@ -30,6 +32,13 @@ async function reservedOf(dimension: PartitionDimension, query: string): Promise
   const { quotas, models } = examplePolicy()
   const [quota, model] = [quotas[0], models[0]]
   if (quota === undefined || model === undefined) throw new Error('the example has both')
+  const caller: Principal = {
+    ...alice,
+    claims: new Map<string, ClaimValue>([
+      ['level', 3],
+      ['team', 'red'],
+    ]),
+  }
   const by: readonly PartitionDimension[] = ['tenant', dimension]
   const groups = dimension === 'group' ? ['sales', 'research'] : []
   const policy = examplePolicy({ quotas: [{ ...quota, by, groups }] })
@@ -39,7 +48,7 @@ async function reservedOf(dimension: PartitionDimension, query: string): Promise
     {
       id: 'r',
       idempotencyKey: 'k',
-      holds: holdsFor(policy, alice, model, estimate),
+      holds: holdsFor(policy, caller, model, estimate, request),
       context,
       leaseMs: 60_000,
     },
@@ -67,6 +76,20 @@ test.each<[PartitionDimension, string, unknown]>([
   ['model', 'model=llama', 100],
   ['model', 'model=unknown', 0],
   ['model', '', ['model']],
+  ['pool', 'pool=gpu-a', 100],
+  // The pool follows from the model.
+  ['pool', 'model=llama', 100],
+  ['pool', 'pool=gpu-b&model=llama', 0],
+  ['pool', '', ['pool']],
+  ['route', 'route=/v1/messages', 100],
+  ['route', '', ['route']],
+  ['spiffe', 'spiffe=spiffe://acme.example/ci', 100],
+  ['spiffe', '', 0],
+  ['claim:level', 'claim:level=3', 100],
+  ['claim:level', 'claim:level="3"', 0],
+  ['claim:level', '', 0],
+  ['claim:team', 'claim:team=red', 100],
+  ['claim:team', 'claim:team="red"', 100],
 ])('/usage of a quota by %s, asked for with "%s", says %j', async (dimension, query, expected) => {
   expect(await reservedOf(dimension, query)).toEqual(expected)
 })

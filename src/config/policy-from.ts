@@ -4,6 +4,7 @@ import type { Model } from '../llm/model.js'
 import type { Grant, Policy } from '../policy.js'
 import { toMicros } from '../money.js'
 import type { Prices } from '../prices.js'
+import { claimOf } from '../quota/quota.js'
 import type { Quota, QuotaUnitName, Window } from '../quota/quota.js'
 import { leaseMarginMs } from './schema.js'
 import type { Entry } from './schema-entries.js'
@@ -12,9 +13,10 @@ import { resolveFile } from './settings.js'
 
 /** The policy of a file in which no fault was found. */
 export function policyFrom(file: string, generation: string, content: SoundContent): Policy {
+  const claims = claimsNamedBy(content)
   return {
     generation,
-    issuers: content.issuers.map((entry) => issuerFrom(file, entry)),
+    issuers: content.issuers.map((entry) => issuerFrom(file, entry, claims)),
     models: content.models.map(modelFrom),
     paths: content.paths,
     grants: content.grants.map(grantFrom),
@@ -27,13 +29,20 @@ export function policyFrom(file: string, generation: string, content: SoundConte
   }
 }
 
-function issuerFrom(file: string, entry: Entry<'issuers'>): Issuer {
+/** The claims that quotas need, in one order: issuers of equal policies are equal. */
+function claimsNamedBy({ quotas }: SoundContent): readonly string[] {
+  const named = quotas.flatMap(({ by }) => by.flatMap((dimension) => claimOf(dimension) ?? []))
+  return [...new Set(named)].sort()
+}
+
+function issuerFrom(file: string, entry: Entry<'issuers'>, claims: readonly string[]): Issuer {
   return {
     issuer: entry.issuer,
     audiences: entry.audiences,
     algorithms: entry.algorithms,
     tenant: tenantFrom(entry.tenant),
     groupsClaim: entry.groups?.claim,
+    claims,
     clockToleranceMs: entry.clockToleranceMs,
     maxLifetimeMs: entry.maxLifetimeMs,
     jwksCacheMs: entry.jwksCacheMs,

@@ -19,6 +19,7 @@ import {
   modelPattern,
   name,
   price,
+  quotaDimension,
   quotaLimit,
   requestPath,
   someOf,
@@ -129,7 +130,7 @@ const quota = mapping({
   /** IANA time zone of a calendar window; UTC if not given. */
   timezone: text('an IANA time zone, as Europe/Berlin', (value) => value.length <= 64).optional(),
   /** Whose it is; an empty list is one partition for all callers together. */
-  by: list(word(['tenant', 'subject', 'client', 'model', 'group']), 5),
+  by: list(quotaDimension(), 16),
   /** With `group` in `by`: the caller counts in the first of these that it is in, else in one shared rest. */
   groups: list(claimValue('a group'), 10_000).default([]),
   /** Models it binds; all of them if not given. */

@@ -1,5 +1,7 @@
 import { z } from 'zod'
 import { toMicros } from '../money.js'
+import { plainDimensions } from '../quota/quota.js'
+import type { PartitionDimension } from '../quota/quota.js'
 import { isLoopbackHost, parseAddress } from './address.js'
 
 /**
@@ -136,6 +138,19 @@ export function claimPath() {
     (value) =>
       /^[^\s.\p{Cc}]+(\.[^\s.\p{Cc}]+)*$/u.test(value.slice(0, 256)) && value.length <= 255,
   )
+}
+
+/** What a quota counts by. */
+export function quotaDimension() {
+  const expected = `one of ${plainDimensions.join(', ')}, or claim:NAME as claim:department`
+  const claim = claimPath()
+  return scalar(expected, (value): PartitionDimension | undefined => {
+    const plain = plainDimensions.find((dimension) => dimension === value)
+    if (plain !== undefined || typeof value !== 'string') return plain
+    if (!value.startsWith('claim:')) return undefined
+    const path = claim.safeParse(value.slice('claim:'.length)).data
+    return path === undefined ? undefined : `claim:${path}`
+  })
 }
 
 /** Field of a request body, or `*`. */

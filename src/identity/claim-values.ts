@@ -1,3 +1,4 @@
+import type { ClaimValue } from './principal.js'
 import { isArray, isObject, member } from './strict-json.js'
 import type { JsonObject, JsonValue } from './strict-json.js'
 
@@ -50,6 +51,16 @@ export function readAudiences(claims: JsonObject): readonly string[] | undefined
   if (value === undefined) return undefined
   const list = isArray(value) ? value : [value]
   return list.length >= 1 && list.length <= 20 && list.every(isName) ? list : wrongType
+}
+
+/**
+ * A claim that is one value to every reader: a name, true or false, or a number that a double does not round to
+ * another whole one.
+ */
+export function readScalar(value: JsonValue): ClaimValue | WrongType {
+  if (typeof value === 'boolean' || isName(value)) return value
+  const isNumber = typeof value === 'number' && Math.abs(value) <= Number.MAX_SAFE_INTEGER
+  return isNumber ? value : wrongType
 }
 
 /** One name or a list of names, without repetition. */

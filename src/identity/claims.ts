@@ -8,11 +8,12 @@ import {
   readDate,
   readName,
   readNames,
+  readScalar,
   readScopes,
   wrongType,
 } from './claim-values.js'
 import type { Issuer } from './issuer.js'
-import type { Principal } from './principal.js'
+import type { ClaimValue, Principal } from './principal.js'
 import { member } from './strict-json.js'
 import type { JsonObject } from './strict-json.js'
 
@@ -54,6 +55,8 @@ export function readClaims(
   if (groups === wrongType) return invalid(groupsClaim ?? 'groups', 'at most 256 names')
   const scopes = readScopes(claims)
   if (scopes === wrongType) return invalid('scope', 'one list of at most 256 scopes (scope or scp)')
+  const named = readNamedClaims(claims, issuer)
+  if (named.kind === 'denied') return named
   const client = readClient(claims)
   if (client === wrongType) return invalid('client_id', 'one name, the same in client_id and azp')
 
@@ -66,6 +69,7 @@ export function readClaims(
       groups,
       scopes,
       client,
+      ...(named.values.size === 0 ? {} : { claims: named.values }),
       expiresAtEpochMs: times.expiresAtEpochMs,
     },
     validFromEpochMs: times.validFromEpochMs,
@@ -145,6 +149,24 @@ function readTenant(claims: JsonObject, { tenant }: Issuer): string | Denial {
     return invalid(tenant.claim, 'the name of a tenant, without "*", "/" and "\\"')
   }
   return value
+}
+
+interface NamedClaims {
+  readonly kind: 'named'
+  readonly values: ReadonlyMap<string, ClaimValue>
+}
+
+/** The claims that quotas count by. One that is not there is not wrong: its caller counts in a partition of its own. */
+function readNamedClaims(claims: JsonObject, issuer: Issuer): NamedClaims | Denial {
+  const values = new Map<string, ClaimValue>()
+  for (const name of issuer.claims) {
+    const found = claimAt(claims, name)
+    if (found === undefined) continue
+    const value = found === wrongType ? wrongType : readScalar(found)
+    if (value === wrongType) return invalid(name, 'one name, number or truth value')
+    values.set(name, value)
+  }
+  return { kind: 'named', values }
 }
 
 /** `client_id` (RFC 9068 §2.2) or `azp` (OpenID Connect Core §2); both must mean the same client. */

@@ -28,6 +28,8 @@ export interface Issuer {
     | { readonly kind: 'claim'; readonly claim: string }
   /** Claim that lists the groups, named as above; undefined: no caller of this issuer is in a group. */
   readonly groupsClaim: string | undefined
+  /** Claims that the policy's quotas name, each as above. */
+  readonly claims: readonly string[]
   readonly clockToleranceMs: number
   /** `exp` may lie at most this far ahead. */
   readonly maxLifetimeMs: number

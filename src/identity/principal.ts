@@ -1,3 +1,6 @@
+/** What a claim that quotas count by may say; anything else refuses the credential. */
+export type ClaimValue = string | number | boolean
+
 /** The verified caller. */
 export interface Principal {
   readonly issuer: string
@@ -8,5 +11,7 @@ export interface Principal {
   readonly scopes: readonly string[]
   /** `client_id` (RFC 9068) or `azp`; undefined when the issuer names none. */
   readonly client: string | undefined
+  /** By name, those of the claims that the policy's quotas name which the credential has. */
+  readonly claims?: ReadonlyMap<string, ClaimValue>
   readonly expiresAtEpochMs: number
 }

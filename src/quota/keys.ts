@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import { claimOf } from './quota.js'
 import type { PartitionDimension, Quota } from './quota.js'
 
 /** What a caller and its request are counted by. */
@@ -10,7 +11,18 @@ export interface PartitionedCaller {
   readonly groups: readonly string[]
   /** The model's name in the policy, not the alias that the caller wrote. */
   readonly model: string
+  /** The pool that serves it. */
+  readonly pool: string
+  /** The path of the request, in its one normal form. */
+  readonly route: string
+  /** Of the client certificate that Envoy verified; undefined without one. */
+  readonly spiffe: string | undefined
+  /** The verified claims that quotas name, as far as the credential has them. */
+  readonly claims: ReadonlyMap<string, PartitionValue>
 }
+
+/** What a dimension may be; a text, a number and a truth value that are spelled alike are three. */
+export type PartitionValue = string | number | boolean
 
 /** 128 bits in base64url: among 2^40 partitions two share a key with a chance of about 2^-49. */
 const HASH_CHARACTERS = 22
@@ -33,7 +45,7 @@ export function partitionKey(quota: Quota, caller: PartitionedCaller): string {
   let spelling = speller.prefix
   for (const { tag, valueOf } of speller.dimensions) {
     const value = valueOf(caller, quota)
-    spelling += value === undefined ? `${tag}-` : tag + encode(value)
+    spelling += value === undefined ? `${tag}-` : tag + spell(value)
   }
   const kept = speller.kept.get(spelling)
   if (kept !== undefined) return kept
@@ -51,7 +63,7 @@ export function partitionKey(quota: Quota, caller: PartitionedCaller): string {
 export function describePartition(
   quota: Quota,
   caller: PartitionedCaller,
-): Readonly<Partial<Record<PartitionDimension, string | null>>> {
+): Readonly<Partial<Record<PartitionDimension, PartitionValue | null>>> {
   return Object.fromEntries(
     spellerOf(quota).dimensions.map(({ name, valueOf }) => [name, valueOf(caller, quota) ?? null]),
   )
@@ -60,7 +72,7 @@ export function describePartition(
 interface Dimension {
   readonly name: PartitionDimension
   readonly tag: string
-  readonly valueOf: (caller: PartitionedCaller, quota: Quota) => string | undefined
+  readonly valueOf: (caller: PartitionedCaller, quota: Quota) => PartitionValue | undefined
 }
 
 /** In an order of their own: the order in the policy file means nothing. */
@@ -75,7 +87,20 @@ const dimensions: readonly Dimension[] = [
     // In none of the quota's groups: the shared partition, which is not that of a group named "none".
     valueOf: (caller, quota) => quota.groups.find((group) => caller.groups.includes(group)),
   },
+  { name: 'pool', tag: 'p', valueOf: (caller) => caller.pool },
+  { name: 'route', tag: 'r', valueOf: (caller) => caller.route },
+  { name: 'spiffe', tag: 'x', valueOf: (caller) => caller.spiffe },
 ]
+
+/** Claims come last, by name: the name is part of the tag, and says its length like every part. */
+function claimDimensions({ by }: Quota): readonly Dimension[] {
+  return [...by].sort().flatMap((name) => {
+    const claim = claimOf(name)
+    return claim === undefined
+      ? []
+      : [{ name, tag: `k${encode(claim)}`, valueOf: (caller) => caller.claims.get(claim) }]
+  })
+}
 
 /**
  * How a quota's partitions are spelled before they are hashed. Injective: the tags say which dimensions there are,
@@ -96,12 +121,22 @@ function spellerOf(quota: Quota): Speller {
   if (speller === undefined) {
     speller = {
       prefix: encode(quota.name) + encode(quota.unit) + encode(quota.window.kind),
-      dimensions: dimensions.filter(({ name }) => quota.by.includes(name)),
+      dimensions: [
+        ...dimensions.filter(({ name }) => quota.by.includes(name)),
+        ...claimDimensions(quota),
+      ],
       kept: new Map(),
     }
     spellers.set(quota, speller)
   }
   return speller
+}
+
+/** A text begins with its length, which is a digit; the others with a letter. */
+function spell(value: PartitionValue): string {
+  if (typeof value === 'string') return encode(value)
+  if (typeof value === 'number') return `n${encode(String(value))}`
+  return value ? 'yes' : 'no'
 }
 
 function encode(part: string): string {

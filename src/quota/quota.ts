@@ -2,8 +2,27 @@ import type { QuotaUnitName } from './units.js'
 
 export type { QuotaUnitName } from './units.js'
 
-/** What a quota may be counted by. */
-export type PartitionDimension = 'tenant' | 'subject' | 'client' | 'model' | 'group'
+/** What a quota may be counted by, a claim apart. */
+export const plainDimensions = [
+  'tenant',
+  'subject',
+  'client',
+  'model',
+  'group',
+  'pool',
+  'route',
+  'spiffe',
+] as const
+
+/** What a quota may be counted by; a claim by its name, as `claim:department`. */
+export type PartitionDimension = (typeof plainDimensions)[number] | `claim:${string}`
+
+const CLAIM = 'claim:'
+
+/** The claim of a dimension that is one. */
+export function claimOf(dimension: PartitionDimension): string | undefined {
+  return dimension.startsWith(CLAIM) ? dimension.slice(CLAIM.length) : undefined
+}
 
 export const calendarPeriods = ['minute', 'hour', 'day', 'week', 'month', 'year'] as const
 

@@ -178,7 +178,7 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '11: quotas[0].by[1] is tenant; expected a dimension that no earlier entry has',
   ],
   'quota-dimension-unknown': [
-    '11: quotas[0].by[1] is user; expected one of tenant, subject, client, model, group',
+    '11: quotas[0].by[1] is user; expected one of tenant, subject, client, model, group, pool, route, spiffe, or claim:NAME as claim:department',
   ],
   'quota-group-without-groups': [
     '11: quotas[0].groups is (missing); expected a list of the groups to count by, since by holds group',

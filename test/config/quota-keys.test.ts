@@ -161,3 +161,35 @@ describe('a window', () => {
     ])
   })
 })
+
+describe('a dimension', () => {
+  test('may be a pool, a route, a SPIFFE id or a claim, which every issuer then reads', () => {
+    const by = [
+      'tenant',
+      'pool',
+      'route',
+      'spiffe',
+      'claim:department',
+      'claim:cost.centre',
+    ] as const
+    const policy = load([{ by }, { by: ['claim:department', 'claim:age'] }])
+    expect(policy.quotas[0]?.by).toEqual(by)
+    expect(policy.issuers[0]?.claims).toEqual(['age', 'cost.centre', 'department'])
+    expect(load([{}]).issuers[0]?.claims).toEqual([])
+  })
+
+  test.each(['claim', 'claim:', 'claim: x', 'claim:a..b', 'Claim:a', 'api_key'])(
+    'is not %j',
+    (dimension) => {
+      expect(faultsOf([{ by: [dimension] }])).toEqual([
+        'quotas[0].by[0] expected one of tenant, subject, client, model, group, pool, route, spiffe, or claim:NAME as claim:department',
+      ])
+    },
+  )
+
+  test('stands once, a claim too', () => {
+    expect(faultsOf([{ by: ['claim:a', 'claim:b', 'claim:a'] }])).toEqual([
+      'quotas[0].by[2] expected a dimension that no earlier entry has',
+    ])
+  })
+})

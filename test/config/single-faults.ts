@@ -400,7 +400,11 @@ export const singleFaults: readonly SingleFault[] = [
     '60000',
     'a whole number of units from 1 to 9007199254740991, or of unit cost an amount as 25.50',
   ),
-  malformed('quotas[0].by[0]', 'tennant', 'one of tenant, subject, client, model, group'),
+  malformed(
+    'quotas[0].by[0]',
+    'tennant',
+    'one of tenant, subject, client, model, group, pool, route, spiffe, or claim:NAME as claim:department',
+  ),
   malformed('quotas[1].unit', 'token', oneOf(quotaUnitNames)),
   malformed('quotas[5].window', '90', aWindow),
   malformed('quotas[6].by', undefined, 'a list'),

@@ -70,6 +70,39 @@ describe('the principal of good claims', () => {
     expect(answer).toMatchObject({ principal: { tenant: 'acme' } })
   })
 
+  test('has the claims that quotas count by, as far as the credential has them', () => {
+    const answer = read(
+      { department: 'physics', level: 3, contractor: false, deep: { cost: { centre: '0815' } } },
+      { claims: ['department', 'level', 'contractor', 'deep.cost.centre', 'team', 'constructor'] },
+    )
+    if (answer.kind === 'denied') throw new Error('refused')
+    expect(answer.principal.claims).toEqual(
+      new Map<string, unknown>([
+        ['department', 'physics'],
+        ['level', 3],
+        ['contractor', false],
+        ['deep.cost.centre', '0815'],
+      ]),
+    )
+  })
+
+  test.each([
+    ['null', null],
+    ['a list', ['physics']],
+    ['a mapping', { name: 'physics' }],
+    ['an empty text', ''],
+    ['a text with a line break', 'a\nb'],
+    ['a text of 256 characters', 'x'.repeat(256)],
+    ['a number that a double rounds', 2 ** 53],
+  ])('is not there where a claim that quotas count by is %s', (_, department) => {
+    expect(read({ department }, { claims: ['department'] })).toMatchObject({
+      kind: 'denied',
+      reason: 'claims_invalid',
+      detail: 'claim department',
+    })
+    expect(read({ department })).toMatchObject({ kind: 'identified' })
+  })
+
   test('takes tenant and groups from inside other claims', () => {
     const answer = read(
       { resource: { org: 'deep' }, realm_access: { roles: ['a', 'b'] } },

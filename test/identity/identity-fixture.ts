@@ -42,6 +42,7 @@ export function exampleIssuer(changes: Partial<Issuer> = {}): Issuer {
     clockToleranceMs: 30 * SECOND_MS,
     maxLifetimeMs: 24 * HOUR_MS,
     jwksCacheMs: 10 * MINUTE_MS,
+    claims: [],
     jwksStaleMs: HOUR_MS,
     caFile: undefined,
     insecureHttp: false,

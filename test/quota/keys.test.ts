@@ -1,12 +1,23 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { partitionKey } from '../../src/quota/keys.js'
-import type { PartitionedCaller } from '../../src/quota/keys.js'
+import type { PartitionedCaller, PartitionValue } from '../../src/quota/keys.js'
 import type { PartitionDimension, Quota } from '../../src/quota/quota.js'
 import { calendar, quotaOf } from './quotas.js'
 import { runs } from '../runs.js'
 
-const by: readonly PartitionDimension[] = ['tenant', 'subject', 'client', 'model', 'group']
+const by: readonly PartitionDimension[] = [
+  'tenant',
+  'subject',
+  'client',
+  'model',
+  'group',
+  'pool',
+  'route',
+  'spiffe',
+  'claim:department',
+  'claim:level',
+]
 const quota = quotaOf({ by, groups: ['research', 'sales', 'none'] })
 const ada: PartitionedCaller = {
   tenant: 'acme',
@@ -14,6 +25,13 @@ const ada: PartitionedCaller = {
   client: 'console',
   groups: ['sales'],
   model: 'llama',
+  pool: 'gpu-a',
+  route: '/v1/messages',
+  spiffe: 'spiffe://acme.example/ci',
+  claims: new Map<string, PartitionValue>([
+    ['department', 'physics'],
+    ['level', 3],
+  ]),
 }
 const keyOf = (differences: Partial<PartitionedCaller>, of: Quota = quota): string =>
   partitionKey(of, { ...ada, ...differences })
@@ -31,6 +49,21 @@ describe('a partition key', () => {
     ['absent client', { client: undefined }],
     ['model', { model: 'llama2' }],
     ['group', { groups: ['research'] }],
+    ['pool', { pool: 'gpu-b' }],
+    ['route', { route: '/v1/completions' }],
+    ['SPIFFE id', { spiffe: 'spiffe://acme.example/CI' }],
+    ['absent SPIFFE id', { spiffe: undefined }],
+    ['claim', { claims: new Map(ada.claims).set('department', 'Physics') }],
+    ['absent claim', { claims: new Map([['department', 'physics']]) }],
+    [
+      'claims that change places',
+      {
+        claims: new Map<string, PartitionValue>([
+          ['department', 3],
+          ['level', 'physics'],
+        ]),
+      },
+    ],
   ])('differs by %s', (_, differences) => {
     expect(keyOf(differences)).not.toBe(keyOf({}))
   })
@@ -44,6 +77,57 @@ describe('a partition key', () => {
   test('tells an absent client from one named like its spelling', () => {
     const keys = [undefined, '', '-', 'none', 'undefined'].map((client) => keyOf({ client }))
     expect(new Set(keys).size).toBe(keys.length)
+  })
+
+  test('tells apart a text, a number, a truth value and none at all that are spelled alike', () => {
+    const of = quotaOf({ by: ['claim:level'] })
+    const values = [
+      3,
+      '3',
+      '1:3',
+      'n1:3',
+      30,
+      0.3,
+      -3,
+      true,
+      'true',
+      'yes',
+      '3:yes',
+      false,
+      'no',
+      '',
+      '-',
+    ]
+    const keys = [
+      ...values.map((value) => keyOf({ claims: new Map([['level', value]]) }, of)),
+      keyOf({ claims: new Map() }, of),
+    ]
+    expect(new Set(keys).size).toBe(keys.length)
+  })
+
+  test('tells claims of other names apart, and does not mind the order of the dimensions', () => {
+    const claims = new Map([
+      ['a', 'x'],
+      ['b', 'y'],
+    ])
+    const keysOf = (...dimensions: readonly PartitionDimension[]): string =>
+      keyOf({ claims }, quotaOf({ by: dimensions }))
+    expect(keysOf('claim:a', 'claim:b')).toBe(keysOf('claim:b', 'claim:a'))
+    const swapped = new Map([
+      ['a', 'y'],
+      ['b', 'x'],
+    ])
+    expect(keyOf({ claims: swapped }, quotaOf({ by: ['claim:a', 'claim:b'] }))).not.toBe(
+      keysOf('claim:a', 'claim:b'),
+    )
+    const one = keyOf({ claims: new Map([['a', 'x']]) }, quotaOf({ by: ['claim:a'] }))
+    const other = keyOf({ claims: new Map([['b', 'x']]) }, quotaOf({ by: ['claim:b'] }))
+    expect(one).not.toBe(other)
+  })
+
+  test('is that of the releases before for what those could count by', () => {
+    const of = quotaOf({ by: ['tenant', 'subject', 'client', 'model', 'group'], groups: ['sales'] })
+    expect(keyOf({}, of)).toBe('{bS7JFDKjkcLGQDlMYLWbt1}AidvdR5W-eP3eArYsmzLku')
   })
 
   test('counts a caller in the first group of the quota that it is in', () => {

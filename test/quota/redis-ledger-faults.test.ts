@@ -400,9 +400,16 @@ describe('the keys', () => {
     client: 'client-name',
     groups: ['research'],
     model: 'model-name',
+    pool: 'pool-name',
+    route: '/route/name',
+    spiffe: 'spiffe://spiffe.example/name',
+    claims: new Map([['claim', 'claim-name']]),
   }
   const quotas = [
-    quotaOf({ name: 'quota-name', by: ['tenant', 'subject', 'client', 'model'] }),
+    quotaOf({
+      name: 'quota-name',
+      by: ['tenant', 'subject', 'client', 'model', 'pool', 'route', 'spiffe', 'claim:claim'],
+    }),
     quotaOf({ name: 'quota-day', by: ['tenant'], window: calendar('day') }),
     quotaOf({ name: 'quota-open', by: ['subject'], window: { kind: 'open' }, unit: 'in_flight' }),
   ]
@@ -420,7 +427,16 @@ describe('the keys', () => {
       expect(key).toMatch(/^tg1:(p:\{[\w-]{0,22}\}[\w-]{22}|r:[\w-]{22}|i:[\w-]{22}|leases)$/)
     }
     const spelled = keys.join().toLowerCase()
-    for (const text of ['tenant', 'example', 'name', 'quota', 'research', 'stream', 'id']) {
+    for (const text of [
+      'tenant',
+      'example',
+      'name',
+      'quota',
+      'research',
+      'stream',
+      'route',
+      'id',
+    ]) {
       if (text !== 'id') expect(spelled).not.toContain(text)
     }
     expect(spelled).not.toContain('reservation-id')
