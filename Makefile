@@ -9,12 +9,13 @@ packages := node_modules/.package-lock.json
 envoy_binary := .deps/envoy/envoy/_bin/envoy
 kubernetes_schemas := .deps/kubernetes/kubernetes_validate/__init__.py
 redis_binary := .deps/redis/usr/bin/redis-server
+peer_binary := .deps/peer/service_cmd
 # Envoy 1.38 or newer, as `envoy --version` writes it: .../1.40.0/...
 envoy_new_enough := /(1\.(3[89]|[4-9][0-9]|[1-9][0-9]{2,})|[2-9]|[1-9][0-9]+)\.
 # Redis 7.0 or newer, as `redis-server --version` writes it: Redis server v=7.0.15 sha=...
 redis_new_enough := v=([7-9]|[1-9][0-9]+)\.
 
-.PHONY: help run test proof lint build bench envoy redis clean
+.PHONY: help run test proof lint build bench peer envoy redis clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{ printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,11 +41,16 @@ build: $(packages) ## compile src/ into dist/
 	@cp -R src/quota/lua dist/quota/
 	@chmod +x dist/cli.js
 
-bench: $(packages) redis ## what a decision costs, measured against a server that decides nothing; ARGS=ledger measures the ledgers
-	@npx tsc -p bench
-	@ln -sfn ../../proto .deps/bench/proto
-	@cp -R src/quota/lua .deps/bench/src/quota/
-	@node .deps/bench/bench/$(if $(filter ledger,$(ARGS)),ledger,run).js $(ARGS)
+bench: $(packages) redis $(if $(filter overshoot,$(ARGS)),build envoy peer) ## what a decision costs; ARGS=ledger measures the ledgers, ARGS=overshoot how many pass at once
+	@$(if $(filter overshoot,$(ARGS)),node --import tsx bench/overshoot.ts,$(compiled_bench))
+
+define compiled_bench
+npx tsc -p bench && ln -sfn ../../proto .deps/bench/proto && cp -R src/quota/lua .deps/bench/src/quota/ && \
+	node .deps/bench/bench/$(if $(filter ledger,$(ARGS)),ledger,run).js $(ARGS)
+endef
+
+peer: ## build the envoyproxy/ratelimit that the bench compares with; needs Go
+	@$(MAKE) -s $(peer_binary)
 
 envoy: ## make sure of an Envoy: the one on PATH if it is new enough, else one in .deps/
 	@envoy --version 2>/dev/null | grep -Eq '$(envoy_new_enough)' || $(MAKE) -s $(envoy_binary)
@@ -76,6 +82,16 @@ $(redis_binary):
 		for package in *.deb; do dpkg -x "$$package" .. || exit 1; done; } || \
 		{ echo 'no Redis 7.0 or newer: put redis-server on PATH, or make `apt-get download redis-server` work' >&2; exit 1; }
 	@touch $@
+
+# Go checks what it fetches against its checksum database; its caches go where the binary goes, and then away.
+peer_version := v1.4.1-0.20260122083618-3fb702589d36
+$(peer_binary):
+	@command -v go >/dev/null || { echo 'no Go: put Go 1.25 or newer on PATH (https://go.dev/dl)' >&2; exit 1; }
+	@echo 'building envoyproxy/ratelimit into .deps/'
+	@mkdir -p $(@D)
+	@cd $(@D) && GOBIN=$(CURDIR)/$(@D) GOPATH=$(CURDIR)/$(@D)/go GOCACHE=$(CURDIR)/$(@D)/cache GOFLAGS=-modcacherw \
+		go install github.com/envoyproxy/ratelimit/src/service_cmd@$(peer_version)
+	@rm -rf $(@D)/go $(@D)/cache
 
 # A wheel that holds the JSON files; pip checks its hash, nothing of its code runs.
 $(kubernetes_schemas): test/deploy/schema-requirements.txt

@@ -8,7 +8,7 @@ import type { Prices } from '../../src/prices.js'
 import { createExactModel } from './exact-model.js'
 import type { ModelHold } from './exact-model.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
-import { runs } from '../runs.js'
+import { manyRuns } from '../runs.js'
 
 /** Two days before summer time begins in Berlin: sequences that go far cross a day of 23 hours. */
 const startMs = Date.parse('2026-03-27T22:59:58.500Z')
@@ -327,7 +327,7 @@ export function describeAgreement(
           }
         },
       ),
-      { numRuns: runs(count) },
+      { numRuns: manyRuns(count) },
     )
   })
 }
