@@ -24,6 +24,7 @@ const ranks: Record<string, number> = {
   llm: 2,
   inspection: 2,
   quota: 2,
+  ratelimit: 2,
   audit: 2,
   // what is made of features
   'admission.ts': 3,
