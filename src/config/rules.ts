@@ -5,6 +5,7 @@ import { isTimeZone } from './duration.js'
 import type { KeyPath, SayFault } from './faults.js'
 import { checkModelPatterns } from './model-patterns.js'
 import { given, soundItems, wrong } from './partly.js'
+import { checkRateLimitService } from './ratelimit-rules.js'
 import { refuseRepeats } from './repeats.js'
 import { leaseMarginMs, leastLease, maxLeaseMs } from './schema.js'
 import type { FileContent } from './schema.js'
@@ -17,6 +18,7 @@ const maxPatterns = 100
 export function checkRules(content: FileContent, fault: SayFault): void {
   checkListen(content, fault)
   checkLedger(content, fault)
+  checkRateLimitService(content, fault)
   checkStreams(content, fault)
   checkIssuers(content, fault)
   checkModels(content, fault)

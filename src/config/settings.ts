@@ -24,6 +24,8 @@ export interface ServerSettings {
     readonly maxExaminationBytes: number
   }
   readonly drain: { readonly delayMs: number; readonly deadlineMs: number }
+  /** Undefined: there is no rate limit service. */
+  readonly rateLimitService: RateLimitServiceSettings | undefined
   readonly log: { readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' }
 }
 
@@ -43,6 +45,30 @@ export interface AuditSettings {
   readonly writeTimeoutMs: number
 }
 
+/** The general rate limit service, beside the files of its limits. */
+export interface RateLimitServiceSettings {
+  /** Absolute. */
+  readonly configDir: string
+  readonly mergeDomains: boolean
+  readonly mode: 'safe' | 'shared'
+  /** The ledger's, if it has none of its own. */
+  readonly store: LedgerSettings
+  /** Limits per second are counted there instead. */
+  readonly perSecond: LedgerSettings<'redis'> | undefined
+  readonly cacheKeyPrefix: string
+  readonly expirationJitterMaxSeconds: number
+  /** 0: nothing is remembered. */
+  readonly localCacheBytes: number
+  readonly nearLimitRatio: number
+  readonly stopWhenOver: boolean
+  readonly shadowMode: boolean
+  readonly quotaMode: boolean
+  readonly responseDynamicMetadata: boolean
+  /** Names of headers; undefined: none is sent. */
+  readonly responseHeaders:
+    { readonly limit: string; readonly remaining: string; readonly reset: string } | undefined
+}
+
 /** A file named in the policy: relative to the directory of the policy itself, wherever Tollgate was started. */
 export function resolveFile(policyFile: string, path: string): string {
   return resolve(dirname(policyFile), path)
@@ -50,7 +76,7 @@ export function resolveFile(policyFile: string, path: string): string {
 
 /** @param file path of the policy, for the files it names */
 export function settingsFrom(file: string, sections: Sections): ServerSettings {
-  const { listen, ledger, audit, limits, drain, log } = sections
+  const { listen, ledger, audit, limits, drain, log, rateLimitService } = sections
   return {
     listen: {
       grpc: listen.grpc,
@@ -71,6 +97,8 @@ export function settingsFrom(file: string, sections: Sections): ServerSettings {
     },
     limits,
     drain,
+    rateLimitService:
+      rateLimitService && rateLimitServiceFrom(file, rateLimitService, ledgerFrom(file, ledger)),
     log,
   }
 }
@@ -86,6 +114,37 @@ function ledgerFrom(file: string, ledger: Sections['ledger']): LedgerSettings {
     user,
     passwordFile: passwordFile && resolveFile(file, passwordFile),
     timeoutMs,
+  }
+}
+
+type RateLimitSection = NonNullable<Sections['rateLimitService']>
+
+function rateLimitServiceFrom(
+  file: string,
+  { redis, perSecond, responseHeaders, ...section }: RateLimitSection,
+  ledger: LedgerSettings,
+): RateLimitServiceSettings {
+  const { enabled, ...names } = responseHeaders
+  return {
+    ...section,
+    configDir: resolveFile(file, section.configDir),
+    store: redis === undefined ? ledger : redisFrom(file, redis),
+    perSecond: perSecond && redisFrom(file, perSecond),
+    responseHeaders: enabled ? names : undefined,
+  }
+}
+
+function redisFrom(
+  file: string,
+  { tls, passwordFile, ...server }: NonNullable<RateLimitSection['redis']>,
+): LedgerSettings<'redis'> {
+  return {
+    kind: 'redis',
+    url: server.url,
+    tls: tls && { caFile: resolveFile(file, tls.caFile) },
+    user: server.user,
+    passwordFile: passwordFile && resolveFile(file, passwordFile),
+    timeoutMs: server.timeoutMs,
   }
 }
 

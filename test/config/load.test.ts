@@ -105,6 +105,7 @@ describe('a good policy file', () => {
         maxExaminationBytes: 268_435_456,
       },
       drain: { delayMs: 2000, deadlineMs: 20_000 },
+      rateLimitService: undefined,
       log: { level: 'info' },
     })
     expect(policy).toMatchObject({
@@ -152,6 +153,32 @@ describe('a good policy file', () => {
     })
   })
 
+  test('may say of the rate limit service where its files are, and no more', () => {
+    const text = `${fixture('smallest')}rateLimitService: { configDir: limits }\n`
+    expect(loadConfig('/etc/policy.yaml', text).settings.rateLimitService).toEqual({
+      configDir: '/etc/limits',
+      mergeDomains: false,
+      mode: 'safe',
+      store: { kind: 'memory' },
+      perSecond: undefined,
+      cacheKeyPrefix: '',
+      expirationJitterMaxSeconds: 300,
+      localCacheBytes: 0,
+      nearLimitRatio: 0.8,
+      stopWhenOver: false,
+      shadowMode: false,
+      quotaMode: false,
+      responseDynamicMetadata: false,
+      responseHeaders: undefined,
+    })
+  })
+
+  test('has the rate limit service count where the ledger is', () => {
+    const text = `${fixture('smallest')}ledger: { kind: redis, url: "redis://one" }\nrateLimitService: { configDir: limits }\n`
+    const { settings } = loadConfig('/etc/policy.yaml', text)
+    expect(settings.rateLimitService?.store).toEqual(settings.ledger)
+  })
+
   test('sets every key', () => {
     const { settings, policy } = loadConfig('/etc/tg/policy.yaml', fixture('everything'))
     expect(settings).toEqual({
@@ -188,6 +215,36 @@ describe('a good policy file', () => {
         maxExaminationBytes: 16_777_216,
       },
       drain: { delayMs: 0, deadlineMs: 1000 },
+      rateLimitService: {
+        configDir: '/etc/tg/ratelimit',
+        mergeDomains: true,
+        mode: 'shared',
+        store: {
+          kind: 'redis',
+          url: 'rediss://counters.llm.svc:6380',
+          tls: { caFile: '/etc/tg/tls/counters-ca.pem' },
+          user: 'counter',
+          passwordFile: '/etc/tollgate/counters-password',
+          timeoutMs: 30,
+        },
+        perSecond: {
+          kind: 'redis',
+          url: 'redis://seconds.llm.svc:6379',
+          tls: undefined,
+          user: undefined,
+          passwordFile: undefined,
+          timeoutMs: 80,
+        },
+        cacheKeyPrefix: 'llm:',
+        expirationJitterMaxSeconds: 0,
+        localCacheBytes: 65_536,
+        nearLimitRatio: 0.5,
+        stopWhenOver: true,
+        shadowMode: true,
+        quotaMode: true,
+        responseDynamicMetadata: true,
+        responseHeaders: { limit: 'X-Limit', remaining: 'X-Remaining', reset: 'X-Reset' },
+      },
       log: { level: 'debug' },
     })
     expect(policy).toEqual({
