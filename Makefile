@@ -38,12 +38,14 @@ build: $(packages) ## compile src/ into dist/
 	@echo 'compiling' >&2
 	@npx tsc -p tsconfig.build.json
 	@cp -R src/quota/lua dist/quota/
+	@cp -R src/ratelimit/lua dist/ratelimit/
 	@chmod +x dist/cli.js
 
 bench: $(packages) redis ## what a decision costs, measured against a server that decides nothing; ARGS=ledger measures the ledgers
 	@npx tsc -p bench
 	@ln -sfn ../../proto .deps/bench/proto
 	@cp -R src/quota/lua .deps/bench/src/quota/
+	@cp -R src/ratelimit/lua .deps/bench/src/ratelimit/
 	@node .deps/bench/bench/$(if $(filter ledger,$(ARGS)),ledger,run).js $(ARGS)
 
 envoy: ## make sure of an Envoy: the one on PATH if it is new enough, else one in .deps/

@@ -9,9 +9,12 @@ import { dialects as known } from '../llm/dialects.js'
 import type { Ended, LedgerSize } from '../quota/ledger.js'
 import type { LedgerKind } from '../quota/ledgers.js'
 import { SECOND_MS } from '../units.js'
+import { createRateLimitMetrics } from './rate-limit-metrics.js'
+import type { RateLimitMetrics } from './rate-limit-metrics.js'
 
 // Every label is one of a closed list: no caller, model or policy can make a series. All series exist from the
-// start, so that a rate over one that has not happened yet is 0 and not nothing.
+// start, so that a rate over one that has not happened yet is 0 and not nothing. Only the rules of rate limit files
+// have names of their own, so many and no more (`rate-limit-metrics.ts`).
 
 const reasons = Object.keys(denialStatus) as readonly Reason[]
 const dialects: readonly string[] = [...known.map(({ name }) => name), 'none']
@@ -41,10 +44,11 @@ const dependencies = [
   'ledger',
   'audit',
   'inspection',
+  'rate_limit_store',
 ] as const satisfies readonly Dependency[]
 const tokenFates = ['reserved', ...outcomes, 'refunded', 'debt'] as const
 const failureCauses = [...dependencies, 'abandoned', 'invalid_call', 'internal'] as const
-const operations = ['check', 'report', 'give_back', 'expire'] as const
+const operations = ['check', 'report', 'give_back', 'expire', 'rate_limit'] as const
 const auditResults = ['written', 'failed'] as const
 const keySetEvents = ['fetched', 'failed', 'stale', 'refetched_unknown_kid'] as const
 const policyLoads = ['loaded', 'refused'] as const
@@ -80,6 +84,7 @@ export interface Metrics {
   setPolicy(generation: string): void
   setLedger(kind: LedgerKind): void
   setLedgerSize(size: LedgerSize): void
+  readonly rateLimit: RateLimitMetrics
 }
 
 /** From a tenth of what a cached small Check takes to the longest that Envoy waits. */
@@ -225,5 +230,6 @@ export function createMetrics(): Metrics {
       reservations.set(size.reservations)
       partitions.set(size.partitions)
     },
+    rateLimit: createRateLimitMetrics(registers),
   }
 }

@@ -51,6 +51,10 @@ describe('the metrics', () => {
       'tollgate_ledger_info',
       'tollgate_reservations_open',
       'tollgate_partitions',
+      'tollgate_rate_limit_hits_total',
+      'tollgate_rate_limit_answers_total',
+      'tollgate_rate_limit_unknown_domains_total',
+      'tollgate_rate_limit_loads_total',
     ])
     expect(names).toContain('nodejs_eventloop_lag_p99_seconds')
     expect(names).toContain('process_resident_memory_bytes')
