@@ -150,13 +150,20 @@ export function readText(path: string, kind: 'any' | 'regular' = 'any'): string 
 const sayings: Readonly<Record<string, string>> = {
   ENOENT: '; there is none',
   EISDIR: '; this is a directory',
+  ENOTDIR: '; this is a file',
   EACCES: '; this user may not read it',
 }
 
 /** What to say when the operating system refuses a file. */
-export function unreadable(path: string, error: unknown): ConfigError {
+export function unreadable(
+  path: string,
+  error: unknown,
+  what: 'file' | 'directory' = 'file',
+): ConfigError {
   const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'
-  return new ConfigError([wholeFileFault(path, `a readable file${sayings[code] ?? ` (${code})`}`)])
+  return new ConfigError([
+    wholeFileFault(path, `a readable ${what}${sayings[code] ?? ` (${code})`}`),
+  ])
 }
 
 /** Bounded, so that a device or a growing file cannot fill the memory. */

@@ -50,6 +50,21 @@ export interface PatternNode {
   readonly node: Node
 }
 
+/** Bounds of one level: in the worst case each text of a request is held against all its patterns. */
+const levelBounds = { patterns: 1000, patternsWithMiddle: 100 } as const
+
+/** What of a level is beyond its bounds, as what would be right; undefined if nothing is. */
+export function beyondLevel(composites: readonly string[]): string | undefined {
+  const patterns = composites.filter(isPattern)
+  if (patterns.length > levelBounds.patterns) {
+    return `at most ${String(levelBounds.patterns)} patterns side by side`
+  }
+  const withMiddle = patterns.filter((text) => compilePattern(text).middle.length > 0)
+  return withMiddle.length > levelBounds.patternsWithMiddle
+    ? `at most ${String(levelBounds.patternsWithMiddle)} patterns side by side that have a text between two stars`
+    : undefined
+}
+
 /**
  * What envoyproxy/ratelimit knows a descriptor by. It is not injective: key `a` with value `b_c` is key `a_b` with
  * value `c`, in files as in requests. Counters are not known by it.
