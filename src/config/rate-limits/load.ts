@@ -23,15 +23,17 @@ export function loadRateLimits(settings: FilesSettings): LoadedRateLimits {
   return { config, content }
 }
 
+export interface ReadOptions extends Pick<FilesSettings, 'mergeDomains'> {
+  /** As for `readText`; `regular` if not given. */
+  readonly kind?: 'any' | 'regular'
+}
+
 /** The files as far as they go; one that cannot be read hides no fault of another. */
-export function readRateLimitTexts(
-  files: readonly string[],
-  options: Pick<FilesSettings, 'mergeDomains'>,
-): FilesReading {
+export function readRateLimitTexts(files: readonly string[], options: ReadOptions): FilesReading {
   const unread: ConfigError[] = []
   const texts = files.flatMap((file) => {
     try {
-      return [{ file, text: readText(file, 'regular') }]
+      return [{ file, text: readText(file, options.kind ?? 'regular') }]
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error
       unread.push(error)
