@@ -52,6 +52,7 @@ const ranks: Record<string, number> = {
   'drain.ts': 7,
   // what the program is put together from
   'part-options.ts': 8,
+  'rate-limits.ts': 8,
   'main.ts': 9,
   commands: 10,
   'cli.ts': 11,
