@@ -58,7 +58,7 @@ export function textAt(
 ): string | undefined {
   const text = textOf(member?.value)
   if (text === undefined && member !== undefined) {
-    say(context, member.at, `${what}: text, in quotes if it looks like a fraction or a date`)
+    say(context, member.at, `${what}: text, in quotes if it looks like a fraction`)
   }
   return text
 }

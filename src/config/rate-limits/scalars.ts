@@ -34,10 +34,9 @@ export function isNothing(value: unknown): boolean {
 export function textOf(value: unknown): string | undefined {
   if (typeof value === 'string') return value
   if (isNothing(value)) return ''
-  // Fractions and dates are what envoyproxy/ratelimit refuses a file for, wherever they stand.
-  return isPlainScalar(value) && !isFraction(value.plain) && !isDate(value.plain)
-    ? value.plain
-    : undefined
+  // YAML's fractions are what envoyproxy/ratelimit refuses a file for, wherever they stand.
+  const isText = isPlainScalar(value) && !isFraction(value.plain) && !isNoNumber(value.plain)
+  return isText ? value.plain : undefined
 }
 
 export function flagOf(value: unknown): boolean | undefined {
@@ -50,7 +49,9 @@ export function flagOf(value: unknown): boolean | undefined {
 /** A whole number from 0 on. Undefined for anything else, also in quotes. */
 export function countOf(value: unknown): number | undefined {
   if (isNothing(value)) return 0
-  return isPlainScalar(value) ? wholeNumberOf(value.plain.replace(/^\+/, '')) : undefined
+  if (!isPlainScalar(value)) return undefined
+  const number = wholeNumberOf(value.plain)
+  return number !== undefined && number >= 0 ? Math.abs(number) : undefined
 }
 
 /** What free-form data holds: nothing, a flag, a number or text. Undefined where it is neither a scalar. */
@@ -59,20 +60,20 @@ export function dataOf(value: unknown): null | boolean | number | string | undef
   if (!isPlainScalar(value)) return undefined
   if (isNothing(value)) return null
   const { plain } = value
-  const whole = wholeNumberOf(plain.replace(/^[-+]/, ''))
-  const number =
-    whole ?? (isFraction(plain) ? Math.abs(Number(plain.replaceAll('_', ''))) : undefined)
-  if (number !== undefined) return plain.startsWith('-') ? -number : number
-  return flagOf(value) ?? plain
+  const fraction = isFraction(plain) ? Number(plain.replaceAll('_', '')) : undefined
+  return wholeNumberOf(plain) ?? fraction ?? flagOf(value) ?? plain
 }
 
 const radixes: Readonly<Record<string, number>> = { x: 16, b: 2, o: 8 }
 
 /** In the spellings of Go, which are not those of YAML 1.2: `010` is 8, `1_000` is 1000. */
 function wholeNumberOf(written: string): number | undefined {
-  const text = written.replaceAll('_', '').toLowerCase()
+  const [, sign = '', text = ''] =
+    /^([-+]?)(\d.*)$/.exec(written.replaceAll('_', '').toLowerCase()) ?? []
+  if (written.startsWith('_')) return undefined
   const [, letter = '', digits = ''] = /^0([xbo]?)(.+)$/.exec(text) ?? []
-  return digits === '' ? wholeOf(text, 10) : wholeOf(digits, radixes[letter] ?? 8)
+  const number = digits === '' ? wholeOf(text, 10) : wholeOf(digits, radixes[letter] ?? 8)
+  return number !== undefined && sign === '-' ? -number : number
 }
 
 function wholeOf(digits: string, radix: number): number | undefined {
@@ -83,10 +84,12 @@ function wholeOf(digits: string, radix: number): number | undefined {
 }
 
 function isFraction(text: string): boolean {
-  const isWhole = wholeNumberOf(text.replace(/^[-+]/, '')) !== undefined
-  return !isWhole && /^[-+]?(\.\d+|\d[\d_]*(\.[\d_]*)?)([eE][-+]?\d+)?$/.test(text)
+  return (
+    wholeNumberOf(text) === undefined &&
+    /^[-+]?(\.\d+|\d[\d_]*(\.[\d_]*)?)([eE][-+]?\d+)?$/.test(text)
+  )
 }
 
-function isDate(text: string): boolean {
-  return /^\d{4}-\d{1,2}-\d{1,2}([Tt ].*)?$/.test(text)
+function isNoNumber(text: string): boolean {
+  return /^(\.(nan|NaN|NAN)|[-+]?\.(inf|Inf|INF))$/.test(text)
 }

@@ -98,6 +98,7 @@ descriptors:
     ['0x10', 16],
     ['0b11', 3],
     ['+5', 5],
+    ['-0', 0],
     ['', 0],
   ])('may write a count as %s', (written, count) => {
     expect(ruleWith(`unit: day, requests_per_unit: ${written}`)?.limit?.requestsPerUnit).toBe(count)
@@ -127,9 +128,11 @@ domain: 7
 descriptors:
   - { key: yes, value: 0x10, rate_limit: { unit: day, name: 1 } }
   - { key: k, value: "1.5", rate_limit: { unit: day } }
+  - { key: k, value: 2020-01-01, rate_limit: { unit: day } }
 `)
     expect(lookUp(config, '7', asked('yes=0x10'))?.rule.name).toBe('1')
     expect(lookUp(config, '7', asked('k=1.5'))).toBeDefined()
+    expect(lookUp(config, '7', asked('k=2020-01-01'))).toBeDefined()
   })
 
   test('may write a limit once, and name or merge it where it holds too', () => {
@@ -270,7 +273,17 @@ describe('a fault of a rate limit file', () => {
     [
       'value with a fraction',
       keyWith('value: 1.5'),
-      '4: descriptors[0].value is 1.5; expected the value of an entry, or a pattern with *: text, in quotes if it looks like a fraction or a date',
+      '4: descriptors[0].value is 1.5; expected the value of an entry, or a pattern with *: text, in quotes if it looks like a fraction',
+    ],
+    [
+      'count that begins with an underscore',
+      keyWith('rate_limit: { unit: day, requests_per_unit: _1 }'),
+      '4: descriptors[0].rate_limit.requests_per_unit is _1; expected a whole number from 0 to 4294967295, not in quotes',
+    ],
+    [
+      'name that is no number',
+      keyWith('rate_limit: { unit: day, name: .inf }'),
+      '4: descriptors[0].rate_limit.name is .inf; expected a name for this limit: text, in quotes if it looks like a fraction',
     ],
     [
       'metadata that is no mapping',
