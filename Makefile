@@ -39,13 +39,14 @@ build: $(packages) ## compile src/ into dist/
 	@echo 'compiling' >&2
 	@npx tsc -p tsconfig.build.json
 	@cp -R src/quota/lua dist/quota/
+	@cp -R src/ratelimit/lua dist/ratelimit/
 	@chmod +x dist/cli.js
 
 bench: $(packages) redis $(if $(filter overshoot,$(ARGS)),build envoy peer) ## what a decision costs; ARGS=ledger measures the ledgers, ARGS=overshoot how many pass at once
 	@$(if $(filter overshoot,$(ARGS)),node --import tsx bench/overshoot.ts,$(compiled_bench))
 
 define compiled_bench
-npx tsc -p bench && ln -sfn ../../proto .deps/bench/proto && cp -R src/quota/lua .deps/bench/src/quota/ && \
+npx tsc -p bench && ln -sfn ../../proto .deps/bench/proto && cp -R src/quota/lua .deps/bench/src/quota/ && cp -R src/ratelimit/lua .deps/bench/src/ratelimit/ && \
 	node .deps/bench/bench/$(if $(filter ledger,$(ARGS)),ledger,run).js $(ARGS)
 endef
 

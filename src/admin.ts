@@ -5,6 +5,10 @@ import type { Admission } from './admission.js'
 import type { Clock } from './clock.js'
 import { formatAddress } from './config/address.js'
 import type { ListenAddress } from './config/address.js'
+import { requestFromJson, responseToJson } from './envoy/rate-limit-json.js'
+import type { RateLimitService } from './envoy/rate-limit-service.js'
+import { reportDomain } from './envoy/report.js'
+import { InvalidCallError } from './errors.js'
 import { findModel } from './policy.js'
 import type { Policy } from './policy.js'
 import type { GuardedLedger } from './quota/guarded-ledger.js'
@@ -14,8 +18,11 @@ import type { Balance } from './quota/ledger.js'
 import { claimOf, plainDimensions } from './quota/quota.js'
 import type { PartitionDimension, Quota } from './quota/quota.js'
 import { formatAmount } from './quota/units.js'
+import { dumpConfig } from './ratelimit/dump.js'
+import type { RateLimitConfig } from './ratelimit/tree.js'
 import { removeStaleSocket } from './stale-socket.js'
 import type { Metrics } from './telemetry/metrics.js'
+import { KIB_BYTES } from './units.js'
 
 export interface HttpListener {
   /** As given, with the port that the system chose for port 0. */
@@ -29,7 +36,10 @@ interface Answer {
   readonly body: string
 }
 
-type Route = (query: URLSearchParams) => Answer | Promise<Answer>
+type Page = (query: URLSearchParams) => Answer | Promise<Answer>
+
+/** A page, or what takes a body. */
+type Route = Page | { readonly post: (body: string) => Promise<Answer> }
 
 export interface HealthParts {
   readonly metrics: Metrics
@@ -57,9 +67,61 @@ export interface UsageParts {
   readonly clock: Clock
 }
 
-/** For loopback or a Unix socket only: it names callers. */
-export function listenForAdmin(address: ListenAddress, parts: UsageParts): Promise<HttpListener> {
-  return listenHttp(address, { '/usage': (query) => usage(query, parts) })
+export interface RateLimitPages {
+  readonly service: RateLimitService
+  readonly config: () => RateLimitConfig | undefined
+  /** May calls be sent here? */
+  readonly isServing: () => boolean
+  /** A call failed. */
+  readonly onFailure: (error: unknown) => void
+}
+
+/**
+ * For loopback or a Unix socket only: it names callers.
+ *
+ * @param rateLimits undefined: there is no rate limit service
+ */
+export function listenForAdmin(
+  address: ListenAddress,
+  parts: UsageParts,
+  rateLimits?: RateLimitPages,
+): Promise<HttpListener> {
+  return listenHttp(address, {
+    '/usage': (query) => usage(query, parts),
+    ...(rateLimits === undefined ? {} : rateLimitRoutes(rateLimits)),
+  })
+}
+
+/** Paths and answers are those of envoyproxy/ratelimit, which has them on two ports. */
+function rateLimitRoutes(pages: RateLimitPages): Readonly<Record<string, Route>> {
+  return {
+    '/json': { post: (body) => rateLimitJson(body, pages) },
+    '/rlconfig': () => {
+      const config = pages.config()
+      const body = config === undefined ? '' : dumpConfig(config)
+      return { status: 200, contentType: 'text/plain; charset=utf-8', body }
+    },
+    '/healthcheck': () => (pages.isServing() ? text(200, 'OK') : text(500, '')),
+  }
+}
+
+/** One call of the rate limit service, for who speaks no gRPC. */
+async function rateLimitJson(
+  body: string,
+  { service, onFailure }: RateLimitPages,
+): Promise<Answer> {
+  try {
+    const request = requestFromJson(body)
+    if (request.domain === reportDomain) return text(400, 'reports come by gRPC')
+    const response = await service.answer(request)
+    const status = response.overallCode === 'OK' ? 200 : 429
+    return { status, contentType: 'application/json', body: responseToJson(response) }
+  } catch (error) {
+    onFailure(error)
+    // What an InvalidCallError says holds nothing of the call.
+    if (error instanceof InvalidCallError) return text(400, error.message)
+    return text(503, 'the call failed')
+  }
 }
 
 const usageParameters: readonly string[] = plainDimensions
@@ -267,9 +329,29 @@ async function answer(
     const url = new URL(request.url ?? '/', 'http://admin.invalid')
     const route = Object.hasOwn(routes, url.pathname) ? routes[url.pathname] : undefined
     if (route === undefined) send(text(404, `try ${Object.keys(routes).join(', ')}`))
+    else if (typeof route !== 'function') send(await answerPost(request, route.post))
     else if (request.method !== 'GET') send(text(405, 'GET only'))
     else send(await route(url.searchParams))
   } catch {
     send(text(500, 'failed'))
   }
+}
+
+/** The largest call that the rate limit service takes, with room for how JSON spells it. */
+const MAX_POST_BYTES = 512 * KIB_BYTES
+
+async function answerPost(
+  request: IncomingMessage,
+  post: (body: string) => Promise<Answer>,
+): Promise<Answer> {
+  if (request.method !== 'POST') return text(405, 'POST only')
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    // Read to its end, or the connection would go before the answer; the time for it is bounded.
+    if (bytes <= MAX_POST_BYTES) chunks.push(chunk)
+  }
+  if (bytes > MAX_POST_BYTES) return text(413, 'too long')
+  return post(Buffer.concat(chunks).toString('utf8'))
 }

@@ -31,7 +31,8 @@ export function formatFault(fault: ConfigFault): string {
 }
 
 /** What a dependency is, in logs and metric labels: a closed list. */
-export type Dependency = 'identity_provider' | 'ledger' | 'audit' | 'inspection'
+export type Dependency =
+  'identity_provider' | 'ledger' | 'audit' | 'inspection' | 'rate_limit_store'
 
 /**
  * A part that Tollgate needs did not answer, or not in time. It is a failure, never a verdict: it
@@ -58,7 +59,8 @@ export class AbandonedError extends Error {
 
 /** A call that the protocol does not allow: wrong domain, contradictory descriptors, a peer that may not call. */
 export class InvalidCallError extends Error {
-  readonly fault: 'invalid_argument' | 'permission_denied'
+  /** `unspecified`: what envoyproxy/ratelimit, whose answer is given, has no status for but UNKNOWN. */
+  readonly fault: 'invalid_argument' | 'permission_denied' | 'unspecified'
 
   constructor(fault: InvalidCallError['fault'], message: string) {
     super(message)

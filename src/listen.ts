@@ -37,6 +37,8 @@ export interface Listener {
   readonly address: ListenAddress
   /** What `grpc.health.v1` answers, for the empty name and for each service. */
   setServing(serving: boolean): void
+  /** What it answers for `ratelimit`, by which envoyproxy/ratelimit is known; nobody knows that name before. */
+  setRateLimitServing(serving: boolean): void
   /** Lets the calls under way finish; after `deadlineMs` ends them. A second call waits for the first. */
   stop(deadlineMs: number): Promise<void>
 }
@@ -77,8 +79,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const server = new Server(channelOptions(options))
   const names = ['', authorizationServiceName, rateLimitServiceName]
   const health = new HealthImplementation()
-  const setServing = (serving: boolean): void => {
-    for (const name of names) health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING')
+  const setServing = (serving: boolean, of: readonly string[] = names): void => {
+    for (const name of of) health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING')
   }
   setServing(false)
   health.addToServer(server)
@@ -90,7 +92,12 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   let stopped: Promise<void> | undefined
   return {
     address: bound,
-    setServing,
+    setServing: (serving) => {
+      setServing(serving)
+    },
+    setRateLimitServing: (serving) => {
+      setServing(serving, ['ratelimit'])
+    },
     stop(deadlineMs) {
       stopped ??= stop(server, targetOf(bound), deadlineMs)
       return stopped

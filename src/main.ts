@@ -24,6 +24,8 @@ import { partOptions } from './part-options.js'
 import type { PartOptions } from './part-options.js'
 import { createPromptReader } from './prompt/reader.js'
 import { createLedger } from './quota/ledgers.js'
+import { startRateLimits } from './rate-limits.js'
+import type { RunningRateLimits } from './rate-limits.js'
 import { createServices } from './server.js'
 import { createLog } from './telemetry/log.js'
 import type { Log } from './telemetry/log.js'
@@ -122,6 +124,13 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   metrics.setPolicy(snapshot.policy.generation, snapshot.policy.quotas)
   void snapshot.authenticator.prefetch()
 
+  let rateLimits: RunningRateLimits | undefined
+  if (settings.rateLimitService !== undefined) {
+    const parts = { clock: systemClock, random: Math.random, log, metrics }
+    rateLimits = startRateLimits(settings.rateLimitService, parts)
+    atEnd(rateLimits.close)
+  }
+
   const lateReports = createLateReports()
   const services = createServices({
     snapshot: () => snapshot,
@@ -132,6 +141,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
     randomId,
     recorder,
     lateReports,
+    rateLimits: rateLimits?.service,
   })
   let draining = false
   const ready = (): boolean => !draining && snapshot.authenticator.ready()
@@ -141,7 +151,16 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   )
   atEnd(() => probes.stop())
   const usage = { policy: () => snapshot.policy, ledger, clock: systemClock }
-  const admin = await at('listen.admin', listenForAdmin(settings.listen.admin, usage))
+  const rateLimitsServe = (): boolean => !draining && rateLimits?.isAvailable() === true
+  const pages = rateLimits && {
+    service: rateLimits.service,
+    config: rateLimits.config,
+    isServing: rateLimitsServe,
+    onFailure: (error: unknown) => {
+      recorder.failure('rate_limit', error)
+    },
+  }
+  const admin = await at('listen.admin', listenForAdmin(settings.listen.admin, usage, pages))
   atEnd(() => admin.stop())
   const addServices: ListenOptions['addServices'] = (server, allowedSans) => {
     services.addTo(server, allowedSans)
@@ -150,6 +169,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   atEnd(() => listener.stop(0))
 
   const everySecond = setInterval(() => {
+    if (rateLimits !== undefined) listener.setRateLimitServing(rateLimitsServe())
     void upkeep({
       ledger,
       rates,
@@ -194,6 +214,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   })
   process.on('SIGHUP', () => {
     watcher.reload()
+    rateLimits?.reload()
   })
 
   await recorder.lifecycle('start', snapshot.policy.generation)
@@ -216,6 +237,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   const signal = await terminated()
   draining = true
   listener.setServing(false)
+  if (rateLimits !== undefined) listener.setRateLimitServing(false)
   const left = () => ({
     callsUnderWay: services.underWay(),
     openReservations: ledger.size().reservations,

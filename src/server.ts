@@ -12,7 +12,8 @@ import { toIncomingRequest } from './envoy/check-request.js'
 import { toCheckResponse } from './envoy/check-response.js'
 import { authorizationService, rateLimitService } from './envoy/protos.js'
 import { toRateLimitResponse } from './envoy/rate-limit-response.js'
-import { toReport } from './envoy/report.js'
+import type { RateLimitService } from './envoy/rate-limit-service.js'
+import { reportDomain, toReport } from './envoy/report.js'
 import type {
   CheckRequest,
   CheckResponse,
@@ -29,6 +30,8 @@ import type { Recorder } from './telemetry/record.js'
 export interface ServiceParts extends AuthorizeParts, MeterParts {
   readonly recorder: Recorder
   readonly lateReports: LateReports
+  /** Undefined: reports alone are taken. */
+  readonly rateLimits?: RateLimitService | undefined
 }
 
 export interface Services {
@@ -93,6 +96,14 @@ export function createServices(parts: ServiceParts): Services {
     }
   }
 
+  /** Tollgate's own domain is reports; every other one is asked before a request passes. */
+  async function answerRateLimit(request: RateLimitRequest): Promise<RateLimitResponse> {
+    if (request.domain === reportDomain || parts.rateLimits === undefined) {
+      return answerReport(request)
+    }
+    return parts.rateLimits.answer(request)
+  }
+
   async function answerReport(request: RateLimitRequest): Promise<RateLimitResponse> {
     const report = toReport(request)
     const ended = await meterOrKeep(report)
@@ -113,7 +124,7 @@ export function createServices(parts: ServiceParts): Services {
 
   /** The one catch: a failure is never a verdict, it becomes a gRPC status, so that Envoy's failure mode decides. */
   function unary<Request, Response>(
-    name: 'check' | 'report',
+    operationOf: (request: Request) => 'check' | 'report' | 'rate_limit',
     answer: (request: Request, call: Call) => Promise<Response>,
     allowedSans: readonly string[] | undefined,
   ) {
@@ -130,7 +141,7 @@ export function createServices(parts: ServiceParts): Services {
             callback(null, response)
           },
           (error: unknown) => {
-            parts.recorder.failure(name, error, watched.requestId)
+            parts.recorder.failure(operationOf(call.request), error, watched.requestId)
             callback({ code: statusOf(error), details: detailsOf(error) })
           },
         )
@@ -142,9 +153,13 @@ export function createServices(parts: ServiceParts): Services {
 
   return {
     addTo(server, allowedSans) {
-      server.addService({ Check: check }, { Check: unary('check', answerCheck, allowedSans) })
+      server.addService({ Check: check }, { Check: unary(() => 'check', answerCheck, allowedSans) })
       server.addService(rateLimitService, {
-        ShouldRateLimit: unary('report', answerReport, allowedSans),
+        ShouldRateLimit: unary(
+          ({ domain }: RateLimitRequest) => (domain === reportDomain ? 'report' : 'rate_limit'),
+          answerRateLimit,
+          allowedSans,
+        ),
       })
     },
     underWay: () => underWay,
@@ -241,11 +256,15 @@ function subjectAltNames(certificate: PeerCertificate | undefined): readonly str
 function statusOf(error: unknown): status {
   if (error instanceof DependencyError) return status.UNAVAILABLE
   if (error instanceof AbandonedError) return status.CANCELLED
-  if (error instanceof InvalidCallError) {
-    return error.fault === 'permission_denied' ? status.PERMISSION_DENIED : status.INVALID_ARGUMENT
-  }
+  if (error instanceof InvalidCallError) return invalidStatus[error.fault]
   return status.INTERNAL
 }
+
+const invalidStatus = {
+  invalid_argument: status.INVALID_ARGUMENT,
+  permission_denied: status.PERMISSION_DENIED,
+  unspecified: status.UNKNOWN,
+} as const satisfies Record<InvalidCallError['fault'], status>
 
 /** Envoy logs it; nothing of the request is in it. */
 function detailsOf(error: unknown): string {

@@ -10,12 +10,17 @@ import { afterEach, describe, expect, test } from 'vitest'
 import type { Admission } from '../src/admission.js'
 import { listenForAdmin, listenForProbes } from '../src/admin.js'
 import type { HttpListener } from '../src/admin.js'
+import { createRateLimitService } from '../src/envoy/rate-limit-service.js'
+import { DependencyError } from '../src/errors.js'
 import { partitionKey } from '../src/quota/keys.js'
 import { createMemoryLedger } from '../src/quota/memory-ledger.js'
 import type { Quota } from '../src/quota/quota.js'
+import { createMemoryCounters } from '../src/ratelimit/memory-counters.js'
+import { buildConfig } from '../src/ratelimit/tree.js'
 import { createMetrics } from '../src/telemetry/metrics.js'
 import { examplePolicy } from './example-policy.js'
 import { exampleAdmission } from './example-admission.js'
+import { at } from './ratelimit/rig.js'
 
 const nowEpochMs = Date.UTC(2026, 0, 1)
 const clock = { nowEpochMs: () => nowEpochMs, monotonicMs: () => 0 }
@@ -340,4 +345,157 @@ test('a port that is taken is an error, and not a listener that nobody reaches',
   await expect(
     listenForProbes({ ...anyPort, port }, { metrics: createMetrics(), ready: () => true }),
   ).rejects.toMatchObject({ code: 'EADDRINUSE' })
+})
+
+describe('the pages of the rate limit service', () => {
+  const config = buildConfig([
+    {
+      domain: 'd',
+      descriptors: [
+        at('one', '1/day', { name: 'lim' }),
+        at('a=b', undefined, { below: [at('c', '5/second', { shadowMode: true })] }),
+        at('vip', 'unlimited'),
+      ],
+    },
+  ])
+  let serving = true
+  const failures: unknown[] = []
+  const counters = createMemoryCounters({ clock, stopWhenOver: false })
+
+  async function pages(changes: Partial<typeof counters> = {}): Promise<HttpListener> {
+    const service = createRateLimitService({
+      config: () => config,
+      counters: { ...counters, ...changes },
+      ...{ shadowMode: false, quotaMode: false, nearLimitRatio: 0.8 },
+      responseDynamicMetadata: true,
+      headers: { limit: 'L', remaining: 'R', reset: 'S' },
+      onAnswer: () => undefined,
+    })
+    const usage = { policy: examplePolicy, ledger: createMemoryLedger<Admission>(), clock }
+    const listener = await listenForAdmin(anyPort, usage, {
+      service,
+      config: () => config,
+      isServing: () => serving,
+      onFailure: (error) => failures.push(error),
+    })
+    listeners.push(listener)
+    return listener
+  }
+
+  async function post(listener: HttpListener, body: object | string): Promise<Answer> {
+    const answer = await fetch(`http://${listener.address}/json`, {
+      method: 'POST',
+      body: typeof body === 'string' ? body : JSON.stringify(body),
+    })
+    return { status: answer.status, body: await answer.text() }
+  }
+
+  test('S74: /json answers a call, 200 or 429', async () => {
+    const listener = await pages()
+    const call = { domain: 'd', descriptors: [{ entries: [{ key: 'one', value: 'x' }] }] }
+    const first = await post(listener, call)
+    expect(first.status).toBe(200)
+    expect(JSON.parse(first.body)).toEqual({
+      overallCode: 'OK',
+      statuses: [
+        {
+          code: 'OK',
+          currentLimit: { requestsPerUnit: 1, unit: 'DAY', name: 'lim' },
+          durationUntilReset: '86400s',
+        },
+      ],
+      responseHeadersToAdd: [
+        { key: 'L', value: '1' },
+        { key: 'R', value: '0' },
+        { key: 'S', value: '86400' },
+      ],
+      dynamicMetadata: { domain: 'd', descriptors: [{ entries: ['one=x'] }] },
+    })
+    const second = await post(listener, call)
+    expect(second.status).toBe(429)
+    expect(JSON.parse(second.body)).toMatchObject({ overallCode: 'OVER_LIMIT' })
+  })
+
+  test('/json reads every field, under both of its names', async () => {
+    const answer = await post(await pages(), {
+      domain: 'd',
+      hits_addend: 3,
+      descriptors: [
+        {
+          entries: [{ key: 'x', value: 'y' }],
+          limit: { requests_per_unit: 9, unit: 'WEEK', unitMultiplier: null },
+          isNegativeHits: false,
+        },
+        { entries: [{ key: 'x', value: 'z' }], limit: { requestsPerUnit: 9, unit: 1 } },
+        {
+          entries: [{ key: 'x', value: 'z' }],
+          limit: { requestsPerUnit: 9, unit: 1 },
+          hitsAddend: '2',
+          is_negative_hits: true,
+        },
+      ],
+    })
+    const { statuses } = JSON.parse(answer.body) as { statuses: { limitRemaining?: number }[] }
+    expect(statuses.map(({ limitRemaining }) => limitRemaining)).toEqual([6, 6, 8])
+  })
+
+  test.each([
+    ['garbage', '{'],
+    ['no message', '[]'],
+    ['a field that is not known', { domain: 'd', deskriptors: [] }],
+    ['a field twice', { hitsAddend: 1, hits_addend: 2 }],
+    ['the name of a prototype', '{"__proto__": {}}'],
+    ['a number for a text', { domain: 5 }],
+    ['a text for a list', { domain: 'd', descriptors: 'x' }],
+    ['a fraction', { domain: 'd', hitsAddend: 1.5 }],
+    ['a number below 0', { domain: 'd', hitsAddend: '-1' }],
+    ['a number beyond its type', { domain: 'd', hitsAddend: 2 ** 32 }],
+    ['a unit that is not known', { descriptors: [{ limit: { unit: 'FORTNIGHT' } }] }],
+    ['a text for a flag', { descriptors: [{ isNegativeHits: 'yes' }] }],
+    ['no descriptor', { domain: 'd' }],
+    ['a report', { domain: 'tollgate', descriptors: [{}] }],
+  ])('S74: /json refuses %s', async (_name, body) => {
+    expect((await post(await pages(), body)).status).toBe(400)
+  })
+
+  test('/json refuses a body that is too long, and a call that fails is no answer', async () => {
+    const long = JSON.stringify({ domain: 'd'.repeat(600_000) })
+    expect((await post(await pages(), long)).status).toBe(413)
+    const failing = await pages({
+      count: () => Promise.reject(new DependencyError('rate_limit_store', '')),
+    })
+    failures.splice(0)
+    const call = { domain: 'd', descriptors: [{ entries: [{ key: 'one', value: 'x' }] }] }
+    expect((await post(failing, call)).status).toBe(503)
+    expect(failures).toHaveLength(1)
+    expect((await get(failing, '/json')).status).toBe(405)
+  })
+
+  test('/rlconfig shows the rules in force', async () => {
+    expect((await get(await pages(), '/rlconfig')).body).toBe(
+      [
+        'd.one: unit=DAY requests_per_unit=1, shadow_mode: false, quota_mode: false',
+        'd.a_b.c: unit=SECOND requests_per_unit=5, shadow_mode: true, quota_mode: false',
+        'd.vip: unlimited, shadow_mode: false, quota_mode: false',
+        '',
+      ].join('\n'),
+    )
+  })
+
+  test('S75: /healthcheck says whether calls may be sent', async () => {
+    const listener = await pages()
+    serving = false
+    expect((await get(listener, '/healthcheck')).status).toBe(500)
+    serving = true
+    expect(await get(listener, '/healthcheck')).toEqual({ status: 200, body: 'OK\n' })
+  })
+
+  test('without the service there are none', async () => {
+    const usage = { policy: examplePolicy, ledger: createMemoryLedger<Admission>(), clock }
+    const listener = await listenForAdmin(anyPort, usage)
+    listeners.push(listener)
+    for (const path of ['/json', '/rlconfig', '/healthcheck']) {
+      expect((await get(listener, path)).status).toBe(404)
+    }
+  })
 })

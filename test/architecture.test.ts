@@ -27,6 +27,7 @@ const ranks: Record<string, number> = {
   llm: 2,
   inspection: 2,
   quota: 2,
+  ratelimit: 2,
   audit: 2,
   // what is made of features
   'admission.ts': 3,
@@ -54,6 +55,7 @@ const ranks: Record<string, number> = {
   'drain.ts': 7,
   // what the program is put together from
   'part-options.ts': 8,
+  'rate-limits.ts': 8,
   'main.ts': 9,
   commands: 10,
   'cli.ts': 11,

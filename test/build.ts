@@ -11,6 +11,7 @@ export function setup(): void {
     stdio: 'inherit',
   })
   cpSync('src/quota/lua', 'dist/quota/lua', { recursive: true })
+  cpSync('src/ratelimit/lua', 'dist/ratelimit/lua', { recursive: true })
   // One place for what tests write, gone with the run. Short: the path of a Unix socket may have 103 bytes.
   temporary = mkdtempSync(join(tmpdir(), 'tg-'))
   process.env['TMPDIR'] = temporary

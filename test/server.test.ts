@@ -18,7 +18,8 @@ import type { Clock } from '../src/clock.js'
 import { formatAddress } from '../src/config/address.js'
 import type { ListenAddress } from '../src/config/address.js'
 import { authorizationService, rateLimitService } from '../src/envoy/protos.js'
-import type { CheckResponse, RateLimitResponse } from '../src/envoy/wire.js'
+import { createRateLimitService } from '../src/envoy/rate-limit-service.js'
+import type { CheckResponse, RateLimitRequest, RateLimitResponse } from '../src/envoy/wire.js'
 import { DependencyError } from '../src/errors.js'
 import type { Principal } from '../src/identity/principal.js'
 import { createLateReports } from '../src/late-reports.js'
@@ -31,9 +32,13 @@ import type { PromptReader } from '../src/prompt/prompt.js'
 import { createMemoryLedger } from '../src/quota/memory-ledger.js'
 import { createServices } from '../src/server.js'
 import type { ServiceParts } from '../src/server.js'
+import { createMemoryCounters } from '../src/ratelimit/memory-counters.js'
+import { buildConfig } from '../src/ratelimit/tree.js'
+import type { RateLimitConfig } from '../src/ratelimit/tree.js'
 import type { Recorder } from '../src/telemetry/record.js'
 import { HOUR_MS } from '../src/units.js'
 import { examplePolicy } from './example-policy.js'
+import { at } from './ratelimit/rig.js'
 
 const alice: Principal = {
   issuer: 'https://idp.example',
@@ -685,5 +690,148 @@ describe('the end', () => {
     released.open()
     expect((await running.done).error).toBeNull()
     await stopped
+  })
+})
+
+describe('ShouldRateLimit in every other domain', () => {
+  const clock = { ...systemClock, nowEpochMs: () => 1_000_000_000 }
+  const counters = createMemoryCounters({ clock, stopWhenOver: false })
+  const limits = buildConfig([{ domain: 'edge', descriptors: [at('k', '1/day', { name: 'lim' })] }])
+
+  function withLimits(config: () => RateLimitConfig | undefined = () => limits): RigOptions {
+    const rateLimits = createRateLimitService({
+      config,
+      counters,
+      ...{ shadowMode: false, quotaMode: false, nearLimitRatio: 0.8 },
+      responseDynamicMetadata: true,
+      headers: { limit: 'L', remaining: 'R', reset: 'S' },
+      onAnswer: () => undefined,
+    })
+    return { parts: { rateLimits } }
+  }
+
+  function ask(client: Client, request: RateLimitRequest) {
+    return call(client, rateLimitService.ShouldRateLimit, request).done
+  }
+
+  const descriptors = [{ entries: [{ key: 'k', value: 'v' }] }]
+
+  test('is the rate limit service', async () => {
+    const it = await rig(withLimits())
+    await ask(it.client, { domain: 'edge', descriptors })
+    const { response } = await ask(it.client, {
+      domain: 'edge',
+      descriptors: [...descriptors, { entries: [{ key: 'other', value: 'v' }] }],
+    })
+    // The decoder leaves enums as numbers, and zeroes and empty texts away.
+    expect(response).toEqual({
+      overallCode: 2,
+      statuses: [
+        {
+          code: 2,
+          currentLimit: { requestsPerUnit: 1, unit: 4, name: 'lim' },
+          limitRemaining: 0,
+          durationUntilReset: { seconds: 36_800 },
+        },
+        { code: 1, limitRemaining: 0 },
+      ],
+      responseHeadersToAdd: [
+        { key: 'L', value: '1' },
+        { key: 'R', value: '0' },
+        { key: 'S', value: '36800' },
+      ],
+      dynamicMetadata: {
+        fields: {
+          domain: { stringValue: 'edge' },
+          descriptors: {
+            listValue: {
+              values: ['k=v', 'other=v'].map((entry) => ({
+                structValue: {
+                  fields: { entries: { listValue: { values: [{ stringValue: entry }] } } },
+                },
+              })),
+            },
+          },
+        },
+      },
+    })
+  })
+
+  test('leaves reports as they are', async () => {
+    const it = await rig(withLimits())
+    await check(it.client).done
+    const verdict = it.decisions[0]?.verdict
+    if (verdict?.kind !== 'allow' || verdict.reservation === undefined) throw new Error('no allow')
+    await report(it.client, verdict.reservation.id).done
+    expect(it.ended.map(({ ended }) => ended.outcome)).toEqual(['settled'])
+  })
+
+  const entries = [{ key: 'k', value: 'v' }]
+  const refused: readonly (readonly [string, RateLimitRequest, keyof typeof status, string])[] = [
+    ['S65: no domain', { descriptors }, 'UNKNOWN', 'rate limit domain must not be empty'],
+    [
+      'S65: no descriptor',
+      { domain: 'edge' },
+      'UNKNOWN',
+      'rate limit descriptor list must not be empty',
+    ],
+    [
+      'S36: a limit without a unit',
+      { domain: 'edge', descriptors: [{ entries, limit: { requestsPerUnit: 5 } }] },
+      'INVALID_ARGUMENT',
+      'a limit with an unknown unit',
+    ],
+    [
+      'S36: a limit with a unit that nobody knows',
+      { domain: 'edge', descriptors: [{ entries, limit: { requestsPerUnit: 5, unit: 99 } }] },
+      'INVALID_ARGUMENT',
+      'a limit with an unknown unit',
+    ],
+    [
+      'a limit over several units',
+      {
+        domain: 'edge',
+        descriptors: [
+          { entries, limit: { requestsPerUnit: 5, unit: 2, unitMultiplier: { value: 5 } } },
+        ],
+      },
+      'INVALID_ARGUMENT',
+      'a limit with a unit_multiplier',
+    ],
+    [
+      'too many descriptors',
+      { domain: 'edge', descriptors: Array.from({ length: 1000 }, () => ({ entries })) },
+      'INVALID_ARGUMENT',
+      'a call has at most 128 descriptors',
+    ],
+  ]
+  test.each(refused)('%s is an error, never an answer', async (_name, request, code, details) => {
+    const it = await rig(withLimits())
+    const { error } = await ask(it.client, request)
+    expect(error).toMatchObject({ code: status[code], details })
+    expect(it.failures).toHaveLength(1)
+    // And it goes on.
+    expect((await ask(it.client, { domain: 'other', descriptors })).error).toBeNull()
+  })
+
+  test('S65: without any configuration is an error', async () => {
+    const it = await rig(withLimits(() => undefined))
+    const { error } = await ask(it.client, { domain: 'edge', descriptors })
+    expect(error).toMatchObject({
+      code: status.UNKNOWN,
+      details: 'no rate limit configuration loaded',
+    })
+  })
+
+  test('S66: a store that does not answer is an error', async () => {
+    const failing: ServiceParts['rateLimits'] = {
+      answer: () => Promise.reject(new DependencyError('rate_limit_store', 'no connection')),
+    }
+    const it = await rig({ parts: { rateLimits: failing } })
+    const { error } = await ask(it.client, { domain: 'edge', descriptors })
+    expect(error).toMatchObject({
+      code: status.UNAVAILABLE,
+      details: 'rate_limit_store is unavailable',
+    })
   })
 })

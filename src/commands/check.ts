@@ -2,7 +2,7 @@ import { checkFiles } from '../config/check-files.js'
 import { checkEnvoyFile } from '../config/envoy-check.js'
 import type { EnvoyTerms } from '../config/envoy-terms.js'
 import { readPolicyFile, readText } from '../config/load.js'
-import type { Config, Reading } from '../config/load.js'
+import type { Config } from '../config/load.js'
 import { formatAddress } from '../config/address.js'
 import { internalHeaders, reservedHeaders } from '../envoy/internal-headers.js'
 import { reportDomain, reportNames } from '../envoy/report.js'
@@ -14,6 +14,7 @@ import { formatAmount } from '../quota/units.js'
 import type { Quota } from '../quota/quota.js'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../units.js'
 import { noOperands, readArguments, required } from './arguments.js'
+import { checkRateLimits } from './check-rate-limits.js'
 import { exitCodes } from './command.js'
 import type { Command } from './command.js'
 
@@ -22,16 +23,17 @@ export const check: Command = {
   summary: "find every fault of a policy, and of Envoy's configuration beside it",
   help: `Usage: tollgate check --policy FILE [--envoy FILE] [--files]
 
-Reads the policy and prints its faults by line, each with key, value and what would be right. A rule that needs a
-value which is wrong is left out until that is mended; where a file is no YAML (its syntax, a key twice, an alias, a
-tag), that comes first and alone.
+Reads the policy and its rate limit files, and prints their faults by line, each with key, value and what would be
+right. A rule that needs a value which is wrong is left out until that is mended; where a file is no YAML (its syntax,
+a key twice, in the policy an alias or a tag), that comes first and alone.
 Without a fault it prints who may call what, and which quotas bind that.
 
   --policy FILE  the policy
   --envoy FILE   also compare Envoy's static configuration with it: a pool without a route, another body cap,
                  streams longer than their lease, ways around Tollgate, a report that is not whole
   --files        also open the files that the policy names: keys, certificates, the directory of the audit file.
-                 For where it will run; without it they are named as not looked at
+                 For where it will run; without it they are named as not looked at. Rate limit files are read
+                 without it, too, if their directory is there
 
 Exit codes:
   0  no fault
@@ -47,17 +49,21 @@ Exit codes:
     const policyFile = required(values.policy, '--policy FILE')
     const envoyFile =
       values.envoy === undefined ? undefined : required(values.envoy, '--envoy FILE')
-    const { config, faults, files, envoyTerms } = readPolicyFile(
+    const { config, faults, files, envoyTerms, rateLimits } = readPolicyFile(
       policyFile,
       values.files ? checkFiles : undefined,
     )
+    const limits = checkRateLimits(rateLimits, values.files)
     const all = [
       ...faults,
+      ...limits.faults,
       ...(envoyFile === undefined ? [] : compareWithEnvoy(envoyFile, envoyTerms)),
     ]
     if (config === undefined || all.length > 0) throw new ConfigError(all)
     for (const line of heading(policyFile, config)) terminal.out(line)
-    if (files.length > 0) terminal.out(describeFiles(files, values.files))
+    const named = [...files.map(({ key }) => key), ...limits.notRead]
+    if (named.length > 0) terminal.out(describeFiles(named, values.files))
+    for (const line of limits.lines) terminal.out(line)
     for (const line of summary(config.policy)) terminal.out(line)
     if (envoyFile !== undefined) terminal.out(`${envoyFile}: agrees with the policy`)
     return exitCodes.ok
@@ -79,8 +85,8 @@ function compareWithEnvoy(file: string, terms: EnvoyTerms): readonly ConfigFault
   }
 }
 
-function describeFiles(files: Reading['files'], opened: boolean): string {
-  const keys = files.map(({ key }) => key).join(', ')
+function describeFiles(names: readonly string[], opened: boolean): string {
+  const keys = names.join(', ')
   return opened ? `files opened: ${keys}` : `files not looked at (--files opens them): ${keys}`
 }
 

@@ -4,14 +4,14 @@ import type { ConfigFault } from '../errors.js'
 import type { Config } from './load.js'
 import { wholeFileFault } from './faults.js'
 
-/** What the worker is given. */
+/** What the worker of a policy is given. */
 export interface LoadRequest {
   readonly file: string
   readonly text: string
 }
 
-/** What it answers, once: errors lose their class on the way between threads, faults do not. */
-export type LoadAnswer = { readonly config: Config } | { readonly faults: readonly ConfigFault[] }
+/** What a worker answers, once: errors lose their class on the way between threads, faults do not. */
+export type LoadAnswer<Read> = { readonly read: Read } | { readonly faults: readonly ConfigFault[] }
 
 export interface LoadInWorkerOptions {
   /** The built `load-worker.js`. */
@@ -32,7 +32,27 @@ export function loadConfigInWorker(
   options: LoadInWorkerOptions,
 ): Promise<Config> {
   const request: LoadRequest = { file, text }
-  const worker = new Worker(options.workerFile, {
+  return readInWorker(request, { ...options, file, what: 'a policy' })
+}
+
+export interface ReadInWorkerOptions extends LoadInWorkerOptions {
+  /** What faults of the thread itself name. */
+  readonly file: string
+  /** As `a policy`. */
+  readonly what: string
+}
+
+/**
+ * Starts a thread that reads something and ends.
+ *
+ * @param request its `workerData`; it answers with `answerOf`
+ * @throws ConfigError what is read has faults, or took too long or too much memory
+ */
+export function readInWorker<Read>(
+  request: unknown,
+  { workerFile, timeoutMs, file, what }: ReadInWorkerOptions,
+): Promise<Read> {
+  const worker = new Worker(workerFile, {
     workerData: request,
     resourceLimits: { maxOldGenerationSizeMb: 512 },
   })
@@ -41,19 +61,29 @@ export function loadConfigInWorker(
       reject(new ConfigError([wholeFileFault(file, expected)]))
     }
     const timer = setTimeout(() => {
-      refuse('a policy that can be read in reasonable time')
+      refuse(`${what} that can be read in reasonable time`)
       void worker.terminate()
-    }, options.timeoutMs ?? 30_000)
-    worker.once('message', (answer: LoadAnswer) => {
-      if ('config' in answer) resolve(answer.config)
+    }, timeoutMs ?? 30_000)
+    worker.once('message', (answer: LoadAnswer<Read>) => {
+      if ('read' in answer) resolve(answer.read)
       else reject(new ConfigError(answer.faults))
     })
     worker.once('error', (error) => {
-      refuse(`a policy that can be read (${error instanceof Error ? error.message : 'failed'})`)
+      refuse(`${what} that can be read (${error instanceof Error ? error.message : 'failed'})`)
     })
     worker.once('exit', () => {
       clearTimeout(timer)
-      refuse('a policy that can be read (the reading thread ended)')
+      refuse(`${what} that can be read (the reading thread ended)`)
     })
   })
+}
+
+/** In the worker: what was read, or its faults. */
+export function answerOf<Read>(read: () => Read): LoadAnswer<Read> {
+  try {
+    return { read: read() }
+  } catch (error) {
+    if (error instanceof ConfigError) return { faults: error.faults }
+    throw error
+  }
 }

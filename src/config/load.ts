@@ -9,12 +9,12 @@ import { checkGrants } from './grants.js'
 import { namedFiles } from './named-files.js'
 import type { NamedFile } from './named-files.js'
 import { policyFrom } from './policy-from.js'
-import { isMapping, readPartly } from './partly.js'
+import { isMapping, readPartly, wrong } from './partly.js'
 import { checkRules } from './rules.js'
 import { policyFile } from './schema.js'
-import type { SoundContent } from './schema.js'
-import { settingsFrom } from './settings.js'
-import type { ServerSettings } from './settings.js'
+import type { FileContent, SoundContent } from './schema.js'
+import { resolveFile, settingsFrom } from './settings.js'
+import type { RateLimitServiceSettings, ServerSettings } from './settings.js'
 import { boundFaults, wholeFileFault } from './faults.js'
 import type { KeyPath } from './faults.js'
 import { maxFileBytes, readYaml } from './yaml-document.js'
@@ -35,6 +35,8 @@ export interface Reading {
   /** What the parts that are well formed ask of Envoy's file. */
   readonly envoyTerms: EnvoyTerms
   readonly files: readonly NamedFile[]
+  /** Where its rate limit files are; undefined where it has none, or says so wrongly. */
+  readonly rateLimits: Pick<RateLimitServiceSettings, 'configDir' | 'mergeDomains'> | undefined
 }
 
 /**
@@ -70,7 +72,13 @@ function orNothing(read: () => Reading): Reading {
     return read()
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
-    return { faults: error.faults, config: undefined, envoyTerms: noTerms, files: [] }
+    return {
+      faults: error.faults,
+      config: undefined,
+      envoyTerms: noTerms,
+      files: [],
+      rateLimits: undefined,
+    }
   }
 }
 
@@ -100,7 +108,18 @@ function readDocument(file: string, text: string, checkNamed = nothingNamed): Re
     config: faults.length === 0 && sound !== undefined ? configOf(file, text, sound) : undefined,
     envoyTerms: envoyTerms(content),
     files,
+    rateLimits: rateLimitsOf(file, content),
   }
+}
+
+function rateLimitsOf(
+  file: string,
+  { rateLimitService: section }: FileContent,
+): Reading['rateLimits'] {
+  if (section === undefined || section === wrong) return undefined
+  const { configDir, mergeDomains } = section
+  if (configDir === wrong || mergeDomains === wrong) return undefined
+  return { configDir: resolveFile(file, configDir), mergeDomains }
 }
 
 function configOf(file: string, text: string, content: SoundContent): Config {
@@ -150,13 +169,20 @@ export function readText(path: string, kind: 'any' | 'regular' = 'any'): string 
 const sayings: Readonly<Record<string, string>> = {
   ENOENT: '; there is none',
   EISDIR: '; this is a directory',
+  ENOTDIR: '; this is a file',
   EACCES: '; this user may not read it',
 }
 
 /** What to say when the operating system refuses a file. */
-export function unreadable(path: string, error: unknown): ConfigError {
+export function unreadable(
+  path: string,
+  error: unknown,
+  what: 'file' | 'directory' = 'file',
+): ConfigError {
   const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'
-  return new ConfigError([wholeFileFault(path, `a readable file${sayings[code] ?? ` (${code})`}`)])
+  return new ConfigError([
+    wholeFileFault(path, `a readable ${what}${sayings[code] ?? ` (${code})`}`),
+  ])
 }
 
 /** Bounded, so that a device or a growing file cannot fill the memory. */

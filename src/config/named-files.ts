@@ -24,13 +24,14 @@ export interface NamedFile {
  */
 export function namedFiles(
   file: string,
-  { listen, ledger, audit, issuers }: FileContent,
+  { listen, ledger, audit, issuers, rateLimitService }: FileContent,
   faultAt: (at: KeyPath, expected: string) => ConfigFault,
 ): readonly NamedFile[] {
   const tls = listen.tls === wrong ? undefined : listen.tls
   const ledgerTls = ledger.tls === wrong ? undefined : ledger.tls
   const sentinel = ledger.sentinel === wrong ? undefined : ledger.sentinel
   const record = audit === wrong ? undefined : audit
+  const rateLimits = rateLimitService === wrong ? undefined : rateLimitService
   const named: readonly (readonly [KeyPath, string | Wrong | undefined, NamedFile['kind']])[] = [
     [['listen', 'tls', 'certFile'], tls?.certFile, 'certificates'],
     [['listen', 'tls', 'keyFile'], tls?.keyFile, 'private key'],
@@ -43,6 +44,16 @@ export function namedFiles(
     ...soundItems(issuers).map(
       ({ index, item }) => [['issuers', index, 'caFile'], item.caFile, 'certificates'] as const,
     ),
+    ...(['redis', 'perSecond'] as const).flatMap((name) => {
+      const server = rateLimits?.[name]
+      if (server === undefined || server === wrong) return []
+      const caFile = server.tls === wrong ? undefined : server.tls?.caFile
+      const at = ['rateLimitService', name]
+      return [
+        [[...at, 'tls', 'caFile'], caFile, 'certificates'] as const,
+        [[...at, 'passwordFile'], server.passwordFile, 'password'] as const,
+      ]
+    }),
   ]
   return named.flatMap(([at, path, kind]) =>
     path === undefined || path === wrong

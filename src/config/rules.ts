@@ -7,6 +7,7 @@ import { checkLedger } from './ledger.js'
 import { checkModelPatterns } from './model-patterns.js'
 import { given, soundItems, wrong } from './partly.js'
 import { checkLimit, checkPrices } from './quota-rules.js'
+import { checkRateLimitService } from './ratelimit-rules.js'
 import { refuseRepeats } from './repeats.js'
 import { leaseMarginMs, leastLease, maxLeaseMs } from './schema.js'
 import type { FileContent } from './schema.js'
@@ -19,6 +20,7 @@ const maxPatterns = 100
 export function checkRules(content: FileContent, fault: SayFault): void {
   checkListen(content, fault)
   checkLedger(content, fault)
+  checkRateLimitService(content, fault)
   checkStreams(content, fault)
   checkIssuers(content, fault)
   checkModels(content, fault)

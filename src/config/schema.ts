@@ -3,6 +3,7 @@ import { ledgerKinds } from '../quota/ledgers.js'
 import { DAY_MS, HOUR_MS, MIB_BYTES, MINUTE_MS, SECOND_MS } from '../units.js'
 import type { Partly } from './partly.js'
 import { entries, entryList, issuerList } from './schema-entries.js'
+import { rateLimitService } from './schema-ratelimit.js'
 import {
   address,
   filePath,
@@ -21,7 +22,7 @@ import {
 } from './values.js'
 
 /**
- * The policy file, section by section: with `schema-entries.ts` this is its reference. Keys that end in `Ms`, `Bytes` or `Tokens` are
+ * The policy file, section by section: with `schema-entries.ts` and `schema-ratelimit.ts` this is its reference. Keys that end in `Ms`, `Bytes` or `Tokens` are
  * whole numbers of that unit. An unknown key is a fault, everywhere. Rules that involve more than one key
  * are in `rules.ts` and `grants.ts`.
  */
@@ -187,6 +188,7 @@ export const sections = {
   leaseMs: wholeNumber(0, maxLeaseMs, 'milliseconds', leastLease).optional(),
   /** Pass the caller's own credential on to the engine. */
   keepCredential: flag().default(false),
+  rateLimitService,
 }
 
 /** The whole file. Its keys stand in the order in which they are documented. */

@@ -1,6 +1,7 @@
 import { dirname, resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type { LedgerSettings } from '../quota/ledgers.js'
+import type { CounterServer, CounterSettings } from '../ratelimit/open-counters.js'
 import type { ListenAddress } from './address.js'
 import type { Sections } from './schema.js'
 
@@ -24,6 +25,8 @@ export interface ServerSettings {
     readonly maxExaminationBytes: number
   }
   readonly drain: { readonly delayMs: number; readonly deadlineMs: number }
+  /** Undefined: there is no rate limit service. */
+  readonly rateLimitService: RateLimitServiceSettings | undefined
   readonly log: { readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' }
 }
 
@@ -43,6 +46,30 @@ export interface AuditSettings {
   readonly writeTimeoutMs: number
 }
 
+/** The general rate limit service, beside the files of its limits. */
+export interface RateLimitServiceSettings {
+  /** Absolute. */
+  readonly configDir: string
+  readonly mergeDomains: boolean
+  readonly mode: 'safe' | 'shared'
+  /** The ledger's, if it has none of its own. */
+  readonly store: CounterSettings['store']
+  /** Limits per second are counted there instead. */
+  readonly perSecond: CounterServer | undefined
+  readonly cacheKeyPrefix: string
+  readonly expirationJitterMaxSeconds: number
+  /** 0: nothing is remembered. */
+  readonly localCacheBytes: number
+  readonly nearLimitRatio: number
+  readonly stopWhenOver: boolean
+  readonly shadowMode: boolean
+  readonly quotaMode: boolean
+  readonly responseDynamicMetadata: boolean
+  /** Names of headers; undefined: none is sent. */
+  readonly responseHeaders:
+    { readonly limit: string; readonly remaining: string; readonly reset: string } | undefined
+}
+
 /** A file named in the policy: relative to the directory of the policy itself, wherever Tollgate was started. */
 export function resolveFile(policyFile: string, path: string): string {
   return resolve(dirname(policyFile), path)
@@ -50,7 +77,7 @@ export function resolveFile(policyFile: string, path: string): string {
 
 /** @param file path of the policy, for the files it names */
 export function settingsFrom(file: string, sections: Sections): ServerSettings {
-  const { listen, ledger, audit, limits, drain, log } = sections
+  const { listen, ledger, audit, limits, drain, log, rateLimitService } = sections
   return {
     listen: {
       grpc: listen.grpc,
@@ -71,22 +98,24 @@ export function settingsFrom(file: string, sections: Sections): ServerSettings {
     },
     limits,
     drain,
+    rateLimitService:
+      rateLimitService && rateLimitServiceFrom(file, rateLimitService, ledgerFrom(file, ledger)),
     log,
   }
 }
 
 function ledgerFrom(file: string, ledger: Sections['ledger']): LedgerSettings {
-  const { kind, url, sentinel, tls, user, passwordFile, timeoutMs } = ledger
-  const { maxPartitions, processes = 1 } = ledger
+  const { kind, sentinel, timeoutMs, maxPartitions, processes = 1 } = ledger
   if (kind === 'memory') return { kind, maxPartitions }
   return {
     kind,
-    // A rule sees to it that one of the two is there.
-    url,
-    sentinel: sentinel && sentinelFrom(file, sentinel),
-    tls: tls && { caFile: resolveFile(file, tls.caFile) },
-    user,
-    passwordFile: passwordFile && resolveFile(file, passwordFile),
+    address: {
+      // A rule sees to it that one of the two is there.
+      ...(sentinel === undefined
+        ? { url: ledger.url ?? '' }
+        : { sentinel: sentinelFrom(file, sentinel) }),
+      ...accessFrom(file, ledger),
+    },
     timeoutMs,
     maxPartitions,
     processes,
@@ -100,6 +129,45 @@ function sentinelFrom(
   return { master, nodes, user, passwordFile: passwordFile && resolveFile(file, passwordFile) }
 }
 
+function accessFrom(
+  file: string,
+  { tls, user, passwordFile }: Pick<Sections['ledger'], 'tls' | 'user' | 'passwordFile'>,
+) {
+  return {
+    caFile: tls && resolveFile(file, tls.caFile),
+    user,
+    passwordFile: passwordFile && resolveFile(file, passwordFile),
+  }
+}
+
+type RateLimitSection = NonNullable<Sections['rateLimitService']>
+
+function rateLimitServiceFrom(
+  file: string,
+  { redis, perSecond, responseHeaders, ...section }: RateLimitSection,
+  ledger: LedgerSettings,
+): RateLimitServiceSettings {
+  const { enabled, ...names } = responseHeaders
+  return {
+    ...section,
+    configDir: resolveFile(file, section.configDir),
+    store: redis === undefined ? ledger : redisFrom(file, redis),
+    perSecond: perSecond && redisFrom(file, perSecond),
+    responseHeaders: enabled ? names : undefined,
+  }
+}
+
+function redisFrom(file: string, server: NonNullable<RateLimitSection['redis']>): CounterServer {
+  return {
+    kind: 'redis',
+    address: { url: server.url, ...accessFrom(file, server) },
+    timeoutMs: server.timeoutMs,
+  }
+}
+
+/** Made of several keys of their section: none has their name. */
+const assembled: ReadonlySet<string> = new Set(['address', 'store'])
+
 /** Names of the settings that differ, as `listen.grpc`: what a reload cannot change. */
 export function changedSettings(running: ServerSettings, next: ServerSettings): readonly string[] {
   const changed: string[] = []
@@ -111,7 +179,8 @@ export function changedSettings(running: ServerSettings, next: ServerSettings): 
       continue
     }
     for (const key of Object.keys(before)) {
-      if (!isDeepStrictEqual(before[key], after[key])) changed.push(`${section}.${key}`)
+      if (isDeepStrictEqual(before[key], after[key])) continue
+      changed.push(assembled.has(key) ? section : `${section}.${key}`)
     }
   }
   return changed

@@ -131,6 +131,13 @@ export function claimValue(what: string) {
   )
 }
 
+/** Name of a response header. */
+export function headerName() {
+  return text('the name of a header, of 1 to 64 letters, digits and hyphens', (value) =>
+    /^[A-Za-z0-9-]{1,64}$/.test(value),
+  )
+}
+
 /** Path of a claim inside the credential, as `org` or `resource.org`. */
 export function claimPath() {
   return text(

@@ -36,11 +36,22 @@ export interface ReadOptions {
    * of them in all, and a tag of YAML itself, as `!!str`, is taken.
    */
   readonly aliases: 'refuse' | 'follow'
+  /** What stands for a scalar in `value`; what it is by the rules of YAML 1.2, if not given. */
+  readonly scalarOf?: (scalar: ReadScalar) => unknown
+}
+
+export interface ReadScalar {
+  /** By the rules of YAML 1.2. */
+  readonly value: unknown
+  /** As written, without quotes. */
+  readonly source: string
+  /** Without quotes, so that the rules decide what it is. */
+  readonly isPlain: boolean
 }
 
 /**
  * Reads one YAML 1.2 document strictly: one document, each key once, keys are text, no tags but YAML's own. Merge keys
- * (`<<`) are ordinary keys, hence unknown ones.
+ * (`<<`) are ordinary keys, hence unknown ones where nobody knows them.
  *
  * @throws ConfigError with every fault of the syntax at once
  */
@@ -96,7 +107,8 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
 
   const root = document.contents
   const follow: Follow = (node) => (isAlias(node) ? targets.get(node) : node)
-  const value = root === null ? undefined : plainValue(root, follow)
+  const value =
+    root === null ? undefined : plainValue(root, follow, options.scalarOf ?? (({ value }) => value))
   if (value === tooLarge) {
     throw new ConfigError([
       wholeFileFault(file, `at most ${String(maxValues)} values, those of aliases included`),
@@ -164,7 +176,11 @@ type Follow = (node: unknown) => unknown
 const tooLarge = Symbol('more than maxValues values')
 
 /** Own conversion: an object without prototype makes `__proto__` and `constructor` ordinary, unknown keys. */
-function plainValue(root: unknown, follow: Follow): unknown {
+function plainValue(
+  root: unknown,
+  follow: Follow,
+  scalarOf: NonNullable<ReadOptions['scalarOf']>,
+): unknown {
   let count = 0
   function convert(unresolved: unknown, depth: number): unknown {
     count += 1
@@ -190,7 +206,9 @@ function plainValue(root: unknown, follow: Follow): unknown {
       }
       return list
     }
-    return isScalar(node) ? node.value : null
+    if (!isScalar(node)) return scalarOf({ value: null, source: '', isPlain: true })
+    const { value, source = '', type } = node
+    return scalarOf({ value, source, isPlain: type === undefined || type === 'PLAIN' })
   }
   return convert(root, 0)
 }

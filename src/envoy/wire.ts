@@ -84,21 +84,65 @@ export type CheckResponse =
 /** The codes of `google.rpc.Code` that a denial carries. */
 export type DenialCode = 3 | 5 | 7 | 8 | 12 | 14 | 16
 
+/** `google.protobuf.Value`, as a rate limit file can make it say. */
+export type AnyValue =
+  | StructValue
+  | { readonly nullValue: 'NULL_VALUE' }
+  | { readonly boolValue: boolean }
+  | { readonly structValue: AnyStruct }
+  | { readonly listValue: { readonly values: readonly AnyValue[] } }
+
+/** `google.protobuf.Struct` of such values. */
+export interface AnyStruct {
+  readonly fields: Readonly<Record<string, AnyValue>>
+}
+
+/** `envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.RateLimitOverride` */
+export interface RateLimitOverride {
+  readonly requestsPerUnit?: number
+  /** `envoy.type.v3.RateLimitUnit` */
+  readonly unit?: number
+  readonly unitMultiplier?: { readonly value?: number }
+}
+
 /** `envoy.extensions.common.ratelimit.v3.RateLimitDescriptor` */
 export interface RateLimitDescriptor {
   readonly entries?: readonly { readonly key?: string; readonly value?: string }[]
-  /** Zero differs from absent. */
+  readonly limit?: RateLimitOverride
+  /** Zero differs from absent. From 2^53 on it is the nearest double. */
   readonly hitsAddend?: { readonly value?: number }
+  readonly isNegativeHits?: boolean
 }
 
 /** `envoy.service.ratelimit.v3.RateLimitRequest` */
 export interface RateLimitRequest {
   readonly domain?: string
   readonly descriptors?: readonly RateLimitDescriptor[]
+  readonly hitsAddend?: number
 }
 
-/** `envoy.service.ratelimit.v3.RateLimitResponse`; UNKNOWN, which Envoy lets pass, cannot be said. */
+/** UNKNOWN, which Envoy lets pass, cannot be said. */
+type RateLimitCode = 'OK' | 'OVER_LIMIT'
+
+/** `envoy.service.ratelimit.v3.RateLimitResponse.RateLimit.Unit` */
+export type RateLimitUnitName = 'SECOND' | 'MINUTE' | 'HOUR' | 'DAY' | 'MONTH' | 'YEAR' | 'WEEK'
+
+/** `envoy.service.ratelimit.v3.RateLimitResponse.DescriptorStatus` */
+export interface DescriptorStatus {
+  readonly code: RateLimitCode
+  readonly currentLimit?: {
+    readonly requestsPerUnit: number
+    readonly unit: RateLimitUnitName
+    readonly name?: string
+  }
+  readonly limitRemaining?: number
+  readonly durationUntilReset?: { readonly seconds: number }
+}
+
+/** `envoy.service.ratelimit.v3.RateLimitResponse` */
 export interface RateLimitResponse {
-  readonly overallCode: 'OK' | 'OVER_LIMIT'
-  readonly statuses: readonly { readonly code: 'OK' | 'OVER_LIMIT' }[]
+  readonly overallCode: RateLimitCode
+  readonly statuses: readonly DescriptorStatus[]
+  readonly responseHeadersToAdd?: readonly { readonly key: string; readonly value: string }[]
+  readonly dynamicMetadata?: AnyStruct
 }

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.js'
 import { openStore } from '../store/store.js'
-import type { SentinelAddress, StoreParts } from '../store/store.js'
+import type { StoreAddress, StoreParts } from '../store/store.js'
 import { createFailoverLedger } from './failover-ledger.js'
 import type { GuardedLedger } from './guarded-ledger.js'
 import { createMemoryLedger } from './memory-ledger.js'
@@ -14,11 +14,7 @@ interface SettingsByKind {
     readonly maxPartitions: number
   }
   readonly redis: {
-    readonly url: string | undefined
-    readonly sentinel: SentinelAddress | undefined
-    readonly tls: { readonly caFile: string } | undefined
-    readonly user: string | undefined
-    readonly passwordFile: string | undefined
+    readonly address: StoreAddress
     readonly timeoutMs: number
     readonly maxPartitions: number
     /** Processes that share the limits, at least. */
@@ -47,12 +43,9 @@ const ledgers: {
 } = {
   memory: ({ maxPartitions }) =>
     createFailoverLedger({ main: createMemoryLedger({ maxPartitions }) }),
-  redis: (settings, parts) => {
-    const { url = '', sentinel, tls, user, passwordFile } = settings
-    const { timeoutMs, maxPartitions, processes } = settings
+  redis: ({ address, timeoutMs, maxPartitions, processes }, parts) => {
     const { clock, processId } = parts
-    const where = sentinel === undefined ? { url } : { sentinel }
-    const store = openStore({ ...where, caFile: tls?.caFile, user, passwordFile }, parts)
+    const store = openStore(address, parts)
     return createFailoverLedger({
       main: createRedisLedger({ store, clock, timeoutMs }),
       local: {

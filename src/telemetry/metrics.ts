@@ -12,9 +12,12 @@ import type { LedgerKind } from '../quota/ledgers.js'
 import type { Quota } from '../quota/quota.js'
 import { SECOND_MS } from '../units.js'
 import { createAccounting, createQuotaUnits } from './quota-metrics.js'
+import { createRateLimitMetrics } from './rate-limit-metrics.js'
+import type { RateLimitMetrics } from './rate-limit-metrics.js'
 
 // Every label is one of a closed list: no caller or model can make a series, and a policy those of its quotas alone. All
-// series exist from the start, so that a rate over one that has not happened yet is 0 and not nothing.
+// series exist from the start, so that a rate over one that has not happened yet is 0 and not nothing. Only the rules
+// of rate limit files have names of their own, so many and no more (`rate-limit-metrics.ts`).
 
 const reasons = Object.keys(denialStatus) as readonly Reason[]
 const dialects: readonly string[] = [...known.map(({ name }) => name), 'none']
@@ -44,12 +47,13 @@ const dependencies = [
   'ledger',
   'audit',
   'inspection',
+  'rate_limit_store',
 ] as const satisfies readonly Dependency[]
 const tokenFates = ['reserved', ...outcomes, 'refunded', 'debt'] as const
 const storeFailures = ['store', 'share', 'full'] as const satisfies readonly StoreFailure[]
 const fallbackAnswers = ['refused', 'local', 'uncounted'] as const
 const failureCauses = [...dependencies, 'abandoned', 'invalid_call', 'internal'] as const
-const operations = ['check', 'report', 'give_back', 'expire'] as const
+const operations = ['check', 'report', 'give_back', 'expire', 'rate_limit'] as const
 const auditResults = ['written', 'failed'] as const
 const keySetEvents = ['fetched', 'failed', 'stale', 'refetched_unknown_kid'] as const
 const policyLoads = ['loaded', 'refused'] as const
@@ -92,6 +96,7 @@ export interface Metrics {
   setPolicy(generation: string, quotas: readonly Quota[]): void
   setLedger(kind: LedgerKind): void
   setLedgerSize(size: LedgerSize): void
+  readonly rateLimit: RateLimitMetrics
 }
 
 /** From a tenth of what a cached small Check takes to the longest that Envoy waits. */
@@ -265,5 +270,6 @@ export function createMetrics(): Metrics {
       partitions.set(size.partitions)
       processes.set(size.processes ?? 0)
     },
+    rateLimit: createRateLimitMetrics(registers),
   }
 }

@@ -21,7 +21,7 @@ test('prints who may call what, and which quotas bind it', async () => {
   expect(err).toBe('')
   expect(exitCode).toBe(0)
   expect(out.split('\n').slice(2)).toEqual([
-    'files not looked at (--files opens them): listen.tls.certFile, listen.tls.keyFile, listen.tls.clientCaFile, ledger.tls.caFile, ledger.passwordFile, audit.file, audit.keyFile, issuers[0].caFile',
+    'files not looked at (--files opens them): listen.tls.certFile, listen.tls.keyFile, listen.tls.clientCaFile, ledger.tls.caFile, ledger.passwordFile, audit.file, audit.keyFile, issuers[0].caFile, rateLimitService.redis.tls.caFile, rateLimitService.redis.passwordFile, rateLimitService.configDir',
     '',
     'Models:',
     '  meta-llama/Llama-3.3-70B-Instruct in pool gpu-a',
@@ -180,6 +180,9 @@ describe('with --files', () => {
       '28: issuers[0].caFile is idp-ca.pem; expected a file of certificates in PEM',
       '74: audit.file is absent/audit.jsonl; expected a path in a directory that this user may write',
       '74: audit.keyFile is audit.pem; expected a file with an Ed25519 private key in PEM (PKCS #8)',
+      '91: rateLimitService.redis.tls.caFile is counters-ca.pem; expected a readable file; there is none',
+      '93: rateLimitService.redis.passwordFile is /etc/tollgate/counters-password; expected a readable file; there is none',
+      `${dirname(file)}/ratelimit: expected a readable directory; there is none`,
     ])
     expect(err).not.toContain('hunter2')
   })

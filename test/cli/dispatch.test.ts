@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { play } from './terminal.js'
 
-const commands = ['serve', 'check', 'inspect', 'verify-audit']
+const commands = ['serve', 'check', 'inspect', 'verify-audit', 'ratelimit']
 
 test('without a command it says what there is, on standard error, and fails', async () => {
   const { exitCode, out, err } = await play([])
@@ -34,7 +34,7 @@ test.each(commands)('%s --help says its usage and exit codes', async (command) =
 test('an unknown command is named, with the known ones', async () => {
   expect(await play(['chek'])).toMatchObject({
     exitCode: 2,
-    err: 'tollgate: unknown command "chek"; the commands are serve, check, inspect, verify-audit',
+    err: 'tollgate: unknown command "chek"; the commands are serve, check, inspect, verify-audit, ratelimit',
   })
 })
 

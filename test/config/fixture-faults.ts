@@ -35,7 +35,7 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '1: limits.maxBodyBytes is 8; expected a whole number of bytes from 1024 to 67108864',
   ],
   'comment-only': [
-    '1: file is (missing); expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas',
+    '1: file is (missing); expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',
   ],
   'cors-origin-with-path': [
     '1: cors.origins[0] is "https://app.example/"; expected an origin as a browser sends it, as https://app.example, without a path',
@@ -47,7 +47,7 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   'duplicate-key-inside': ['7: pool expected each key once; the first is on line 7'],
   'duplicate-key': ['12: quotas expected each key once; the first is on line 10'],
   empty: [
-    '1: file is (missing); expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas',
+    '1: file is (missing); expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',
   ],
   'grant-anyone-and-groups': [
     '9: grants[0].anyone is true; expected to be left out, since the grant lists who it is for',
@@ -134,7 +134,7 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   ],
   'no-issuer': ['1: issuers is (missing); expected a list of 1 to 1000 issuers'],
   'not-a-mapping': [
-    '1: file is a list; expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas',
+    '1: file is a list; expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',
   ],
   'one-bad-entry-hides-none': [
     '11: quotas[0].limit is none; expected a whole number of units from 1 to 9007199254740991, or of unit cost an amount as 25.50',
@@ -172,7 +172,7 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '2: inspection.prohibited is a list; expected at most 100 patterns in all lists together, not 101: each is another pass over every prompt',
   ],
   'prototype-key': [
-    '1: __proto__ is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas',
+    '1: __proto__ is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',
   ],
   'quota-dimension-twice': [
     '11: quotas[0].by[1] is tenant; expected a dimension that no earlier entry has',
@@ -255,9 +255,9 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '11: quotas[0].windows is unknown (did you mean window?); expected one of name, unit, limit, window, timezone, by, groups, models, shadow, onStoreFailure',
   ],
   'unknown-key-secret': [
-    '1: password is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas',
+    '1: password is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',
   ],
   'unknown-key': [
-    '1: ledgers is unknown (did you mean ledger?); expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas',
+    '1: ledgers is unknown (did you mean ledger?); expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',
   ],
 }

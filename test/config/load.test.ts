@@ -107,6 +107,7 @@ describe('a good policy file', () => {
         maxExaminationBytes: 268_435_456,
       },
       drain: { delayMs: 2000, deadlineMs: 20_000 },
+      rateLimitService: undefined,
       log: { level: 'info' },
     })
     expect(policy).toMatchObject({
@@ -167,14 +168,44 @@ describe('a good policy file', () => {
       'sentinel: { master: mymaster, nodes: ["rediss://s:26379"], user: u, passwordFile: word }',
     )
     expect(loadConfig('/etc/tg/policy.yaml', text).settings.ledger).toMatchObject({
-      url: undefined,
-      sentinel: {
-        master: 'mymaster',
-        nodes: ['rediss://s:26379'],
-        user: 'u',
-        passwordFile: '/etc/tg/word',
+      address: {
+        sentinel: {
+          master: 'mymaster',
+          nodes: ['rediss://s:26379'],
+          user: 'u',
+          passwordFile: '/etc/tg/word',
+        },
+        user: 'tollgate',
       },
     })
+  })
+
+  test('may say of the rate limit service where its files are, and no more', () => {
+    const text = `${fixture('smallest')}rateLimitService: { configDir: limits }\n`
+    expect(loadConfig('/etc/policy.yaml', text).settings.rateLimitService).toEqual({
+      configDir: '/etc/limits',
+      mergeDomains: false,
+      mode: 'safe',
+      store: { kind: 'memory' },
+      perSecond: undefined,
+      cacheKeyPrefix: '',
+      expirationJitterMaxSeconds: 300,
+      localCacheBytes: 0,
+      nearLimitRatio: 0.8,
+      stopWhenOver: false,
+      shadowMode: false,
+      quotaMode: false,
+      responseDynamicMetadata: false,
+      responseHeaders: undefined,
+    })
+  })
+
+  test('has the rate limit service count where the ledger is', () => {
+    const text = `${fixture('smallest')}ledger: { kind: redis, url: "redis://one" }\nrateLimitService: { configDir: limits }\n`
+    const { settings } = loadConfig('/etc/policy.yaml', text)
+    const address = { url: 'redis://one' }
+    expect(settings.ledger).toMatchObject({ address })
+    expect(settings.rateLimitService?.store).toMatchObject({ kind: 'redis', address })
   })
 
   test('sets every key', () => {
@@ -193,10 +224,12 @@ describe('a good policy file', () => {
       },
       ledger: {
         kind: 'redis',
-        url: 'rediss://redis.llm.svc:6380/2',
-        tls: { caFile: '/etc/tg/tls/redis-ca.pem' },
-        user: 'tollgate',
-        passwordFile: '/etc/tollgate/redis-password',
+        address: {
+          url: 'rediss://redis.llm.svc:6380/2',
+          caFile: '/etc/tg/tls/redis-ca.pem',
+          user: 'tollgate',
+          passwordFile: '/etc/tollgate/redis-password',
+        },
         timeoutMs: 40,
         maxPartitions: 50_000,
         processes: 3,
@@ -215,6 +248,40 @@ describe('a good policy file', () => {
         maxExaminationBytes: 16_777_216,
       },
       drain: { delayMs: 0, deadlineMs: 1000 },
+      rateLimitService: {
+        configDir: '/etc/tg/ratelimit',
+        mergeDomains: true,
+        mode: 'shared',
+        store: {
+          kind: 'redis',
+          address: {
+            url: 'rediss://counters.llm.svc:6380',
+            caFile: '/etc/tg/tls/counters-ca.pem',
+            user: 'counter',
+            passwordFile: '/etc/tollgate/counters-password',
+          },
+          timeoutMs: 30,
+        },
+        perSecond: {
+          kind: 'redis',
+          address: {
+            url: 'redis://seconds.llm.svc:6379',
+            caFile: undefined,
+            user: undefined,
+            passwordFile: undefined,
+          },
+          timeoutMs: 80,
+        },
+        cacheKeyPrefix: 'llm:',
+        expirationJitterMaxSeconds: 0,
+        localCacheBytes: 65_536,
+        nearLimitRatio: 0.5,
+        stopWhenOver: true,
+        shadowMode: true,
+        quotaMode: true,
+        responseDynamicMetadata: true,
+        responseHeaders: { limit: 'X-Limit', remaining: 'X-Remaining', reset: 'X-Reset' },
+      },
       log: { level: 'debug' },
     })
     expect(policy).toEqual({

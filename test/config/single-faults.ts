@@ -11,6 +11,12 @@ export const goodPolicy = {
     admin: '127.0.0.1:9193',
   },
   ledger: { kind: 'memory' },
+  rateLimitService: {
+    configDir: 'limits',
+    redis: { url: 'redis://counters' },
+    perSecond: { url: 'redis://seconds' },
+    responseHeaders: {},
+  },
   issuers: [
     issuer('https://a.example', 'acme'),
     issuer('https://b.example', 'umbra'),
@@ -203,6 +209,38 @@ export const singleFaults: readonly SingleFault[] = [
   malformed('ledger.processes', 0, 'a whole number of processes from 1 to 10000'),
   malformed('ledger.maxPartitions', 999, 'a whole number of partitions from 1000 to 100000000'),
   malformed('quotas[0].onStoreFailure', 'closed', 'one of deny, local, allow'),
+  ...['redis', 'perSecond'].flatMap((name) => [
+    fault(
+      { [`rateLimitService.${name}.tls`]: { caFile: 'ca.pem' } },
+      `rateLimitService.${name}.tls expected to be left out, or url to begin with rediss://`,
+      [`rateLimitService.${name}.url`],
+    ),
+    fault(
+      { [`rateLimitService.${name}.user`]: 'counter' },
+      `rateLimitService.${name}.passwordFile expected the file with the password of the user`,
+      [`rateLimitService.${name}.passwordFile`],
+    ),
+  ]),
+  fault(
+    { rateLimitService: { configDir: 'limits', mode: 'shared' } },
+    'rateLimitService.redis expected the Redis that envoyproxy/ratelimit counts in, since the mode is shared and ledger.kind is memory',
+    ['ledger.kind'],
+  ),
+  fault(
+    { rateLimitService: { configDir: 'limits', perSecond: { url: 'redis://one' } } },
+    'rateLimitService.redis expected where all other limits are counted, since perSecond is given and ledger.kind is memory',
+    ['ledger.kind'],
+  ),
+  malformed(
+    'rateLimitService.cacheKeyPrefix',
+    'a b',
+    'a text of at most 64 printable characters without spaces',
+  ),
+  malformed(
+    'rateLimitService.responseHeaders.reset',
+    'Reset:',
+    'the name of a header, of 1 to 64 letters, digits and hyphens',
+  ),
   malformed('log.level', 'loud', 'one of trace, debug, info, warn, error, fatal'),
   malformed('drain', [1000], 'a mapping'),
   malformed('keepCredential', 'no', 'true or false'),

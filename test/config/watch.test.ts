@@ -15,45 +15,13 @@ import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { readConfig } from '../../src/config/load.js'
 import { watchConfig } from '../../src/config/watch.js'
-import type { ConfigWatch, Timers, WatchOptions } from '../../src/config/watch.js'
+import type { ConfigWatch, WatchOptions } from '../../src/config/watch.js'
+import { manualTimers, settle } from './manual-timers.js'
 
 const good = readFileSync(new URL('fixtures/smallest.yaml', import.meta.url), 'utf8')
 
 function withLimit(limit: number, head = ''): string {
   return head + good.replace('limit: 60000', `limit: ${String(limit)}`)
-}
-
-/** Time that passes when the test says so. */
-function manualTimers(): Timers & { advance(ms: number): void } {
-  let nowMs = 0
-  let waiting: { atMs: number; action: () => void }[] = []
-  return {
-    after: (delayMs, action) => {
-      const timer = { atMs: nowMs + delayMs, action }
-      waiting.push(timer)
-      return () => {
-        waiting = waiting.filter((other) => other !== timer)
-      }
-    },
-    advance: (ms) => {
-      const untilMs = nowMs + ms
-      for (;;) {
-        const next = waiting
-          .filter(({ atMs }) => atMs <= untilMs)
-          .sort((left, right) => left.atMs - right.atMs)[0]
-        if (next === undefined) break
-        waiting = waiting.filter((timer) => timer !== next)
-        nowMs = next.atMs
-        next.action()
-      }
-      nowMs = untilMs
-    },
-  }
-}
-
-/** Lets what was queued as promises run. */
-async function settle(): Promise<void> {
-  for (let turn = 0; turn < 10; turn += 1) await Promise.resolve()
 }
 
 const opened: ConfigWatch[] = []
@@ -230,7 +198,7 @@ describe('a bad policy file', () => {
     expect(events).toEqual([
       [
         'fault FILE:11: quotas[0].limit is 0; expected a whole number of units from 1 to 9007199254740991, or of unit cost an amount as 25.50',
-        'FILE:12: unknown is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, issuers, models, paths, grants, quotas',
+        'FILE:12: unknown is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',
       ].join('\n'),
     ])
     writeFileSync(path, withLimit(15))

@@ -35,6 +35,9 @@ const published = loadRoot(
 /** Fields of Envoy's API that are younger than the published files, with the release of Envoy that brought them. */
 const younger: Readonly<Record<string, string>> = {
   'envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.hits_addend': '1.33',
+  'envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.is_negative_hits': '1.38',
+  'envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.RateLimitOverride.unit_multiplier':
+    'at the latest 1.40',
 }
 
 /** Both services and all that they refer to, each file from the first of `directories` that has it. */
@@ -253,9 +256,12 @@ describe('the types of wire.ts', () => {
       domain: 'tollgate',
       descriptors: [
         { entries, hitsAddend: { value: Number.MAX_SAFE_INTEGER } },
+        { entries, hitsAddend: { value: 2 ** 63 }, isNegativeHits: true },
         { entries, hitsAddend: {} },
+        { entries, limit: { requestsPerUnit: 2 ** 32 - 1, unit: 4, unitMultiplier: { value: 2 } } },
         { entries },
       ],
+      hitsAddend: 2 ** 32 - 1,
     }
     expect(ShouldRateLimit.requestDeserialize(ShouldRateLimit.requestSerialize(request))).toEqual(
       request,
@@ -263,10 +269,42 @@ describe('the types of wire.ts', () => {
   })
 
   it('describe the answer to ShouldRateLimit', () => {
-    const response: RateLimitResponse = { overallCode: 'OK', statuses: [{ code: 'OK' }] }
+    const response: Required<RateLimitResponse> = {
+      overallCode: 'OVER_LIMIT',
+      statuses: [
+        { code: 'OK', limitRemaining: 2 ** 32 - 1 },
+        {
+          code: 'OVER_LIMIT',
+          currentLimit: { requestsPerUnit: 10, unit: 'WEEK', name: 'mine' },
+          limitRemaining: 0,
+          durationUntilReset: { seconds: 604_800 },
+        },
+      ],
+      responseHeadersToAdd: [{ key: 'RateLimit-Limit', value: '10' }],
+      dynamicMetadata: {
+        fields: {
+          yes: { boolValue: true },
+          none: { nullValue: 'NULL_VALUE' },
+          all: { structValue: { fields: { one: { numberValue: 1 } } } },
+          list: { listValue: { values: [{ stringValue: 'a' }] } },
+        },
+      },
+    }
     expect(roundTrip(ShouldRateLimit.responseSerialize(response), ShouldRateLimit)).toEqual({
-      overallCode: 1,
-      statuses: [{ code: 1 }],
+      ...response,
+      overallCode: 2,
+      statuses: [
+        { code: 1, limitRemaining: 2 ** 32 - 1 },
+        {
+          code: 2,
+          currentLimit: { requestsPerUnit: 10, unit: 7, name: 'mine' },
+          limitRemaining: 0,
+          durationUntilReset: { seconds: 604_800 },
+        },
+      ],
+      dynamicMetadata: {
+        fields: { ...response.dynamicMetadata.fields, none: { nullValue: 0 } },
+      },
     })
   })
 

@@ -56,6 +56,10 @@ describe('the metrics', () => {
       'tollgate_reservations_open',
       'tollgate_partitions',
       'tollgate_ledger_processes',
+      'tollgate_rate_limit_hits_total',
+      'tollgate_rate_limit_answers_total',
+      'tollgate_rate_limit_unknown_domains_total',
+      'tollgate_rate_limit_loads_total',
     ])
     expect(names).toContain('nodejs_eventloop_lag_p99_seconds')
     expect(names).toContain('process_resident_memory_bytes')

@@ -1,0 +1,77 @@
+import { createHash } from 'node:crypto'
+import { readdirSync, statSync } from 'node:fs'
+import type { BigIntStats } from 'node:fs'
+import { join } from 'node:path'
+import { ConfigError } from '../../errors.js'
+import { MIB_BYTES } from '../../units.js'
+import { wholeFileFault } from '../faults.js'
+import { unreadable } from '../load.js'
+
+/** Directories below each other. */
+const maxDepth = 8
+const maxFiles = 1000
+const maxTotalBytes = 8 * MIB_BYTES
+
+export interface DirectoryLook {
+  /** In the order of their names. */
+  readonly files: readonly string[]
+  /** Another one whenever a file was added, removed, written or swapped. */
+  readonly content: string
+}
+
+/**
+ * The files of a directory and of those below it, whatever they are called. Names with a dot in front are left out:
+ * in them Kubernetes keeps what its links lead to, which would be every file twice.
+ *
+ * @throws ConfigError there are too many, they are too large, or a directory cannot be read
+ */
+export function lookAtDirectory(directory: string): DirectoryLook {
+  const refuse = (expected: string): ConfigError =>
+    new ConfigError([wholeFileFault(directory, expected)])
+  const files: string[] = []
+  const hash = createHash('sha256')
+  let totalBytes = 0n
+  const walk = (path: string, depth: number): void => {
+    if (depth > maxDepth) throw refuse(`at most ${String(maxDepth)} directories below each other`)
+    for (const { name, isLink } of entriesOf(path)) {
+      const entry = join(path, name)
+      const stats = statOf(entry)
+      if (stats === undefined) continue
+      if (stats.isDirectory()) {
+        // A link to a directory may lead back to where it stands.
+        if (!isLink) walk(entry, depth + 1)
+        continue
+      }
+      files.push(entry)
+      totalBytes += stats.size
+      if (files.length > maxFiles) throw refuse(`at most ${String(maxFiles)} files`)
+      if (totalBytes > maxTotalBytes) {
+        throw refuse(`files of at most ${String(maxTotalBytes)} bytes together`)
+      }
+      const { dev, ino, size, mtimeNs, ctimeNs } = stats
+      hash.update(JSON.stringify([entry, ...[dev, ino, size, mtimeNs, ctimeNs].map(String)]))
+    }
+  }
+  walk(directory, 1)
+  return { files, content: hash.digest('hex') }
+}
+
+function entriesOf(path: string): readonly { readonly name: string; readonly isLink: boolean }[] {
+  try {
+    return readdirSync(path, { withFileTypes: true })
+      .filter(({ name }) => !name.startsWith('.'))
+      .map((entry) => ({ name: entry.name, isLink: entry.isSymbolicLink() }))
+      .sort((left, right) => (left.name < right.name ? -1 : 1))
+  } catch (error) {
+    throw unreadable(path, error, 'directory')
+  }
+}
+
+/** Undefined: it went away in the meantime, or is a link that leads nowhere. */
+function statOf(path: string): BigIntStats | undefined {
+  try {
+    return statSync(path, { bigint: true, throwIfNoEntry: false })
+  } catch (error) {
+    throw unreadable(path, error)
+  }
+}

@@ -1,0 +1,119 @@
+import { ConfigError } from '../../errors.js'
+import type { RateLimitConfig } from '../../ratelimit/tree.js'
+import { wholeFileFault } from '../faults.js'
+import { follow } from '../follow.js'
+import type { Timers, WatchDirectory } from '../follow.js'
+import { readInWorker } from '../load-in-worker.js'
+import { lookAtDirectory } from './directory.js'
+import { loadRateLimits } from './load.js'
+import type { FilesSettings, LoadedRateLimits } from './load.js'
+
+export interface RateLimitWatchOptions {
+  /** What runs now. */
+  readonly running: LoadedRateLimits
+  /** Reads the directory; `loadRateLimits` if not given, or the same in a worker thread. */
+  readonly load?: (settings: FilesSettings) => LoadedRateLimits | Promise<LoadedRateLimits>
+  /** The files have changed, and all of them are good. */
+  onConfig(config: RateLimitConfig): void
+  /** They have changed, and have faults: the last good ones go on, all of them. Called once per change. */
+  onFault(error: ConfigError): void
+  readonly timers?: Timers
+  readonly watchDirectory?: WatchDirectory
+}
+
+export interface RateLimitWatch {
+  /** Looks at once, without waiting for the files to stand still (SIGHUP). */
+  reload(): void
+  close(): void
+}
+
+/**
+ * Follows a directory of rate limit files: written in place, added, removed, or swapped by Kubernetes, which turns the
+ * link `..data` in it to a new directory. Files below are found by looking, within a second.
+ */
+export function watchRateLimits(
+  settings: FilesSettings,
+  options: RateLimitWatchOptions,
+): RateLimitWatch {
+  const { configDir } = settings
+  const load = options.load ?? loadRateLimits
+  let current = options.running.content
+  let closed = false
+  /** One load at a time, in order. */
+  let queue: Promise<void> = Promise.resolve()
+
+  /** A directory that cannot be read is a content of its own, so that it is told once. */
+  function look(): { readonly content: string } {
+    try {
+      return { content: lookAtDirectory(configDir).content }
+    } catch (error) {
+      return { content: asConfigError(configDir, error).message }
+    }
+  }
+
+  function take({ content }: { readonly content: string }): void {
+    current = content
+    queue = queue.then(() => apply(content))
+  }
+
+  async function apply(content: string): Promise<void> {
+    const told = await read()
+    // Files of two moments may not fit together: what changed meanwhile is seen by the next look, and read whole.
+    if (!closed && look().content === content) told()
+  }
+
+  /** Reads, and answers with what to tell of it. */
+  async function read(): Promise<() => void> {
+    try {
+      const { config } = await load(settings)
+      return () => {
+        options.onConfig(config)
+      }
+    } catch (error) {
+      return () => {
+        options.onFault(asConfigError(configDir, error))
+      }
+    }
+  }
+
+  const follower = follow({
+    directory: configDir,
+    concerns: () => true,
+    look,
+    current: () => current,
+    take,
+    timers: options.timers,
+    watchDirectory: options.watchDirectory,
+  })
+
+  return {
+    reload: () => {
+      if (closed) return
+      follower.forget()
+      const seen = look()
+      if (seen.content !== current) take(seen)
+    },
+    close: () => {
+      closed = true
+      follower.close()
+    },
+  }
+}
+
+/** `loadRateLimits` in a thread of its own: a large directory would hold the event loop up. */
+export function loadRateLimitsInWorker(
+  settings: FilesSettings,
+  workerFile: URL,
+): Promise<LoadedRateLimits> {
+  const { configDir, mergeDomains } = settings
+  const request: FilesSettings = { configDir, mergeDomains }
+  return readInWorker(request, { workerFile, file: configDir, what: 'rate limit files' })
+}
+
+function asConfigError(configDir: string, error: unknown): ConfigError {
+  if (error instanceof ConfigError) return error
+  const reason = error instanceof Error ? error.message : 'unknown error'
+  return new ConfigError([
+    wholeFileFault(configDir, `rate limit files that can be read (${reason})`),
+  ])
+}

@@ -1,0 +1,67 @@
+import { MIB_BYTES, SECOND_MS } from '../units.js'
+import {
+  filePath,
+  flag,
+  headerName,
+  mapping,
+  ratio,
+  redisUrl,
+  text,
+  wholeNumber,
+  word,
+} from './values.js'
+
+/** One Redis server, of the rate limit service alone. */
+const redisServer = () =>
+  mapping({
+    url: redisUrl(),
+    tls: mapping({ caFile: filePath('a PEM bundle of certificate authorities') }).optional(),
+    user: text('a user name of Redis, of 1 to 64 printable characters without spaces', (value) =>
+      /^[!-~]{1,64}$/.test(value),
+    ).optional(),
+    /** Read at each connect. */
+    passwordFile: filePath('a file that holds a password').optional(),
+    /** How long one call may wait for it. */
+    timeoutMs: wholeNumber(10, 5 * SECOND_MS, 'milliseconds').default(80),
+  })
+
+/**
+ * The general rate limit service, for every domain but Tollgate's own; without this section there is none. Its
+ * switches are those of envoyproxy/ratelimit, with their meaning and default; `docs/ratelimit.md` says which is which.
+ * Needs a restart; the files in `configDir` do not.
+ */
+export const rateLimitService = mapping({
+  /** Every file in it, and in the directories below. */
+  configDir: filePath('a directory of rate limit files'),
+  /** Several files may be of one domain. */
+  mergeDomains: flag().default(false),
+  /** `safe`: counters of its own, atomic over a call. `shared`: the keys and commands of envoyproxy/ratelimit. */
+  mode: word(['safe', 'shared']).default('safe'),
+  /** Where it counts; without it, where the ledger is. */
+  redis: redisServer().optional(),
+  /** Where limits per second are counted instead. */
+  perSecond: redisServer().optional(),
+  cacheKeyPrefix: text('a text of at most 64 printable characters without spaces', (value) =>
+    /^[!-~]{0,64}$/.test(value),
+  ).default(''),
+  /** A counter is kept for up to so much longer than its window. */
+  expirationJitterMaxSeconds: wholeNumber(0, 86_400, 'seconds').default(300),
+  /** Room to remember what is over its limit, without asking the store; 0: nothing is. */
+  localCacheBytes: wholeNumber(0, 1024 * MIB_BYTES, 'bytes').default(0),
+  /** From which part of a limit on a hit is told as near to it. */
+  nearLimitRatio: ratio().default(0.8),
+  /** A call that goes over counts no other descriptor of it. */
+  stopWhenOver: flag().default(false),
+  /** The answer to a call is always OK. */
+  shadowMode: flag().default(false),
+  /** Every rule is in quota mode. */
+  quotaMode: flag().default(false),
+  responseDynamicMetadata: flag().default(false),
+  /** Sent to the client where a limit holds. */
+  responseHeaders: mapping({
+    enabled: flag().default(false),
+    limit: headerName().default('RateLimit-Limit'),
+    remaining: headerName().default('RateLimit-Remaining'),
+    reset: headerName().default('RateLimit-Reset'),
+  }).prefault({}),
+}).optional()

@@ -1,0 +1,92 @@
+import type { Clock } from './clock.js'
+import { loadRateLimits } from './config/rate-limits/load.js'
+import { loadRateLimitsInWorker, watchRateLimits } from './config/rate-limits/watch.js'
+import type { RateLimitServiceSettings } from './config/settings.js'
+import { createRateLimitService } from './envoy/rate-limit-service.js'
+import type { RateLimitService } from './envoy/rate-limit-service.js'
+import { formatFault } from './errors.js'
+import { openCounters } from './ratelimit/open-counters.js'
+import type { RateLimitConfig } from './ratelimit/tree.js'
+import type { Log } from './telemetry/log.js'
+import type { Metrics } from './telemetry/metrics.js'
+
+export interface RateLimitsParts {
+  readonly clock: Clock
+  readonly random: () => number
+  readonly log: Log
+  readonly metrics: Metrics
+}
+
+/** The rate limit service of a running program, and what else there is to know of it. */
+export interface RunningRateLimits {
+  readonly service: RateLimitService
+  readonly config: () => RateLimitConfig
+  /** Do its stores answer, as far as is known? */
+  readonly isAvailable: () => boolean
+  /** Looks at the files at once. */
+  readonly reload: () => void
+  readonly close: () => void
+}
+
+const loadWorkerFile = new URL('./config/rate-limits/load-worker.js', import.meta.url)
+
+/**
+ * Reads the files, opens the stores, and follows the files.
+ *
+ * @throws ConfigError the files cannot be used
+ */
+export function startRateLimits(
+  settings: RateLimitServiceSettings,
+  { clock, random, log, metrics }: RateLimitsParts,
+): RunningRateLimits {
+  const running = loadRateLimits(settings)
+  let config = running.config
+  metrics.rateLimit.countLoad('loaded')
+  const { counters, isAvailable } = openCounters(settings, {
+    clock,
+    random,
+    onUnavailable: (reason) => {
+      log.warn({ reason }, 'the rate limit store is unavailable: calls fail until it answers')
+    },
+    onAvailable: () => {
+      log.info('the rate limit store is available again')
+    },
+  })
+  const watch = watchRateLimits(settings, {
+    running,
+    load: (files) => loadRateLimitsInWorker(files, loadWorkerFile),
+    onConfig: (next) => {
+      config = next
+      metrics.rateLimit.countLoad('loaded')
+      log.info({ domainCount: config.domains.size }, 'rate limit files loaded')
+    },
+    onFault: ({ faults }) => {
+      metrics.rateLimit.countLoad('refused')
+      for (const fault of faults)
+        log.error(
+          { fault: formatFault(fault) },
+          'rate limit files refused, the last good ones stay',
+        )
+    },
+  })
+  return {
+    service: createRateLimitService({
+      ...settings,
+      config: () => config,
+      counters,
+      headers: settings.responseHeaders,
+      onAnswer: (answer) => {
+        metrics.rateLimit.countAnswer(answer)
+      },
+    }),
+    config: () => config,
+    isAvailable,
+    reload: () => {
+      watch.reload()
+    },
+    close: () => {
+      watch.close()
+      counters.close()
+    },
+  }
+}

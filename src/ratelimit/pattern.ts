@@ -1,0 +1,75 @@
+/** A text in which each `*` stands for any run of characters, also for none; taken apart once, when a file is read. */
+export interface Pattern {
+  /** As it is written. */
+  readonly text: string
+  /** What stands before the first `*`, and after the last. */
+  readonly prefix: string
+  readonly suffix: string
+  /** What stands between two of them, in order. */
+  readonly middle: readonly Part[]
+}
+
+interface Part {
+  readonly text: string
+  /** For each length of a beginning of the text: the longest shorter one that this beginning also ends with. */
+  readonly borders: readonly number[]
+}
+
+export function isPattern(text: string): boolean {
+  return text.includes('*')
+}
+
+/** @param text with at least one `*` */
+export function compilePattern(text: string): Pattern {
+  const [prefix = '', ...rest] = text.split('*')
+  const suffix = rest.pop() ?? ''
+  const middle = rest.filter((part) => part !== '')
+  return {
+    text,
+    prefix,
+    suffix,
+    middle: middle.map((part) => ({ text: part, borders: bordersOf(part) })),
+  }
+}
+
+/**
+ * Each part is looked for once, from where the one before it ended, and the leftmost place is the right one: so there
+ * is nothing to go back for, and the work is linear in the text whatever the pattern.
+ */
+export function matches({ prefix, suffix, middle }: Pattern, text: string): boolean {
+  const end = text.length - suffix.length
+  if (end < prefix.length || !text.startsWith(prefix) || !text.endsWith(suffix)) return false
+  let from = prefix.length
+  for (const part of middle) {
+    const after = endOf(part, text, from, end)
+    if (after === undefined) return false
+    from = after
+  }
+  return true
+}
+
+/** Knuth, Morris and Pratt: `indexOf` may take the product of both lengths. */
+function endOf(
+  { text: part, borders }: Part,
+  text: string,
+  from: number,
+  end: number,
+): number | undefined {
+  let matched = 0
+  for (let at = from; at < end; at += 1) {
+    while (matched > 0 && part[matched] !== text[at]) matched = borders[matched] ?? 0
+    if (part[matched] === text[at]) matched += 1
+    if (matched === part.length) return at + 1
+  }
+  return undefined
+}
+
+function bordersOf(part: string): readonly number[] {
+  const borders = [0, 0]
+  for (let at = 1; at < part.length; at += 1) {
+    let length = borders[at] ?? 0
+    while (length > 0 && part[length] !== part[at]) length = borders[length] ?? 0
+    borders.push(part[length] === part[at] ? length + 1 : 0)
+  }
+  return borders
+}

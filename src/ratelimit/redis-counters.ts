@@ -1,0 +1,98 @@
+import { readFileSync } from 'node:fs'
+import type { Clock } from '../clock.js'
+import { DependencyError } from '../errors.js'
+import { createScript } from '../store/store.js'
+import type { Reply, Script, Store } from '../store/store.js'
+import { resetMsAt } from './counters.js'
+import type { Ask, Counters, CountersOptions } from './counters.js'
+import { counterKey, peerKey } from './keys.js'
+import { unitSeconds } from './rule.js'
+
+export interface RedisCountersOptions extends CountersOptions {
+  readonly store: Store
+  readonly clock: Clock
+  /** 0 to 1. */
+  readonly random: () => number
+  /**
+   * `safe`: a counter of each descriptor's own, in the time of Redis. `shared`: under the keys of
+   * envoyproxy/ratelimit, which can count beside it; in the time of this process, as there.
+   */
+  readonly mode: 'safe' | 'shared'
+  /** Before every key. */
+  readonly keyPrefix: string
+  /** By less than so much the counters outlive the length of their unit, so that not all go at once. */
+  readonly expirationJitterMaxSeconds: number
+  /** How long a call may take, all in all. */
+  readonly timeoutMs: number
+  /** `given`: the moment comes with the call, from `clock`, and Redis's own counts only for its deadline. For tests. */
+  readonly moments?: 'redis' | 'given'
+}
+
+const scripts = { safe: read('count'), shared: read('shared') }
+
+function read(name: string): Script {
+  return createScript(readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8'))
+}
+
+type CountedReply = readonly [
+  kind: 'counted',
+  redisMs: number,
+  nowMs: number,
+  ...beforeAndAfter: string[],
+]
+
+/** Counters that several processes share: one script for a call, whatever the number of its descriptors. */
+export function createRedisCounters(options: RedisCountersOptions): Counters {
+  const { store, clock, random, mode, keyPrefix, timeoutMs, moments = 'redis' } = options
+  const stop = options.stopWhenOver ? '1' : '0'
+
+  function keptSeconds({ limit }: Ask): number {
+    const jitter = Math.floor(random() * options.expirationJitterMaxSeconds)
+    return unitSeconds[limit.unit] + jitter
+  }
+
+  return {
+    async count(domain, asks) {
+      const nowEpochMs = clock.nowEpochMs()
+      const keys = asks.map((ask) => {
+        const key = mode === 'safe' ? counterKey(domain, ask) : peerKey(domain, ask, nowEpochMs)
+        return keyPrefix + key
+      })
+      const args = asks.flatMap((ask) => [
+        String(unitSeconds[ask.limit.unit]),
+        String(ask.limit.requestsPerUnit),
+        (ask.isRefund ? '-' : '') + String(ask.hits),
+        String(keptSeconds(ask)),
+      ])
+      const moment = moments === 'given' ? String(nowEpochMs) : ''
+      const reply = await run(
+        store,
+        scripts[mode],
+        keys,
+        (untilMs) => [String(untilMs), moment, stop, ...args],
+        clock.monotonicMs() + timeoutMs,
+      )
+      // What each script answers is told by `lua/` alone, and held by the contract of the counters.
+      const [, , redisMs, ...amounts] = reply as unknown as CountedReply
+      const countedMs = mode === 'safe' ? redisMs : nowEpochMs
+      return asks.map(({ limit }, index) => ({
+        before: Number(amounts[2 * index]),
+        after: Number(amounts[2 * index + 1]),
+        resetMs: resetMsAt(limit.unit, countedMs),
+      }))
+    },
+    close() {
+      store.close()
+    },
+  }
+}
+
+/** @throws DependencyError under the name of the service: the store may be another one than the ledger's */
+async function run(store: Store, ...call: Parameters<Store['run']>): Promise<Reply> {
+  try {
+    return await store.run(...call)
+  } catch (error) {
+    if (!(error instanceof DependencyError)) throw error
+    throw new DependencyError('rate_limit_store', error.message, { cause: error })
+  }
+}

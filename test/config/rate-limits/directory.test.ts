@@ -1,0 +1,106 @@
+import {
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { lookAtDirectory } from '../../../src/config/rate-limits/directory.js'
+import { loadRateLimits } from '../../../src/config/rate-limits/load.js'
+import { ConfigError } from '../../../src/errors.js'
+
+const directory = (): string => mkdtempSync(join(tmpdir(), 'tollgate-limits-'))
+const namesIn = (path: string): readonly string[] =>
+  lookAtDirectory(path).files.map((file) => file.slice(path.length + 1))
+
+/** The message, with `DIR` for the directory. */
+function refusalOf(path: string, act: () => unknown): string {
+  try {
+    act()
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message.replaceAll(path, 'DIR')
+    throw error
+  }
+  return ''
+}
+
+test('every file of a directory and below it is read, whatever it is called', () => {
+  const path = directory()
+  mkdirSync(join(path, 'more', 'and'), { recursive: true })
+  for (const name of ['b.yaml', 'a', 'more/c.txt', 'more/and/d.yml']) {
+    writeFileSync(join(path, name), 'domain: d')
+  }
+  expect(namesIn(path)).toEqual(['a', 'b.yaml', 'more/and/d.yml', 'more/c.txt'])
+})
+
+test('names with a dot in front are left out, and links to directories', () => {
+  const path = directory()
+  writeFileSync(join(path, '.hidden'), '')
+  mkdirSync(join(path, '..data'))
+  writeFileSync(join(path, '..data', 'a.yaml'), '')
+  symlinkSync(join('..data', 'a.yaml'), join(path, 'a.yaml'))
+  symlinkSync('.', join(path, 'self'))
+  symlinkSync('absent', join(path, 'nowhere'))
+  expect(namesIn(path)).toEqual(['a.yaml'])
+})
+
+test('a directory looks different after every change of a file', () => {
+  const path = directory()
+  const file = join(path, 'a.yaml')
+  const contents = new Set<string>()
+  const look = (): number => contents.add(lookAtDirectory(path).content).size
+  look()
+  expect(look()).toBe(1)
+  writeFileSync(file, 'domain: d')
+  expect(look()).toBe(2)
+  // The same length, at the same time of writing.
+  utimesSync(file, 1, 1)
+  look()
+  writeFileSync(file, 'domain: e')
+  utimesSync(file, 1, 1)
+  expect(look()).toBe(4)
+  writeFileSync(join(path, 'b'), 'domain: f')
+  renameSync(join(path, 'b'), file)
+  expect(look()).toBe(5)
+  rmSync(file)
+  expect(look()).toBe(5)
+  expect(look()).toBe(5)
+})
+
+test('a directory is refused that is none, or holds too much', () => {
+  const path = directory()
+  const look = () => refusalOf(path, () => lookAtDirectory(path))
+  rmSync(path, { recursive: true })
+  expect(look()).toBe('DIR: expected a readable directory; there is none')
+  writeFileSync(path, '')
+  expect(look()).toBe('DIR: expected a readable directory; this is a file')
+  rmSync(path)
+  mkdirSync(path)
+  for (let index = 0; index < 1001; index += 1) writeFileSync(join(path, String(index)), '')
+  expect(look()).toBe('DIR: expected at most 1000 files')
+  rmSync(path, { recursive: true })
+  mkdirSync(path)
+  writeFileSync(join(path, 'large'), '')
+  truncateSync(join(path, 'large'), 8 * 1024 * 1024 + 1)
+  expect(look()).toBe('DIR: expected files of at most 8388608 bytes together')
+  rmSync(path, { recursive: true })
+  mkdirSync(join(path, 'a/a/a/a/a/a/a/a'), { recursive: true })
+  expect(look()).toBe('DIR: expected at most 8 directories below each other')
+})
+
+test('a file that cannot be read hides no fault of another', () => {
+  const path = directory()
+  writeFileSync(join(path, 'a'), Buffer.from([0xff]))
+  writeFileSync(join(path, 'b'), 'descriptors: []')
+  const settings = { configDir: path, mergeDomains: false }
+  expect(refusalOf(path, () => loadRateLimits(settings)).split('\n')).toEqual([
+    'DIR/a: expected UTF-8',
+    'DIR/b:1: domain is (missing); expected the domain of requests: a config file cannot have an empty domain',
+  ])
+})

@@ -1,0 +1,410 @@
+import { describe, expect, test } from 'vitest'
+import { readRateLimitFiles } from '../../../src/config/rate-limits/files.js'
+import { reservedDomain } from '../../../src/config/rate-limits/file.js'
+import { reportDomain } from '../../../src/envoy/report.js'
+import { formatFault } from '../../../src/errors.js'
+import { lookUp } from '../../../src/ratelimit/lookup.js'
+import type { RateLimitConfig } from '../../../src/ratelimit/tree.js'
+import { asked } from '../../ratelimit/trees.js'
+
+/** Files called `a.yaml`, `b.yaml` and so on. */
+function read(texts: readonly string[], mergeDomains = false) {
+  const files = texts.map((text, index) => ({ file: `${'abcdef'[index] ?? ''}.yaml`, text }))
+  return readRateLimitFiles(files, { mergeDomains })
+}
+
+const faultsOf = (...texts: readonly string[]): readonly string[] =>
+  read(texts).faults.map(formatFault)
+
+function configOf(...texts: readonly string[]): RateLimitConfig {
+  const { config, faults } = read(texts)
+  expect(faults).toEqual([])
+  if (config === undefined) throw new Error('not read')
+  return config
+}
+
+/** The one rule of a file that limits the key `k`, with these lines in its `rate_limit` and in its descriptor. */
+const ruleWith = (inside: string, beside = '') =>
+  lookUp(
+    configOf(`
+domain: d
+descriptors:
+  - key: k
+    rate_limit: { ${inside} }
+    ${beside}
+`),
+    'd',
+    asked('k=v'),
+  )?.rule
+
+const keyWith = (rule: string): string => `domain: d\ndescriptors:\n- key: k\n  ${rule}\n`
+
+describe('a rate limit file', () => {
+  test('may hold every key that envoyproxy/ratelimit knows', () => {
+    const config = configOf(`
+domain: d
+descriptors:
+  - key: path
+    value: /api/*
+    share_threshold: true
+    value_to_metric: true
+    descriptors:
+      - key: user
+        detailed_metric: true
+        shadow_mode: true
+        quota_mode: true
+        rate_limit:
+          name: users
+          unit: WEEK
+          requests_per_unit: 7
+          replaces:
+            - name: base
+        metadata: { tier: { name: one, nice: yes, count: -0x10, share: 1e-1, none: ~, list: [1, "1"] } }
+  - key: vip
+    rate_limit: { unlimited: true }
+  - key: free
+`)
+    expect(lookUp(config, 'd', asked('path=/api/x', 'user=u'))).toEqual({
+      rule: {
+        name: 'users',
+        limit: { requestsPerUnit: 7, unit: 'week' },
+        replaces: ['base'],
+        shadowMode: true,
+        quotaMode: true,
+        metadata: {
+          tier: { name: 'one', nice: true, count: -16, share: 0.1, none: null, list: [1, '1'] },
+        },
+      },
+      counted: asked('path=/api/*', 'user=u').entries,
+      metricKey: 'd.path_/api/*.user_u',
+    })
+    expect(lookUp(config, 'd', asked('vip=x'))?.rule.limit).toBeUndefined()
+    expect(lookUp(config, 'd', asked('vip=x'))).toBeDefined()
+    expect(lookUp(config, 'd', asked('free=x'))).toBeUndefined()
+  })
+
+  test.each(['second', 'minute', 'hour', 'day', 'week', 'month', 'year', 'MINUTE', 'Day'])(
+    'may limit per %s',
+    (unit) => {
+      expect(ruleWith(`unit: ${unit}, requests_per_unit: 1`)?.limit?.unit).toBe(unit.toLowerCase())
+    },
+  )
+
+  test.each([
+    ['0', 0],
+    ['4294967295', 4_294_967_295],
+    ['1_000', 1000],
+    ['010', 8],
+    ['0x10', 16],
+    ['0b11', 3],
+    ['+5', 5],
+    ['-0', 0],
+    ['', 0],
+  ])('may write a count as %s', (written, count) => {
+    expect(ruleWith(`unit: day, requests_per_unit: ${written}`)?.limit?.requestsPerUnit).toBe(count)
+  })
+
+  test.each([
+    ['yes', true],
+    ['ON', true],
+    ['True', true],
+    ['y', true],
+    ['no', false],
+    ['', false],
+    ['~', false],
+  ])('may write a flag as %s', (written, flag) => {
+    expect(ruleWith('unit: day', `shadow_mode: ${written}`)?.shadowMode).toBe(flag)
+  })
+
+  test('may leave out what it has nothing to say of', () => {
+    expect(configOf('domain: d').domains.get('d')?.nodes.size).toBe(0)
+    expect(configOf('domain: d\ndescriptors:\n').domains.get('d')?.nodes.size).toBe(0)
+    expect(lookUp(configOf(keyWith('rate_limit:')), 'd', asked('k=v'))).toBeUndefined()
+  })
+
+  test('takes text as it is written, with or without quotes', () => {
+    const config = configOf(`
+domain: 7
+descriptors:
+  - { key: yes, value: 0x10, rate_limit: { unit: day, name: 1 } }
+  - { key: k, value: "1.5", rate_limit: { unit: day } }
+  - { key: k, value: 2020-01-01, rate_limit: { unit: day } }
+`)
+    expect(lookUp(config, '7', asked('yes=0x10'))?.rule.name).toBe('1')
+    expect(lookUp(config, '7', asked('k=1.5'))).toBeDefined()
+    expect(lookUp(config, '7', asked('k=2020-01-01'))).toBeDefined()
+  })
+
+  test('may write a limit once, and name or merge it where it holds too', () => {
+    const config = configOf(`
+domain: d
+descriptors:
+  - key: a
+    rate_limit: &limit { unit: day, requests_per_unit: 3 }
+  - key: b
+    rate_limit: *limit
+  - key: c
+    rate_limit:
+      <<: *limit
+      unit: hour
+  - key: e
+    <<: [{ shadow_mode: true }, { shadow_mode: false, rate_limit: *limit }]
+`)
+    const limit = (key: string) => lookUp(config, 'd', asked(`${key}=x`))?.rule
+    expect(limit('b')?.limit).toEqual({ requestsPerUnit: 3, unit: 'day' })
+    expect(limit('c')?.limit).toEqual({ requestsPerUnit: 3, unit: 'hour' })
+    expect(limit('e')).toMatchObject({ limit: { requestsPerUnit: 3 }, shadowMode: true })
+  })
+})
+
+describe('a fault of a rate limit file', () => {
+  test.each<readonly [string, string, string]>([
+    [
+      'empty domain',
+      'descriptors: []',
+      '1: domain is (missing); expected the domain of requests: a config file cannot have an empty domain',
+    ],
+    [
+      'empty file',
+      '',
+      '1: domain is (missing); expected the domain of requests: a config file cannot have an empty domain',
+    ],
+    [
+      "Tollgate's own domain",
+      'domain: tollgate',
+      '1: domain is tollgate; expected a domain other than tollgate, in which Envoy reports to Tollgate',
+    ],
+    [
+      'empty key',
+      'domain: d\ndescriptors:\n- value: v',
+      '3: descriptors[0].key is (missing); expected the key of an entry: a descriptor has no empty key',
+    ],
+    [
+      'unknown unit',
+      keyWith('rate_limit: { unit: foo }'),
+      '4: descriptors[0].rate_limit.unit is foo; expected one of second, minute, hour, day, week, month, year: an invalid rate limit unit',
+    ],
+    [
+      'no unit',
+      keyWith('rate_limit: { requests_per_unit: 1 }'),
+      '4: descriptors[0].rate_limit.unit is (missing); expected one of second, minute, hour, day, week, month, year: an invalid rate limit unit',
+    ],
+    [
+      'unit UNKNOWN',
+      keyWith('rate_limit: { unit: UNKNOWN }'),
+      '4: descriptors[0].rate_limit.unit is UNKNOWN; expected one of second, minute, hour, day, week, month, year: an invalid rate limit unit',
+    ],
+    [
+      'unknown key',
+      keyWith('ratelimit: { unit: day }'),
+      '4: descriptors[0].ratelimit is an unknown key (did you mean rate_limit?); expected one of key, value, rate_limit, descriptors, shadow_mode, quota_mode, detailed_metric, value_to_metric, share_threshold, metadata',
+    ],
+    [
+      'key in a wrong place',
+      keyWith('unlimited: true'),
+      '4: descriptors[0].unlimited is a key of rate_limit; expected one of key, value, rate_limit, descriptors, shadow_mode, quota_mode, detailed_metric, value_to_metric, share_threshold, metadata',
+    ],
+    [
+      'list of scalars',
+      'domain: d\ndescriptors: [a]',
+      '2: descriptors[0] is a; expected a mapping with keys of key, value, rate_limit, descriptors, shadow_mode, quota_mode, detailed_metric, value_to_metric, share_threshold, metadata, not a list or a value of another type than map',
+    ],
+    [
+      'no list',
+      'domain: d\ndescriptors: { key: k }',
+      '2: descriptors is a mapping; expected a list of descriptors',
+    ],
+    ['key that is no text', 'domain: d\n1: x', '2: syntax expected a key that is plain text'],
+    [
+      'key twice',
+      'domain: d\ndomain: e',
+      '2: domain expected each key once; the first is on line 1',
+    ],
+    [
+      'composite key twice',
+      'domain: d\ndescriptors:\n- { key: k, value: v }\n- { key: k_v }',
+      '4: descriptors[1] is a mapping; expected another key or value: d.k_v is a duplicate descriptor composite key, the first is on line 3',
+    ],
+    [
+      'unlimited with a unit',
+      keyWith('rate_limit: { unlimited: true, unit: day }'),
+      '4: descriptors[0].rate_limit.unit is day; expected to be left out: no rate limit unit is specified when unlimited',
+    ],
+    [
+      'replaces itself',
+      keyWith('rate_limit: { unit: day, name: n, replaces: [{ name: n }] }'),
+      '4: descriptors[0].rate_limit.replaces[0].name is n; expected the name of another limit: replaces does not contain the name of the same descriptor',
+    ],
+    [
+      'replaces nothing',
+      keyWith('rate_limit: { unit: day, name: n, replaces: [{ name: "" }] }'),
+      '4: descriptors[0].rate_limit.replaces[0].name is ""; expected the name of another limit: no empty replaces entry',
+    ],
+    [
+      'share without a star',
+      keyWith('share_threshold: true'),
+      '4: descriptors[0].share_threshold is true; expected false: share_threshold can only be used with a wildcard value (with a *)',
+    ],
+    [
+      'count with a fraction',
+      keyWith('rate_limit: { unit: day, requests_per_unit: 1.5 }'),
+      '4: descriptors[0].rate_limit.requests_per_unit is 1.5; expected a whole number from 0 to 4294967295, not in quotes',
+    ],
+    [
+      'count in quotes',
+      keyWith('rate_limit: { unit: day, requests_per_unit: "1" }'),
+      '4: descriptors[0].rate_limit.requests_per_unit is "1"; expected a whole number from 0 to 4294967295, not in quotes',
+    ],
+    [
+      'count too large',
+      keyWith('rate_limit: { unit: day, requests_per_unit: 4294967296 }'),
+      '4: descriptors[0].rate_limit.requests_per_unit is 4294967296; expected a whole number from 0 to 4294967295, not in quotes',
+    ],
+    [
+      'count below zero',
+      keyWith('rate_limit: { unit: day, requests_per_unit: -1 }'),
+      '4: descriptors[0].rate_limit.requests_per_unit is -1; expected a whole number from 0 to 4294967295, not in quotes',
+    ],
+    [
+      'flag in quotes',
+      keyWith('shadow_mode: "true"'),
+      '4: descriptors[0].shadow_mode is "true"; expected true or false, not in quotes',
+    ],
+    [
+      'value with a fraction',
+      keyWith('value: 1.5'),
+      '4: descriptors[0].value is 1.5; expected the value of an entry, or a pattern with *: text, in quotes if it looks like a fraction',
+    ],
+    [
+      'count that begins with an underscore',
+      keyWith('rate_limit: { unit: day, requests_per_unit: _1 }'),
+      '4: descriptors[0].rate_limit.requests_per_unit is _1; expected a whole number from 0 to 4294967295, not in quotes',
+    ],
+    [
+      'name that is no number',
+      keyWith('rate_limit: { unit: day, name: .inf }'),
+      '4: descriptors[0].rate_limit.name is .inf; expected a name for this limit: text, in quotes if it looks like a fraction',
+    ],
+    [
+      'metadata that is no mapping',
+      keyWith('metadata: [a]'),
+      '4: descriptors[0].metadata is a list; expected a mapping, of any keys',
+    ],
+    [
+      'metadata under __proto__',
+      keyWith('metadata: { a: { __proto__: b } }'),
+      '4: descriptors[0].metadata.a.__proto__ is b; expected another key',
+    ],
+    [
+      'merge of no mapping',
+      keyWith('<<: 3'),
+      '4: descriptors[0]["<<"] is 3; expected a mapping, or a list of mappings, to merge',
+    ],
+    [
+      'unknown alias',
+      keyWith('rate_limit: *limit'),
+      '4: syntax expected an alias of an anchor above it',
+    ],
+    [
+      'two documents',
+      'domain: d\n---\ndomain: e',
+      '2: syntax expected one document, without a second one after ---',
+    ],
+  ])('%s', (_, text, expected) => {
+    expect(faultsOf(text)).toEqual([`a.yaml:${expected}`])
+  })
+
+  test('hides no other one, in its file or another', () => {
+    const faults = faultsOf(
+      'domain: d\ndescriptors:\n- { key: a, rate_limit: { unit: eon } }\n- { kye: b }',
+      'domian: d\ndescriptors:\n- key: a\n  descriptors:\n  - { rate_limit: { unit: day, requests_per_unit: x } }',
+    )
+    expect(faults.map((fault) => fault.slice(0, fault.indexOf(' is ')))).toEqual([
+      'a.yaml:3: descriptors[0].rate_limit.unit',
+      'a.yaml:4: descriptors[1].kye',
+      'a.yaml:4: descriptors[1].key',
+      'b.yaml:1: domian',
+      'b.yaml:1: domain',
+      'b.yaml:5: descriptors[0].descriptors[0].key',
+      'b.yaml:5: descriptors[0].descriptors[0].rate_limit.requests_per_unit',
+    ])
+  })
+
+  test('is a level too deep', () => {
+    const nested = (levels: number): string =>
+      levels === 0 ? '[]' : `[{ key: k, descriptors: ${nested(levels - 1)} }]`
+    expect(faultsOf(`domain: d\ndescriptors: ${nested(31)}`)).toEqual([])
+    const [fault, ...others] = faultsOf(`domain: d\ndescriptors: ${nested(32)}`)
+    expect(fault).toContain('expected at most 32 levels of descriptors')
+    expect(others).toEqual([])
+  })
+
+  test('is a level with too many patterns', () => {
+    const level = (count: number, value: (index: number) => string): string =>
+      `domain: d\ndescriptors:\n${Array.from({ length: count }, (_, index) => `- { key: k, value: "${value(index)}" }`).join('\n')}`
+    expect(faultsOf(level(1000, (index) => `${String(index)}*`))).toEqual([])
+    expect(faultsOf(level(1001, (index) => `${String(index)}*`))).toEqual([
+      'a.yaml:2: descriptors is a list; expected at most 1000 patterns side by side',
+    ])
+    expect(faultsOf(level(100, (index) => `*${String(index)}*`))).toEqual([])
+    expect(faultsOf(level(101, (index) => `*${String(index)}*`))).toEqual([
+      'a.yaml:2: descriptors is a list; expected at most 100 patterns side by side that have a text between two stars',
+    ])
+  })
+
+  test('is one of more than can be listed', () => {
+    const keys = Array.from({ length: 5000 }, (_, index) => `unknown${String(index)}: 1`)
+    expect(faultsOf(`domain: d\n${keys.join('\n')}`)).toHaveLength(201)
+  })
+})
+
+describe('files together', () => {
+  const one = 'domain: d\ndescriptors: [{ key: a, rate_limit: { unit: day } }]'
+
+  test('may not be of one domain', () => {
+    expect(faultsOf(one, 'domain: e', '\ndomain: d')).toEqual([
+      'c.yaml:2: domain is d; expected a domain of its own, or mergeDomains: true: duplicate domain, it is also that of a.yaml',
+    ])
+  })
+
+  test('may be of one domain where domains are merged, but not of one descriptor', () => {
+    const other = one.replace('key: a', 'key: b')
+    const { config, faults } = read([one, other], true)
+    expect(faults).toEqual([])
+    for (const entry of ['a=1', 'b=1']) {
+      expect(config && lookUp(config, 'd', asked(entry))).toBeDefined()
+    }
+    expect(read([one, other, one], true).faults.map(formatFault)).toEqual([
+      'c.yaml:2: descriptors[0] is a mapping; expected another key or value: d.a is a duplicate descriptor composite key, the first is on a.yaml',
+    ])
+  })
+
+  test('may not have too many patterns side by side where they are merged', () => {
+    const half = (from: number): string =>
+      `domain: d\ndescriptors:\n${Array.from({ length: 501 }, (_, index) => `- { key: k, value: ${String(from + index)}* }`).join('\n')}`
+    expect(read([half(1000), half(2000)], true).faults.map(formatFault)).toEqual([
+      'a.yaml:2: descriptors is a list; expected at most 1000 patterns side by side, in all files of the domain together',
+    ])
+  })
+
+  test('have at most so many descriptors', () => {
+    const texts = ['a', 'b'].map((domain) => ({
+      file: `${domain}.yaml`,
+      text: `domain: ${domain}\ndescriptors: [{ key: k, descriptors: [{ key: l }] }]`,
+    }))
+    const faultsAt = (maxDescriptors: number) =>
+      readRateLimitFiles(texts, { mergeDomains: false, maxDescriptors }).faults.map(formatFault)
+    expect(faultsAt(4)).toEqual([])
+    expect(faultsAt(3)).toEqual([
+      'a.yaml: expected at most 3 descriptors in all files together, not 4',
+    ])
+  })
+
+  test('none of them is a configuration without a domain', () => {
+    expect(configOf().domains.size).toBe(0)
+  })
+})
+
+test("the domain that no file may have is that of Tollgate's reports", () => {
+  expect(reservedDomain).toBe(reportDomain)
+})

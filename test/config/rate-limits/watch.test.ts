@@ -1,0 +1,218 @@
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, describe, expect, test } from 'vitest'
+import { loadRateLimits } from '../../../src/config/rate-limits/load.js'
+import { loadRateLimitsInWorker, watchRateLimits } from '../../../src/config/rate-limits/watch.js'
+import type {
+  RateLimitWatch,
+  RateLimitWatchOptions,
+} from '../../../src/config/rate-limits/watch.js'
+import { ConfigError } from '../../../src/errors.js'
+import type { RateLimitConfig } from '../../../src/ratelimit/tree.js'
+import { manualTimers, settle } from '../manual-timers.js'
+
+const opened: RateLimitWatch[] = []
+afterEach(() => {
+  for (const watch of opened.splice(0)) watch.close()
+})
+
+const directory = (): string => mkdtempSync(join(tmpdir(), 'tollgate-limits-'))
+const domainsOf = ({ domains }: RateLimitConfig): string => [...domains.keys()].join(' ')
+
+function start(configDir: string, overrides: Partial<RateLimitWatchOptions> = {}) {
+  const settings = { configDir, mergeDomains: false }
+  const timers = manualTimers()
+  const events: string[] = []
+  let notice: (fileName: string | null) => void = () => undefined
+  const watch = watchRateLimits(settings, {
+    running: loadRateLimits(settings),
+    onConfig: (config) => events.push(`domains ${domainsOf(config)}`),
+    onFault: (error) => events.push(error.message.replaceAll(configDir, 'DIR')),
+    timers,
+    watchDirectory: (_, onChange) => {
+      notice = onChange
+      return () => undefined
+    },
+    ...overrides,
+  })
+  opened.push(watch)
+  return {
+    watch,
+    events,
+    notice: () => {
+      notice('a.yaml')
+    },
+    pass: async (ms: number) => {
+      timers.advance(ms)
+      await settle()
+    },
+  }
+}
+
+describe('a directory of rate limit files', () => {
+  test('takes effect by the poll, whatever changed in it, within two seconds', async () => {
+    const path = directory()
+    const { events, pass } = start(path)
+    writeFileSync(join(path, 'a.yaml'), 'domain: a')
+    await pass(2000)
+    mkdirSync(join(path, 'below'))
+    writeFileSync(join(path, 'below', 'b.yaml'), 'domain: b')
+    await pass(2000)
+    writeFileSync(join(path, 'a.yaml'), 'domain: c')
+    await pass(2000)
+    rmSync(join(path, 'a.yaml'))
+    await pass(2000)
+    await pass(10_000)
+    expect(events).toEqual(['domains a', 'domains a b', 'domains c b', 'domains b'])
+  })
+
+  test('takes effect sooner after a notice', async () => {
+    const path = directory()
+    const { events, pass, notice } = start(path)
+    writeFileSync(join(path, 'a.yaml'), 'domain: a')
+    notice()
+    await pass(20)
+    expect(events).toEqual([])
+    await pass(200)
+    expect(events).toEqual(['domains a'])
+  })
+
+  test('takes effect when Kubernetes swaps it', async () => {
+    const path = directory()
+    const version = (name: string, domain: string): void => {
+      mkdirSync(join(path, name))
+      writeFileSync(join(path, name, 'a.yaml'), `domain: ${domain}`)
+      symlinkSync(name, join(path, '..data_tmp'))
+      renameSync(join(path, '..data_tmp'), join(path, '..data'))
+    }
+    version('..2026_01', 'one')
+    symlinkSync(join('..data', 'a.yaml'), join(path, 'a.yaml'))
+    const { events, pass } = start(path)
+    version('..2026_02', 'two')
+    rmSync(join(path, '..2026_01'), { recursive: true })
+    await pass(2000)
+    expect(events).toEqual(['domains two'])
+  })
+
+  test('is not taken while it is being written', async () => {
+    const path = directory()
+    const { events, pass } = start(path)
+    writeFileSync(join(path, 'a.yaml'), 'domain: a')
+    await pass(1000)
+    writeFileSync(join(path, 'b.yaml'), 'domain: b')
+    await pass(200)
+    expect(events).toEqual([])
+    await pass(200)
+    expect(events).toEqual(['domains a b'])
+  })
+
+  test('with a fault is told of once, and mended by the next change', async () => {
+    const path = directory()
+    writeFileSync(join(path, 'a.yaml'), 'domain: a')
+    const { events, pass } = start(path)
+    writeFileSync(join(path, 'b.yaml'), 'domain: a')
+    await pass(10_000)
+    const fault =
+      'DIR/b.yaml:1: domain is a; expected a domain of its own, or mergeDomains: true: duplicate domain, it is also that of DIR/a.yaml'
+    expect(events).toEqual([fault])
+    writeFileSync(join(path, 'b.yaml'), 'domain: b')
+    await pass(2000)
+    expect(events).toEqual([fault, 'domains a b'])
+  })
+
+  test('that goes away is told of once', async () => {
+    const path = directory()
+    const { events, pass } = start(path)
+    rmSync(path, { recursive: true })
+    await pass(10_000)
+    expect(events).toEqual(['DIR: expected a readable directory; there is none'])
+    mkdirSync(path)
+    await pass(2000)
+    expect(events).toHaveLength(2)
+  })
+
+  test.each(['good', 'bad'])('that changes while it is read is read again (%s)', async (half) => {
+    const path = directory()
+    let loads = 0
+    const { events, pass } = start(path, {
+      load: (settings) => {
+        loads += 1
+        if (loads === 1) writeFileSync(join(path, 'b.yaml'), 'domain: b')
+        if (loads === 1 && half === 'bad') throw new ConfigError([])
+        return loadRateLimits(settings)
+      },
+    })
+    writeFileSync(join(path, 'a.yaml'), 'domain: a')
+    await pass(1200)
+    expect(loads).toBe(1)
+    expect(events).toEqual([])
+    await pass(2000)
+    expect(events).toEqual(['domains a b'])
+  })
+
+  test('is read at once where that is asked for, if it has changed', async () => {
+    const path = directory()
+    const { events, watch } = start(path)
+    watch.reload()
+    await settle()
+    expect(events).toEqual([])
+    writeFileSync(join(path, 'a.yaml'), 'domain: a')
+    watch.reload()
+    await settle()
+    expect(events).toEqual(['domains a'])
+  })
+
+  test('is not told of after the end', async () => {
+    const path = directory()
+    const { events, watch, pass } = start(path)
+    writeFileSync(join(path, 'a.yaml'), 'domain: a')
+    watch.reload()
+    watch.close()
+    watch.reload()
+    await pass(10_000)
+    expect(events).toEqual([])
+  })
+
+  test('is followed with the notices of the system, too', async () => {
+    const path = directory()
+    const settings = { configDir: path, mergeDomains: false }
+    const told = new Promise<string>((resolve) => {
+      opened.push(
+        watchRateLimits(settings, {
+          running: loadRateLimits(settings),
+          onConfig: (config) => {
+            resolve(domainsOf(config))
+          },
+          onFault: () => undefined,
+        }),
+      )
+    })
+    writeFileSync(join(path, 'a.yaml'), 'domain: a')
+    expect(await told).toBe('a')
+  })
+})
+
+describe('a thread', () => {
+  // It runs the built program.
+  const workerFile = new URL('../../../dist/config/rate-limits/load-worker.js', import.meta.url)
+
+  test('reads the same', async () => {
+    const path = directory()
+    writeFileSync(
+      join(path, 'a.yaml'),
+      'domain: a\ndescriptors: [{ key: k, value: "a*b*", rate_limit: { unit: day }, metadata: { m: 1 } }]',
+    )
+    const settings = { configDir: path, mergeDomains: false }
+    expect(await loadRateLimitsInWorker(settings, workerFile)).toEqual(loadRateLimits(settings))
+  })
+
+  test('finds the same faults', async () => {
+    const path = directory()
+    writeFileSync(join(path, 'a.yaml'), 'domain: tollgate')
+    const settings = { configDir: path, mergeDomains: false }
+    const refusal = loadRateLimitsInWorker(settings, workerFile)
+    await expect(refusal).rejects.toBeInstanceOf(ConfigError)
+    await expect(refusal).rejects.toThrow(/a\.yaml:1: domain is tollgate; expected a domain other/)
+  })
+})

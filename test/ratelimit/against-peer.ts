@@ -1,0 +1,247 @@
+import { spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
+import { Client, credentials } from '@grpc/grpc-js'
+import { systemClock } from '../../src/clock.js'
+import { loadRateLimits } from '../../src/config/rate-limits/load.js'
+import { rateLimitService } from '../../src/envoy/protos.js'
+import { createRateLimitService } from '../../src/envoy/rate-limit-service.js'
+import type { RateLimitRequest } from '../../src/envoy/wire.js'
+import { openCounters } from '../../src/ratelimit/open-counters.js'
+import type { CounterSettings } from '../../src/ratelimit/open-counters.js'
+import { call } from '../as-envoy.js'
+import { freePort } from '../free-port.js'
+import { startRedis } from '../redis-server.js'
+
+// The same calls to the real envoyproxy/ratelimit and to the service here, on one Redis: not a test of `make test`,
+// since the peer has to be built (Go):
+//   GOBIN=$PWD/.deps/peer go install github.com/envoyproxy/ratelimit/src/service_cmd@VERSION
+//   npx tsx test/ratelimit/against-peer.ts .deps/peer/service_cmd [calls] [seed]
+// Left out is what that version does otherwise than later ones (quota mode, stars inside a value, metadata), and
+// limits of several units on one descriptor: there they share a counter on days on which their windows begin together.
+
+const [binary = '', callCount = '2000', seedText = '1'] = process.argv.slice(2)
+
+const files: Readonly<Record<string, string>> = {
+  'd.yaml': `
+domain: d
+descriptors:
+  - { key: one, rate_limit: { unit: day, requests_per_unit: 5 } }
+  - { key: one, value: own, rate_limit: { unit: Day, requests_per_unit: 9, name: own } }
+  - { key: one, value: free }
+  - { key: zero, rate_limit: { unit: day, requests_per_unit: 0 } }
+  - { key: shadow, rate_limit: { unit: day, requests_per_unit: 3 }, shadow_mode: true }
+  - { key: all, rate_limit: { unlimited: true, replaces: [{ name: base }] } }
+  - { key: base, rate_limit: { unit: day, requests_per_unit: 4, name: base } }
+  - { key: instead, rate_limit: { unit: day, requests_per_unit: 6, replaces: [{ name: base }, { name: own }] } }
+  - { key: path, value: a*, rate_limit: { unit: day, requests_per_unit: 7 } }
+  - { key: path, value: ab*, rate_limit: { unit: day, requests_per_unit: 70 } }
+  - { key: file, value: f*, share_threshold: true, rate_limit: { unit: day, requests_per_unit: 30 } }
+  - key: up
+    rate_limit: { unit: day, requests_per_unit: 8 }
+    descriptors:
+      - { key: down, rate_limit: { unit: day, requests_per_unit: 6 } }
+      - { key: down, value: x, rate_limit: { unit: day, requests_per_unit: 12 } }
+  - key: up
+    value: s*
+    share_threshold: true
+    descriptors:
+      - { key: down, rate_limit: { unit: day, requests_per_unit: 40 } }
+  - { key: a, value: b_c, rate_limit: { unit: day, requests_per_unit: 5 } }
+`,
+}
+
+/** A small generator of its own, so that a seed means the same everywhere. */
+function numbersFrom(seed: number): (below: number) => number {
+  let state = seed
+  return (below) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    return Math.floor((state / 2 ** 32) * below)
+  }
+}
+
+const entryPool = [
+  ...['one=1', 'one=2', 'one=own', 'one=free', 'one=', 'zero=1', 'shadow=1', 'all=1', 'base=1'],
+  ...['base=2', 'instead=1', 'path=a1', 'path=abc', 'path=b', 'file=f1', 'file=f2', 'up=1'],
+  ...['up=1,down=1', 'up=1,down=x', 'up=s1,down=1', 'up=s2,down=1', 'up=1,down=1,more=1', 'One=1'],
+  ...['a=b_c', 'nothing=1'],
+]
+
+function randomRequest(below: (bound: number) => number): RateLimitRequest {
+  const pick = <Item>(items: readonly Item[]): Item => items[below(items.length)] as Item
+  return {
+    domain: below(20) === 0 ? 'elsewhere' : 'd',
+    hitsAddend: pick([0, 0, 0, 1, 2, 3]),
+    descriptors: Array.from({ length: 1 + below(4) }, () => ({
+      entries: pick(entryPool)
+        .split(',')
+        .map((entry) => {
+          const [key = '', value = ''] = entry.split('=')
+          return { key, value }
+        }),
+      ...(below(8) === 0 ? { limit: { requestsPerUnit: 1 + below(9), unit: 4 } } : {}),
+      ...(below(4) === 0 ? { hitsAddend: { value: pick([0, 1, 2, 5]) } } : {}),
+    })),
+  }
+}
+
+const redis = await startRedis()
+const directory = mkdtempSync(join(tmpdir(), 'peer-'))
+const configDir = join(directory, 'ratelimit', 'config')
+mkdirSync(configDir, { recursive: true })
+for (const [name, text] of Object.entries(files)) writeFileSync(join(configDir, name), text)
+const { config } = loadRateLimits({ configDir, mergeDomains: false })
+
+async function startPeer(environment: Readonly<Record<string, string>>) {
+  const port = await freePort()
+  const child = spawn(binary, {
+    stdio: 'ignore',
+    env: {
+      ...{ USE_STATSD: 'false', LOG_LEVEL: 'error', BACKEND_TYPE: 'redis' },
+      ...{ REDIS_SOCKET_TYPE: 'tcp', REDIS_URL: `127.0.0.1:${String(redis.port)}` },
+      ...{
+        RUNTIME_ROOT: directory,
+        RUNTIME_SUBDIRECTORY: 'ratelimit',
+        RUNTIME_WATCH_ROOT: 'false',
+      },
+      ...{ HOST: '127.0.0.1', GRPC_HOST: '127.0.0.1', DEBUG_HOST: '127.0.0.1' },
+      PORT: String(await freePort()),
+      DEBUG_PORT: String(await freePort()),
+      GRPC_PORT: String(port),
+      LIMIT_RESPONSE_HEADERS_ENABLED: 'true',
+      ...environment,
+    },
+  })
+  const client = new Client(`127.0.0.1:${String(port)}`, credentials.createInsecure())
+  const ask = (request: RateLimitRequest) => call(client, rateLimitService.ShouldRateLimit, request)
+  for (let tries = 0; typeof (await ask({ domain: 'none', descriptors: [{}] })) === 'number';) {
+    if ((tries += 1) > 100) throw new Error('the peer does not answer')
+    await sleep(100)
+  }
+  return {
+    ask,
+    stop() {
+      client.close()
+      child.kill('SIGKILL')
+    },
+  }
+}
+
+function startOwn(settings: Partial<CounterSettings>) {
+  const { counters } = openCounters(
+    {
+      ...{ mode: 'safe', stopWhenOver: false, expirationJitterMaxSeconds: 300 },
+      store: { kind: 'redis', address: redis.address, timeoutMs: 1000 },
+      ...{ perSecond: undefined, cacheKeyPrefix: '', localCacheBytes: 0 },
+      ...settings,
+    },
+    {
+      clock: systemClock,
+      random: Math.random,
+      onUnavailable: () => undefined,
+      onAvailable: () => undefined,
+    },
+  )
+  const service = createRateLimitService({
+    config: () => config,
+    counters,
+    ...{ shadowMode: false, quotaMode: false, nearLimitRatio: 0.8 },
+    responseDynamicMetadata: false,
+    headers: {
+      limit: 'RateLimit-Limit',
+      remaining: 'RateLimit-Remaining',
+      reset: 'RateLimit-Reset',
+    },
+    onAnswer: () => undefined,
+  })
+  const method = rateLimitService.ShouldRateLimit
+  return {
+    ask: async (request: RateLimitRequest) =>
+      method.responseDeserialize(method.responseSerialize(await service.answer(request))),
+    stop: () => {
+      counters.close()
+    },
+  }
+}
+
+/** Without the seconds to the end of the window, which go by between two answers, and without what is empty. */
+function comparable(answer: unknown): unknown {
+  return JSON.parse(
+    JSON.stringify(answer, (key, value: unknown) => {
+      if (key === 'durationUntilReset') return undefined
+      if (key === 'name' && value === '') return undefined
+      if ((key === 'limitRemaining' || key === 'requestsPerUnit') && value === 0) return undefined
+      if (key === 'responseHeadersToAdd') return (value as unknown[]).slice(0, 2)
+      return value
+    }),
+  )
+}
+
+async function compare(name: string, environment: Record<string, string>, settings: object) {
+  await redis.client.flushall()
+  const peer = await startPeer(environment)
+  const own = startOwn(settings)
+  const below = numbersFrom(Number(seedText))
+  let over = 0
+  for (let index = 0; index < Number(callCount); index += 1) {
+    // Other values now and then, or all would be over.
+    if (index % 40 === 0) await redis.client.flushall()
+    const request = randomRequest(below)
+    const theirs = comparable(await peer.ask(request))
+    const ours = comparable(await own.ask(request))
+    if (!isDeepStrictEqual(theirs, ours)) {
+      console.log(JSON.stringify({ name, index, request, theirs, ours }, null, 2))
+      process.exitCode = 1
+      break
+    }
+    if ((ours as { overallCode: number }).overallCode === 2) over += 1
+  }
+  console.log(`${name}: ${callCount} calls compared, ${String(over)} of them over the limit`)
+  peer.stop()
+  own.stop()
+}
+
+/** Each sees what the other has counted. */
+async function alternate(): Promise<void> {
+  await redis.client.flushall()
+  const peer = await startPeer({})
+  const own = startOwn({ mode: 'shared' })
+  const request = {
+    domain: 'd',
+    descriptors: [
+      { entries: [{ key: 'path', value: 'a/b c_d' }] },
+      { entries: [{ key: 'file', value: 'f9' }] },
+    ],
+  }
+  const left: unknown[] = []
+  for (let turn = 0; turn < 10; turn += 1) {
+    const answer = await (turn % 2 === 0 ? peer : own).ask(request)
+    if (typeof answer === 'number') throw new Error(`status ${String(answer)}`)
+    left.push(answer.statuses.map(({ limitRemaining = 0 }) => limitRemaining).join('/'))
+  }
+  console.log(
+    `in turn on one counter, left: ${left.join(' ')}; keys ${(await redis.client.keys('*')).join(' ')}`,
+  )
+  peer.stop()
+  own.stop()
+}
+
+await compare('safe', { CACHE_KEY_PREFIX: 'theirs' }, {})
+await compare(
+  'safe, stopWhenOver',
+  { CACHE_KEY_PREFIX: 'theirs', STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT: 'true' },
+  { stopWhenOver: true },
+)
+await compare('shared', { CACHE_KEY_PREFIX: 'theirs' }, { mode: 'shared' })
+await compare(
+  'shared, stopWhenOver',
+  { CACHE_KEY_PREFIX: 'theirs', STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT: 'true' },
+  { mode: 'shared', stopWhenOver: true },
+)
+await alternate()
+await redis.stop()
+rmSync(directory, { recursive: true })
+process.exit()

@@ -1,0 +1,86 @@
+import { describe, expect, test } from 'vitest'
+import { describeCounting } from './counting.contract.js'
+import { describeModes } from './modes.contract.js'
+import { describePatterns } from './patterns.contract.js'
+import { at, createRig, createTestClock, D } from './rig.js'
+import type { CreateCounters } from './rig.js'
+
+/** All that holds for every kind of counters. */
+export function describeCounters(name: string, create: CreateCounters): void {
+  describeCounting(name, create)
+  describeModes(name, create)
+  describePatterns(name, create)
+
+  describe(`beyond what envoyproxy/ratelimit does, ${name}`, () => {
+    test('hits are given back, never below 0', async () => {
+      const rig = await createRig(create, [at('k', '10/hour')])
+      await rig.call([D('k=r')], { h: 8 })
+      expect(await rig.say([D('k=r', { h: 3, refund: true })])).toBe('OK: OK 5 of 10/hour')
+      expect(await rig.say([D('k=r', { h: 9, refund: true })])).toBe('OK: OK 10 of 10/hour')
+      expect(await rig.say([D('k=r', { h: 4 })])).toBe('OK: OK 6 of 10/hour')
+      expect(await rig.say([D('k=r', { refund: true })])).toBe('OK: OK 7 of 10/hour')
+      expect(rig.measured('d.k')).toMatchObject({ total_hits: 12 })
+    })
+
+    test('hits are given back though the call is over and stops counting', async () => {
+      const rig = await createRig(create, [at('k', '10/hour'), at('l', '1/hour')], {
+        stopWhenOver: true,
+      })
+      await rig.call([D('k=r', { h: 5 })])
+      expect(await rig.say([D('k=r', { h: 2, refund: true }), D('l=r', { h: 2 })])).toBe(
+        'OVER: OK 7 of 10/hour; OVER 0 of 1/hour',
+      )
+    })
+
+    test.each([2n ** 53n, 2n ** 63n, 2n ** 64n - 1n])(
+      'so many hits are over the limit however often they come: %s',
+      async (h) => {
+        const rig = await createRig(create, [at('k', '4294967295/hour')])
+        expect(new Set(await rig.repeat(3, [D('k=r', { h })]))).toEqual(
+          new Set(['OVER: OVER 0 of 4294967295/hour']),
+        )
+        expect(await rig.say([D('k=r')])).toBe('OVER: OVER 0 of 4294967295/hour')
+      },
+    )
+
+    test('with stopWhenOver a descriptor that stands twice is counted when each alone fits', async () => {
+      const rig = await createRig(create, [at('k', '1/hour'), at('l', '5/hour')], {
+        stopWhenOver: true,
+      })
+      expect(await rig.say([D('k=r'), D('k=r'), D('l=r')])).toBe(
+        'OVER: OK 0 of 1/hour; OVER 0 of 1/hour; OK 4 of 5/hour',
+      )
+    })
+  })
+}
+
+/** What counters do that no other service has to agree with. */
+export function describeOwnCounters(name: string, create: CreateCounters): void {
+  test(`a clock that is set back by a window admits nothing more, ${name}`, async () => {
+    const rig = await createRig(create, [at('k', '1/minute')], { clock: createTestClock(120) })
+    await rig.call([D('k=r')])
+    rig.clock.setSeconds(119)
+    expect(await rig.say([D('k=r')])).toBe('OVER: OVER 0 of 1/minute')
+    // Further back it is a clock that was wrong before.
+    rig.clock.setSeconds(59)
+    expect(await rig.say([D('k=r')])).toBe('OK: OK 0 of 1/minute')
+  })
+
+  test(`S78: descriptors that are spelled alike are counted apart, ${name}`, async () => {
+    const below = (key: string) => [at(key, '5/minute')]
+    const rig = await createRig(create, [
+      at('a', '5/minute', { below: below('x') }),
+      at('a_b', '5/minute'),
+      at('k', '5/minute'),
+      at('k=1_l', undefined, { below: below('m') }),
+    ])
+    for (const [first, second] of [
+      ['a=b_c', 'a_b=c'],
+      ['a=b,x=1', 'a=b_x_1'],
+      ['k=\uD800', 'k=\uD801'],
+    ] as const) {
+      await rig.repeat(5, [D(first)])
+      expect(await rig.say([D(second)])).toBe('OK: OK 4 of 5/minute')
+    }
+  })
+}

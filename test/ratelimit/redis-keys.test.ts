@@ -1,0 +1,228 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { systemClock } from '../../src/clock.js'
+import { DependencyError } from '../../src/errors.js'
+import type { Ask, Counters } from '../../src/ratelimit/counters.js'
+import { openCounters } from '../../src/ratelimit/open-counters.js'
+import type { CounterSettings, OpenCounters } from '../../src/ratelimit/open-counters.js'
+import { createRedisCounters } from '../../src/ratelimit/redis-counters.js'
+import type { RateLimitUnit } from '../../src/ratelimit/rule.js'
+import { openStore } from '../../src/store/store.js'
+import { startRedis } from '../redis-server.js'
+import type { RedisServer } from '../redis-server.js'
+
+let redis: RedisServer
+let other: RedisServer
+beforeAll(async () => {
+  redis = await startRedis()
+  other = await startRedis()
+})
+afterAll(async () => {
+  await redis.stop()
+  await other.stop()
+})
+beforeEach(async () => {
+  await redis.client.flushall()
+  await other.client.flushall()
+})
+
+const opened: Counters[] = []
+afterEach(() => {
+  for (const counters of opened.splice(0)) counters.close()
+})
+
+function server({ address }: RedisServer) {
+  return { kind: 'redis' as const, address, timeoutMs: 5000 }
+}
+
+function open(
+  changes: Partial<CounterSettings> = {},
+  parts: { readonly random?: () => number; readonly onUnavailable?: () => void } = {},
+): OpenCounters {
+  const made = openCounters(
+    {
+      mode: 'safe',
+      stopWhenOver: false,
+      expirationJitterMaxSeconds: 300,
+      store: server(redis),
+      perSecond: undefined,
+      cacheKeyPrefix: '',
+      localCacheBytes: 0,
+      ...changes,
+    },
+    {
+      clock: systemClock,
+      random: () => 0,
+      onUnavailable: () => undefined,
+      onAvailable: () => undefined,
+      ...parts,
+    },
+  )
+  opened.push(made.counters)
+  return made
+}
+
+function ask(value: string, unit: RateLimitUnit = 'year', hits = 1): Ask {
+  return {
+    counted: [{ key: 'key4', value }],
+    limit: { requestsPerUnit: 10, unit },
+    hits,
+    isRefund: false,
+  }
+}
+
+/** How many commands of its clients a Redis has seen, those of scripts not among them. */
+async function commands({ client }: RedisServer, name: string): Promise<number> {
+  const found = new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(await client.info('commandstats'))
+  return Number(found?.[1] ?? 0)
+}
+
+/** Some of it has passed since it was set. */
+function expectAbout(ttlMs: number, seconds: number): void {
+  expect(ttlMs).toBeGreaterThan((seconds - 20) * 1000)
+  expect(ttlMs).toBeLessThanOrEqual(seconds * 1000)
+}
+
+describe('keys', () => {
+  test('say nothing of the request, and live on one node of a cluster for each domain', async () => {
+    const { counters } = open({ cacheKeyPrefix: 'p:' })
+    await counters.count('secret-domain', [ask('secret-a'), ask('secret-b')])
+    const keys = await redis.client.keys('*')
+    expect(keys).toHaveLength(2)
+    for (const key of keys) {
+      expect(key).toMatch(/^p:tg1:l:\{[\w-]{22}\}[\w-]{22}$/)
+      expect(await redis.client.get(key)).toMatch(/^\d+ 1$/)
+    }
+    expect(new Set(keys.map((key) => key.slice(0, 32))).size).toBe(1)
+  })
+
+  test.each([
+    ['hour', 1_000_000, 'domain_key4_value4_997200', 3600],
+    ['second', 1234, 'domain_key4_value4_1234', 1],
+    ['month', 2_592_001, 'domain_key4_value4_2592000', 2_592_000],
+  ] as const)("S71: the peer's key for a %s", async (unit, seconds, key, ttlSeconds) => {
+    const store = openStore(redis.address, { clock: systemClock, random: Math.random })
+    const counters = createRedisCounters({
+      store,
+      clock: { ...systemClock, nowEpochMs: () => seconds * 1000 + 999 },
+      random: () => 0.5,
+      ...{ mode: 'shared', stopWhenOver: false, keyPrefix: 'p:', timeoutMs: 5000 },
+      expirationJitterMaxSeconds: 100,
+    })
+    opened.push(counters)
+    await counters.count('domain', [ask('value4', unit, 3)])
+    const pipeline = redis.client.multi().get(`p:${key}`).pttl(`p:${key}`)
+    const [[, count], [, ttlMs]] = (await pipeline.exec()) as [[null, string], [null, number]]
+    expect(count).toBe('3')
+    expectAbout(ttlMs, ttlSeconds + 50)
+  })
+
+  test.each([
+    ['safe', 0, 0],
+    ['safe', 0.9999, 299],
+    ['shared', 0.9999, 299],
+  ] as const)('S71: in mode %s, drawn %f, it is kept %i s longer', async (mode, drawn, longer) => {
+    const { counters } = open({ mode }, { random: () => drawn })
+    await counters.count('d', [ask('a', 'day')])
+    const [key = ''] = await redis.client.keys('*')
+    expectAbout(await redis.client.pttl(key), 86_400 + longer)
+  })
+
+  test('a counter that everything was given back to is gone', async () => {
+    const { counters } = open()
+    await counters.count('d', [ask('a')])
+    await counters.count('d', [{ ...ask('a'), isRefund: true }])
+    expect(await redis.client.keys('*')).toEqual([])
+  })
+})
+
+describe('the store', () => {
+  test('is asked once for a call, whatever the number of its descriptors', async () => {
+    for (const mode of ['safe', 'shared'] as const) {
+      const { counters } = open({ mode, stopWhenOver: true })
+      // Loads the script.
+      await counters.count('d', [ask('a')])
+      await redis.client.config('RESETSTAT')
+      await counters.count(
+        'd',
+        Array.from({ length: 50 }, (_, index) => ask(String(index))),
+      )
+      expect(await commands(redis, 'evalsha')).toBe(1)
+      expect(await commands(redis, 'eval')).toBe(0)
+    }
+  })
+
+  test('S66: one that does not answer fails the call in time, and counts nothing later', async () => {
+    const told: string[] = []
+    const { counters, isAvailable } = open(
+      { store: { ...server(redis), timeoutMs: 50 } },
+      { onUnavailable: () => told.push('unavailable') },
+    )
+    await counters.count('d', [ask('a', 'year', 1)])
+    expect(isAvailable()).toBe(true)
+    redis.pause()
+    try {
+      for (let call = 0; call < 6; call += 1) {
+        const failed = counters.count('d', [ask('a', 'year', 100)])
+        await expect(failed).rejects.toThrow(DependencyError)
+        await expect(failed).rejects.toMatchObject({ dependency: 'rate_limit_store' })
+      }
+      expect(isAvailable()).toBe(false)
+      expect(told).toEqual(['unavailable'])
+    } finally {
+      redis.resume()
+    }
+    // What was sent is run now, after its deadline.
+    await redis.client.ping()
+    const [key = ''] = await redis.client.keys('*')
+    expect(await redis.client.get(key)).toMatch(/ 1$/)
+  })
+
+  test('S75: is not available before it has answered', async () => {
+    const { counters, isAvailable } = open()
+    expect(isAvailable()).toBe(false)
+    await counters.count('d', [ask('a')])
+    expect(isAvailable()).toBe(true)
+  })
+
+  test('a value that is no counter fails the call, and one that is full is over', async () => {
+    const { counters } = open({ mode: 'shared', stopWhenOver: true })
+    const windowStart = Math.floor(systemClock.nowEpochMs() / 1000 / 31_536_000) * 31_536_000
+    await redis.client.set(`d_key4_text_${String(windowStart)}`, 'text')
+    await expect(counters.count('d', [ask('text')])).rejects.toThrow(DependencyError)
+    await redis.client.set(`d_key4_full_${String(windowStart)}`, '9223372036854775807')
+    expect((await counters.count('d', [ask('full')]))[0]?.after).toBe(Number.MAX_SAFE_INTEGER)
+  })
+})
+
+describe('S72: limits per second have a server of their own', () => {
+  test('each key is where it belongs, and answers stand in order', async () => {
+    const { counters } = open({ mode: 'shared', perSecond: server(other) })
+    const asks = [ask('a', 'second', 3), ask('b', 'minute', 2), ask('c', 'second')]
+    expect((await counters.count('d', asks)).map(({ after }) => after)).toEqual([3, 2, 1])
+    expect(await redis.client.keys('*')).toEqual([expect.stringMatching(/^d_key4_b_\d+$/)])
+    expect((await other.client.keys('*')).sort()).toEqual([
+      expect.stringMatching(/^d_key4_a_\d+$/),
+      expect.stringMatching(/^d_key4_c_\d+$/),
+    ])
+  })
+
+  test('with stopWhenOver one that is over in one keeps the other from counting', async () => {
+    const { counters } = open({ perSecond: server(other), stopWhenOver: true })
+    const call = [ask('a', 'second', 1), ask('b', 'hour', 11), ask('c', 'hour', 2)]
+    const counts = await counters.count('d', call)
+    expect(counts.map(({ after }) => after)).toEqual([0, 11, 0])
+    expect(await other.client.keys('*')).toEqual([])
+    const fits = await counters.count('d', [ask('a', 'second', 1), ask('c', 'hour', 2)])
+    expect(fits.map(({ after }) => after)).toEqual([1, 2])
+  })
+
+  test('where only one is needed only one is asked', async () => {
+    const { counters } = open({ perSecond: server(other), stopWhenOver: true })
+    await counters.count('d', [ask('b', 'hour')])
+    await redis.client.config('RESETSTAT')
+    await other.client.config('RESETSTAT')
+    await counters.count('d', [ask('b', 'hour')])
+    expect(await commands(redis, 'evalsha')).toBe(1)
+    expect((await commands(other, 'evalsha')) + (await commands(other, 'eval'))).toBe(0)
+  })
+})
