@@ -151,10 +151,15 @@ function rateLimitServiceFrom(
   return {
     ...section,
     configDir: resolveFile(file, section.configDir),
-    store: redis === undefined ? ledger : redisFrom(file, redis),
+    store: redis === undefined ? counterStoreFrom(ledger) : redisFrom(file, redis),
     perSecond: perSecond && redisFrom(file, perSecond),
     responseHeaders: enabled ? names : undefined,
   }
+}
+
+function counterStoreFrom(ledger: LedgerSettings): CounterSettings['store'] {
+  if (ledger.kind === 'memory') return { kind: 'memory' }
+  return { kind: 'redis', address: ledger.address, timeoutMs: ledger.timeoutMs }
 }
 
 function redisFrom(file: string, server: NonNullable<RateLimitSection['redis']>): CounterServer {
