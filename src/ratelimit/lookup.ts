@@ -3,8 +3,11 @@ import type { Descriptor, Entry, Match, RateLimit } from './rule.js'
 import { compositeKey } from './tree.js'
 import type { Level, Node, RateLimitConfig } from './tree.js'
 
-/** Bounds of one call. Every text of it is held against every pattern of a level, at most. */
-export const callBounds = { descriptors: 128, entries: 512, characters: 65_536 } as const
+/**
+ * Bounds of one call. A client can make a value as long as its headers may be (60 KiB, by Envoy's default), and Envoy
+ * may let a call pass that is refused: so no client reaches the last one. It is what Go's gRPC takes as one message.
+ */
+export const callBounds = { descriptors: 128, entries: 512, characters: 4_194_304 } as const
 
 /** What of a call is beyond its bounds, as a sentence; undefined if nothing is. */
 export function beyondBounds(descriptors: readonly Descriptor[]): string | undefined {

@@ -55,11 +55,13 @@ function endOf(
   from: number,
   end: number,
 ): number | undefined {
+  const length = part.length
   let matched = 0
   for (let at = from; at < end; at += 1) {
-    while (matched > 0 && part[matched] !== text[at]) matched = borders[matched] ?? 0
-    if (part[matched] === text[at]) matched += 1
-    if (matched === part.length) return at + 1
+    const code = text.charCodeAt(at)
+    while (matched > 0 && part.charCodeAt(matched) !== code) matched = borders[matched] ?? 0
+    if (part.charCodeAt(matched) === code) matched += 1
+    if (matched === length) return at + 1
   }
   return undefined
 }

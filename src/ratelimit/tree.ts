@@ -50,8 +50,11 @@ export interface PatternNode {
   readonly node: Node
 }
 
-/** Bounds of one level: in the worst case each text of a request is held against all its patterns. */
-const levelBounds = { patterns: 1000, patternsWithMiddle: 100 } as const
+/**
+ * Bounds of one level: in the worst case a value of 60 KiB is held against all its patterns. Where a text stands between
+ * two stars, that is another pass over the value.
+ */
+const levelBounds = { patterns: 1000, patternsWithMiddle: 32 } as const
 
 /** What of a level is beyond its bounds, as what would be right; undefined if nothing is. */
 export function beyondLevel(composites: readonly string[]): string | undefined {

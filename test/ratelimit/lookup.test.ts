@@ -228,6 +228,6 @@ describe('the bounds of a call', () => {
     expect(beyondBounds([asked(...entries), asked(...entries)])).toBeUndefined()
     expect(beyondBounds([asked(...entries), asked(...entries), asked('k=v')])).toContain('512')
     expect(beyondBounds([asked(`=${long}`), asked(long)])).toBeUndefined()
-    expect(beyondBounds([asked(`=${long}`), asked(`${long}=1`)])).toContain('65536 characters')
+    expect(beyondBounds([asked(`=${long}`), asked(`${long}=1`)])).toContain('4194304 characters')
   })
 })

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import { DependencyError } from '../../src/errors.js'
@@ -10,6 +13,7 @@ import { openStore } from '../../src/store/store.js'
 import { startRedis } from '../redis-server.js'
 import type { RedisServer } from '../redis-server.js'
 
+const directory = mkdtempSync(join(tmpdir(), 'tg-counters-'))
 let redis: RedisServer
 let other: RedisServer
 beforeAll(async () => {
@@ -19,6 +23,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await redis.stop()
   await other.stop()
+  rmSync(directory, { recursive: true })
 })
 beforeEach(async () => {
   await redis.client.flushall()
@@ -191,6 +196,34 @@ describe('the store', () => {
     await expect(counters.count('d', [ask('text')])).rejects.toThrow(DependencyError)
     await redis.client.set(`d_key4_full_${String(windowStart)}`, '9223372036854775807')
     expect((await counters.count('d', [ask('full')]))[0]?.after).toBe(Number.MAX_SAFE_INTEGER)
+  })
+})
+
+describe('what Redis may have done meanwhile', () => {
+  test('its scripts were forgotten', async () => {
+    const { counters } = open()
+    await counters.count('d', [ask('a')])
+    await redis.client.script('FLUSH')
+    expect((await counters.count('d', [ask('a')]))[0]?.after).toBe(2)
+  })
+
+  // As docs/configuration.md says.
+  test.each([
+    ['safe', '~tg1:*', ['get', 'set', 'del']],
+    ['shared', '~d_*', ['get', 'incrby', 'decrby', 'expire']],
+  ] as const)('mode %s needs no rights but these: %s %s', async (mode, keys, rights) => {
+    const name = `only-${mode}`
+    const allowed = ['evalsha', 'eval', 'time', ...rights].map((right) => `+${right}`)
+    await redis.client.call('ACL', 'SETUSER', name, 'on', '>secret', keys, ...allowed)
+    const passwordFile = join(directory, mode)
+    writeFileSync(passwordFile, 'secret')
+    const { address, ...rest } = server(redis)
+    const store = { ...rest, address: { ...address, user: name, passwordFile } }
+    const { counters } = open({ mode, store })
+    for (const isRefund of [false, true]) {
+      await counters.count('d', [ask('a'), { ...ask('a'), isRefund }])
+    }
+    expect((await counters.count('d', [ask('a')]))[0]?.after).toBe(3)
   })
 })
 
