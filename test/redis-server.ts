@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
@@ -18,6 +18,8 @@ export interface RedisServer {
   /** Stops it in its tracks, and lets it go on: commands that came meanwhile are run then. */
   readonly pause: () => void
   readonly resume: () => void
+  /** It can save nothing any more. */
+  readonly loseDirectory: () => void
   stop(): Promise<void>
 }
 
@@ -25,12 +27,13 @@ export async function startRedis(...options: readonly string[]): Promise<RedisSe
   const { binary, libraries } = findRedis()
   const directory = mkdtempSync(join(tmpdir(), 'rd-'))
   const socket = join(directory, 's')
+  mkdirSync(join(directory, 'data'))
   const port = await freePort()
   const child = spawn(
     binary,
     [
       ...['--port', String(port), '--bind', '127.0.0.1', '--unixsocket', socket],
-      ...['--dir', directory, '--save', '', '--appendonly', 'no'],
+      ...['--dir', join(directory, 'data'), '--save', '', '--appendonly', 'no'],
       ...options,
     ],
     { stdio: 'ignore', env: { ...process.env, LD_LIBRARY_PATH: libraries } },
@@ -59,6 +62,9 @@ export async function startRedis(...options: readonly string[]): Promise<RedisSe
       while (existsSync(state) && !/\) T /.test(readFileSync(state, 'utf8')));
     },
     resume: () => child.kill('SIGCONT'),
+    loseDirectory() {
+      rmSync(join(directory, 'data'), { recursive: true })
+    },
     async stop() {
       client.disconnect()
       process.removeListener('exit', killAtExit)
