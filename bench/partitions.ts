@@ -1,9 +1,12 @@
-// Run by `run.ts` with --expose-gc: bytes of memory per partition of the memory ledger.
+// Run by `run.ts` with --expose-gc: bytes of memory per partition and per open reservation of the memory ledger. A
+// number behind it is that of the partitions.
 import { createMemoryLedger } from '../src/quota/memory-ledger.js'
 import { partitionKey } from '../src/quota/keys.js'
+import { exampleAdmission } from '../test/example-admission.js'
 import type { Quota } from '../src/quota/quota.js'
 
-const PARTITIONS = 100_000
+const PARTITIONS = Number(process.argv[2] ?? 100_000)
+const RESERVATIONS = 20_000
 
 const base = {
   limit: 1e9,
@@ -28,7 +31,7 @@ function heapBytes(): number {
   return heapUsed + external + arrayBuffers
 }
 
-const rows: { window: string; bytes: number }[] = []
+const rows: { of: string; bytes: number }[] = []
 for (const quota of quotas) {
   const ledger = createMemoryLedger<null>()
   const before = heapBytes()
@@ -56,7 +59,28 @@ for (const quota of quotas) {
   for (let sweep = 0; sweep < 200; sweep += 1)
     await ledger.expire(1_800_000_000_000 + 61_000 - 2000)
   const { partitions } = ledger.size()
-  rows.push({ window: quota.window.kind, bytes: Math.round((heapBytes() - before) / partitions) })
+  rows.push({
+    of: `partition of a ${quota.window.kind} window`,
+    bytes: Math.round((heapBytes() - before) / partitions),
+  })
   await ledger.close()
 }
+
+const ledger = createMemoryLedger<object>()
+const before = heapBytes()
+for (let index = 0; index < RESERVATIONS; index += 1) {
+  const id = `reservation-${String(index)}`
+  const holds = quotas.map((quota) => ({ quota, partitionKey: quota.name, amount: 100 }))
+  // Texts of its own, as each request brings them.
+  const context = exampleAdmission({ auditId: id, subject: `user-${String(index)}` })
+  await ledger.reserve(
+    { id, idempotencyKey: `stream:${id}`, holds, context, leaseMs: 1_860_000 },
+    1_800_000_000_000,
+  )
+}
+rows.push({
+  of: 'open reservation of two quotas',
+  bytes: Math.round((heapBytes() - before) / RESERVATIONS),
+})
+await ledger.close()
 process.stdout.write(JSON.stringify(rows))

@@ -141,8 +141,8 @@ const partitions = execFileSync(process.execPath, ['--expose-gc', here('./partit
   encoding: 'utf8',
 })
 print('Memory ledger:')
-for (const { window, bytes } of JSON.parse(partitions) as { window: string; bytes: number }[]) {
-  print(`  ${String(bytes)} bytes per partition of a ${window} window`)
+for (const { of, bytes } of JSON.parse(partitions) as { of: string; bytes: number }[]) {
+  print(`  ${String(bytes)} bytes per ${of}`)
 }
 
 /** Where labelled texts lie beside the repository, if somebody put them there. */

@@ -7,6 +7,8 @@ export interface FaultProxy {
   readonly port: number
   /** Answers are thrown away; what is asked still arrives. */
   dropAnswers(drop: boolean): void
+  /** Nothing passes any more, either way, and no connection is closed: half-open. New ones are as dead. */
+  swallow(swallows: boolean): void
   /** Cuts every connection. */
   cut(): void
   /** Connections that were opened so far. */
@@ -17,6 +19,7 @@ export interface FaultProxy {
 export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
   const sockets = new Set<Socket>()
   let dropping = false
+  let swallowing = false
   let opened = 0
   const server = createServer((client) => {
     opened += 1
@@ -30,9 +33,11 @@ export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
         target.destroy()
       })
     }
-    client.on('data', (data) => target.write(data))
+    client.on('data', (data) => {
+      if (!swallowing) target.write(data)
+    })
     target.on('data', (data) => {
-      if (!dropping) client.write(data)
+      if (!dropping && !swallowing) client.write(data)
     })
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -44,6 +49,11 @@ export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
     port: (server.address() as AddressInfo).port,
     dropAnswers(drop) {
       dropping = drop
+    },
+    swallow(swallows) {
+      swallowing = swallows
+      // What was swallowed is gone, and a connection without it speaks nonsense.
+      if (!swallows) cut()
     },
     cut,
     opened: () => opened,

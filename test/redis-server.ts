@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
@@ -22,16 +22,19 @@ export interface RedisServer {
   readonly resume: () => void
   /** Ends it in the middle of whatever it does. */
   kill(): Promise<void>
+  /** It can save nothing any more. */
+  readonly loseDirectory: () => void
   stop(): Promise<void>
 }
 
 export async function startRedis(...options: readonly string[]): Promise<RedisServer> {
   const directory = mkdtempSync(join(tmpdir(), 'rd-'))
   const socket = join(directory, 's')
+  mkdirSync(join(directory, 'data'))
   const port = await freePort()
   const server = launchRedis(directory, [
     ...['--port', String(port), '--bind', '127.0.0.1', '--unixsocket', socket],
-    ...['--dir', directory, '--save', '', '--appendonly', 'no'],
+    ...['--dir', join(directory, 'data'), '--save', '', '--appendonly', 'no'],
     ...options,
   ])
   const password = options[options.indexOf('--requirepass') + 1]
@@ -51,6 +54,9 @@ export async function startRedis(...options: readonly string[]): Promise<RedisSe
     pause: server.pause,
     resume: server.resume,
     kill: server.kill,
+    loseDirectory() {
+      rmSync(join(directory, 'data'), { recursive: true })
+    },
     async stop() {
       client.disconnect()
       await server.stop()

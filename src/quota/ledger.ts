@@ -91,7 +91,7 @@ export interface LedgerSize {
   readonly partitions: number
   /** Reservations that a report would end. */
   readonly reservations: number
-  /** Processes that share the store, as seen last; absent where there is none to share. */
+  /** Processes that share the store, as seen last; 0 as long as this one has no share, absent where there is no store. */
   readonly processes?: number
 }
 

@@ -20,7 +20,7 @@ export interface Shares {
    * @param leaseMs for how long a request may hold what no window frees
    */
   of(quota: Quota, leaseMs: number, nowEpochMs: number): Quota | undefined
-  /** As seen last. */
+  /** As seen last; 0 as long as this process has no share. */
   readonly processes: () => number
 }
 
@@ -100,6 +100,6 @@ export function createShares(atLeast: number): Shares {
       return share
     },
 
-    processes: () => last?.processes ?? 0,
+    processes: () => (isSettled ? (last?.processes ?? 0) : 0),
   }
 }

@@ -203,7 +203,7 @@ export function createMetrics(): Metrics {
   })
   const processes = new Gauge({
     name: 'tollgate_ledger_processes',
-    help: 'Processes that share the store of the ledger, as seen last; 0 with the memory ledger.',
+    help: 'Processes that share the store of the ledger, as seen last; 0 as long as this one would have no share without it.',
     registers,
   })
 
