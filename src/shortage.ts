@@ -13,7 +13,9 @@ import { ceilSeconds } from './units.js'
 export function shortageDenial(short: Short, estimate: Estimate | undefined): Denial {
   const { quota } = short
   const limit = `${formatAmount(quota.unit, quota.limit)} ${quota.unit.replace('_', ' ')}`
-  const extras = { quota: quota.name, detail: `quota ${quota.name}, limit ${limit}` }
+  // A limit that came in a claim goes to its caller and into no record.
+  const told = quota.limitCarried === true ? 'by claim' : limit
+  const extras = { quota: quota.name, detail: `quota ${quota.name}, limit ${told}` }
   if (short.retryAfterMs === undefined) {
     const asked =
       estimate === undefined

@@ -5,7 +5,7 @@ import { isTimeZone } from './duration.js'
 import type { KeyPath, SayFault } from './faults.js'
 import { checkModelPatterns } from './model-patterns.js'
 import { given, soundItems, wrong } from './partly.js'
-import { checkLimit, checkPrices } from './quota-rules.js'
+import { checkLimits, checkPrices } from './quota-rules.js'
 import { refuseRepeats } from './repeats.js'
 import { leaseMarginMs, leastLease, maxLeaseMs } from './schema.js'
 import type { FileContent } from './schema.js'
@@ -203,7 +203,7 @@ function checkQuotas(content: FileContent, fault: SayFault): void {
     checkWindow(quota, at, fault)
     checkDimensions(quota, at, fault)
     checkModelPatterns(quota.models, [...at, 'models'], content, fault)
-    checkLimit(quota, at, fault)
+    checkLimits(quota, content, at, fault)
     checkPrices(quota, content, at, fault)
   }
 }

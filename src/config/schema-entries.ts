@@ -136,6 +136,17 @@ const quota = mapping({
   models: list(modelPattern(), 1000).default([]),
   /** Reserved, settled and shown, but never refuses. */
   shadow: flag().default(false),
+  /** Other limits for some; the first counts whose lists, as far as they are given, all hold the caller. */
+  overrides: list(
+    mapping({
+      tenants: list(claimValue('a tenant'), 10_000).default([]),
+      groups: list(claimValue('a group'), 10_000).default([]),
+      limit: quotaLimit(),
+    }),
+    200,
+  ).default([]),
+  /** A claim that carries the limit, where the credential has it; more than `atMost` is `atMost`. */
+  limitClaim: mapping({ claim: claimPath(), atMost: quotaLimit() }).optional(),
 })
 
 /** Sections that are lists. */

@@ -55,4 +55,6 @@ export interface Quota {
   readonly models: readonly string[]
   /** Reserved, settled and shown, but never refuses. */
   readonly shadow: boolean
+  /** The limit came with the credential: it is told to its caller and written nowhere. */
+  readonly limitCarried?: boolean
 }

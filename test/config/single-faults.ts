@@ -381,7 +381,7 @@ export const singleFaults: readonly SingleFault[] = [
   malformed('quotas[8].name', 'two words', aName),
   fault(
     { 'quotas[8].windows': '1m' },
-    'quotas[8].windows expected one of name, unit, limit, window, timezone, by, groups, models, shadow',
+    'quotas[8].windows expected one of name, unit, limit, window, timezone, by, groups, models, shadow, overrides, limitClaim',
   ),
   fault(
     { 'quotas[8].name': 'team' },
