@@ -15,6 +15,7 @@ import type { GuardedLedger } from './quota/guarded-ledger.js'
 import { describePartition, partitionKey } from './quota/keys.js'
 import type { PartitionedCaller, PartitionValue } from './quota/keys.js'
 import type { Balance } from './quota/ledger.js'
+import { quotaFor } from './quota/limits.js'
 import { claimOf, plainDimensions } from './quota/quota.js'
 import type { PartitionDimension, Quota } from './quota/quota.js'
 import { formatAmount } from './quota/units.js'
@@ -165,10 +166,11 @@ async function usage(query: URLSearchParams, parts: UsageParts): Promise<Answer>
         spiffe: query.get('spiffe') ?? undefined,
         claims,
       }
-      const hold = { quota, partitionKey: partitionKey(quota, caller), amount: 0 }
+      const own = quotaFor(quota, caller)
+      const hold = { quota: own, partitionKey: partitionKey(own, caller), amount: 0 }
       const [balance] = await parts.ledger.balances([hold], parts.clock.nowEpochMs())
       return {
-        ...describe(quota),
+        ...describe(own),
         partition: describePartition(quota, caller),
         ...(balance === undefined ? {} : figures(balance)),
       }

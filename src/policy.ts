@@ -10,6 +10,8 @@ import type { Model } from './llm/model.js'
 import { partitionKey } from './quota/keys.js'
 import type { PartitionedCaller } from './quota/keys.js'
 import type { Hold } from './quota/ledger.js'
+import { quotaFor } from './quota/limits.js'
+import type { PolicyQuota } from './quota/limits.js'
 import type { Quota } from './quota/quota.js'
 import { amountToReserve } from './quota/units.js'
 import type { Estimate } from './quota/units.js'
@@ -53,7 +55,7 @@ export interface Policy {
   readonly models: readonly Model[]
   readonly paths: readonly PlainPath[]
   readonly grants: readonly Grant[]
-  readonly quotas: readonly Quota[]
+  readonly quotas: readonly PolicyQuota[]
   readonly inspection: InspectionRules
   readonly maxBodyBytes: number
   readonly leaseMs: number
@@ -305,7 +307,7 @@ export function holdsFor(
   return policy.quotas
     .filter((quota) => bindsModel(quota, model.name))
     .map((quota) => ({
-      quota,
+      quota: quotaFor(quota, caller),
       partitionKey: partitionKey(quota, caller),
       amount: amountToReserve(quota.unit, { ...estimate, prices: model.prices }),
     }))

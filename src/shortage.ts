@@ -1,36 +1,67 @@
 import { deny } from './denial.js'
 import type { Denial } from './denial.js'
 import type { StoreFailure, Unavailable } from './quota/guarded-ledger.js'
-import type { Short } from './quota/ledger.js'
+import type { Balance, Short } from './quota/ledger.js'
+import type { Quota } from './quota/quota.js'
 import { formatAmount } from './quota/units.js'
 import type { Estimate } from './quota/units.js'
 import { SECOND_MS, ceilSeconds } from './units.js'
 
+/** More would make the body of the refusal longer than an answer may be. */
+const MAX_TOLD_LEVELS = 16
+
 /**
- * A request that does not fit, as a refusal that says what is short and when to come back.
+ * A request that does not fit, as a refusal that says what is short, what is left at each level of the caller's
+ * tenant, and when to come back.
  *
  * @param estimate what the request would have held; undefined when it was refused before it was counted
  */
 export function shortageDenial(short: Short, estimate: Estimate | undefined): Denial {
-  const { quota } = short
-  const limit = `${formatAmount(quota.unit, quota.limit)} ${quota.unit.replace('_', ' ')}`
-  const extras = { quota: quota.name, detail: `quota ${quota.name}, limit ${limit}` }
-  if (short.retryAfterMs === undefined) {
-    const asked =
-      estimate === undefined
-        ? ''
-        : ` It would hold ${String(estimate.inputTokens)} input and ${String(estimate.outputTokens)} output tokens.`
+  const { quota, retryAfterMs } = short
+  const limit = describeLimit(quota)
+  // A limit that came in a claim goes to its caller and into no record.
+  const recorded = quota.limitCarried === true ? 'by claim' : limit
+  const extras = { quota: quota.name, detail: `quota ${quota.name}, limit ${recorded}` }
+  const what =
+    estimate === undefined
+      ? ''
+      : ` It would hold ${String(estimate.inputTokens)} input and ${String(estimate.outputTokens)} output tokens.`
+  const left = describeLeft(short.balances)
+  if (retryAfterMs === undefined) {
     return deny(
       'request_exceeds_quota',
-      `This request is larger than the quota "${quota.name}" (${limit}) can ever hold.${asked} Send less text, or lower the output cap.`,
+      `This request is larger than the quota "${quota.name}" (${limit}) can ever hold.${what}${left} Send less text, or lower the output cap.`,
       extras,
     )
   }
-  return deny(
-    'quota_exhausted',
-    `The quota "${quota.name}" (${limit}) has no room for this request. Try again in ${String(ceilSeconds(short.retryAfterMs))} s.`,
-    { ...extras, retryAfterMs: short.retryAfterMs },
-  )
+  // Refused uncounted: nobody knows when all of it fits, but not before any of it does.
+  const again = `Try again in ${String(ceilSeconds(retryAfterMs))} s.`
+  const found = estimate === undefined ? 'is used up.' : `has no room for this request.${what}`
+  return deny('quota_exhausted', `The quota "${quota.name}" (${limit}) ${found}${left} ${again}`, {
+    ...extras,
+    retryAfterMs,
+  })
+}
+
+function describeLimit({ unit, limit }: Quota): string {
+  return `${formatAmount(unit, limit)} ${unit.replace('_', ' ')}`
+}
+
+/**
+ * Of a partition that other tenants share, what is left would tell what they spend. Shadow quotas refuse nobody and
+ * are not told.
+ */
+function describeLeft(balances: readonly Balance[]): string {
+  const levels = balances
+    .filter(({ quota }) => !quota.shadow && quota.by.includes('tenant'))
+    .map(
+      ({ quota, remaining }) =>
+        `${quota.name} ${formatAmount(quota.unit, remaining)} of ${describeLimit(quota)}`,
+    )
+  if (levels.length === 0) return ''
+  const rest = levels.length - MAX_TOLD_LEVELS
+  const more = rest > 0 ? ` and ${String(rest)} more quotas` : ''
+  return ` Left: ${levels.slice(0, MAX_TOLD_LEVELS).join(', ')}${more}.`
 }
 
 /** Between two attempts to connect to a store that is away lie 2 s at most. */

@@ -284,7 +284,9 @@ describe('/usage', () => {
     const { listener } = await admin()
     const { status, body } = await get(listener, '/usage?tenant=acme&user=alice')
     expect(status).toBe(400)
-    expect(body).toBe('unknown parameter; it takes tenant, subject, client, model, group, pool, route, spiffe, claim:NAME\n')
+    expect(body).toBe(
+      'unknown parameter; it takes tenant, subject, client, model, group, pool, route, spiffe, claim:NAME\n',
+    )
   })
 
   test('tells one caller from another', async () => {

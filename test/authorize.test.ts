@@ -455,6 +455,57 @@ describe('a refusal', () => {
     expect(it.calls.at(-2)).toBe('reserve')
   })
 
+  test('says what is left of money and tokens, by the limit of the caller and its peer', async () => {
+    const { quotas, models } = examplePolicy()
+    const [quota, model] = [quotas[0], models[0]]
+    if (quota === undefined || model === undefined) throw new Error('the example has both')
+    const prices = {
+      inputPicos: 1_000_000,
+      cachedInputPicos: 1_000_000,
+      cacheWritePicos: 1_000_000,
+      outputPicos: 10_000_000,
+    }
+    const policy = examplePolicy({
+      models: [{ ...model, prices }],
+      quotas: [
+        {
+          ...quota,
+          name: 'budget',
+          unit: 'cost',
+          limit: 100,
+          by: ['tenant', 'subject', 'spiffe'],
+          overrides: [{ tenants: [], groups: ['research'], limit: 2200 }],
+        },
+        { ...quota, name: 'output', unit: 'output_tokens', limit: 5000, by: ['tenant', 'route'] },
+      ],
+    })
+    const it = bench(policy)
+    const peer = 'spiffe://acme.example/ci'
+    const first = await authorize(post(chat, { peer }), it.parts)
+    if (first.verdict.kind !== 'allow') throw new Error(first.verdict.message)
+    const admission = first.verdict.reservation?.admission
+    expect(admission?.prices).toEqual(prices)
+    const input = admission?.inputTokens ?? NaN
+    expect(first.verdict.balances).toMatchObject([
+      { quota: { limit: 2200 }, reserved: 1000 + input, remaining: 1200 - input },
+      { reserved: 100, remaining: 4900 },
+    ])
+    const next = (streamId: string, from: string) =>
+      authorize(post(chat, { streamId, peer: from }), it.parts)
+    expect(reasonOf(await next('18', peer))).toBe('allowed')
+    const { verdict } = await next('19', peer)
+    const left = String(200 - 2 * input).padStart(6, '0')
+    expect(verdict).toMatchObject({ reason: 'quota_exhausted', quota: 'budget' })
+    expect(verdict).toHaveProperty(
+      'message',
+      expect.stringContaining(
+        `Left: budget 0.${left} of 0.0022 cost, output 4800 of 5000 output tokens. Try again in 61 s.`,
+      ),
+    )
+    // Another peer of the same caller spends its own.
+    expect(reasonOf(await next('20', 'spiffe://acme.example/web'))).toBe('allowed')
+  })
+
   test('of an exhausted quota comes before inspection', async () => {
     const [quota] = examplePolicy().quotas
     if (quota === undefined) throw new Error('the example has a quota')

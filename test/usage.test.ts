@@ -93,3 +93,48 @@ test.each<[PartitionDimension, string, unknown]>([
 ])('/usage of a quota by %s, asked for with "%s", says %j', async (dimension, query, expected) => {
   expect(await reservedOf(dimension, query)).toEqual(expected)
 })
+
+test('/usage tells money in the currency of the policy, under the limit of the caller', async () => {
+  const { quotas, models } = examplePolicy()
+  const [quota, model] = [quotas[0], models[0]]
+  if (quota === undefined || model === undefined) throw new Error('the example has both')
+  const prices = {
+    inputPicos: 1_000_000,
+    cachedInputPicos: 1_000_000,
+    cacheWritePicos: 1_000_000,
+    outputPicos: 10_000_000,
+  }
+  const policy = examplePolicy({
+    models: [{ ...model, prices }],
+    quotas: [
+      {
+        ...quota,
+        name: 'budget',
+        unit: 'cost',
+        limit: 1_000_000,
+        by: ['tenant'],
+        overrides: [{ tenants: ['acme'], groups: [], limit: 25_500_000 }],
+        limitClaim: { claim: 'budget', atMost: 30_000_000 },
+      },
+    ],
+  })
+  const ledger = createMemoryLedger<Admission>()
+  const context = exampleAdmission({ auditId: 'a', ...estimate })
+  const holds = holdsFor(policy, alice, { ...model, prices }, estimate, request)
+  await ledger.reserve(
+    { id: 'r', idempotencyKey: 'k', holds, context, leaseMs: 60_000 },
+    clock.nowEpochMs(),
+  )
+  const address = { kind: 'tcp', host: '127.0.0.1', port: 0 } as const
+  listener = await listenForAdmin(address, { policy: () => policy, ledger, clock })
+  const rowOf = async (query: string): Promise<unknown> => {
+    const response = await fetch(`http://${listener?.address ?? ''}/usage?${query}`)
+    return ((await response.json()) as { quotas: readonly unknown[] }).quotas[0]
+  }
+  // 70 input and 30 output tokens.
+  const row = { quota: 'budget', unit: 'cost', spent: 0, reserved: 0.00037, debt: 0 }
+  expect(await rowOf('tenant=acme')).toMatchObject({ ...row, limit: 25.5, remaining: 25.49963 })
+  expect(await rowOf('tenant=acme&claim:budget=0.5')).toMatchObject({ ...row, limit: 0.5 })
+  expect(await rowOf('tenant=acme&claim:budget=99')).toMatchObject({ ...row, limit: 30 })
+  expect(await rowOf('tenant=zeta')).toMatchObject({ reserved: 0, limit: 1, remaining: 1 })
+})

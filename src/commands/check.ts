@@ -10,6 +10,7 @@ import { ConfigError } from '../errors.js'
 import type { ConfigFault } from '../errors.js'
 import { bindsModel, matchesPattern } from '../policy.js'
 import type { Grant, Policy } from '../policy.js'
+import type { PolicyQuota } from '../quota/limits.js'
 import { formatAmount } from '../quota/units.js'
 import type { Quota } from '../quota/quota.js'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../units.js'
@@ -137,10 +138,20 @@ function describeList(what: string, values: readonly string[]): readonly string[
   return values.length === 0 ? [] : [`${what} ${values.join(' or ')}`]
 }
 
-function describeQuota(quota: Quota): string {
+function describeQuota(quota: PolicyQuota): string {
   const by = quota.by.length === 0 ? 'all callers together' : `each ${quota.by.join(', ')}`
   const shadow = quota.shadow ? ' (shadow: never refuses)' : ''
-  return `${quota.name}: ${formatAmount(quota.unit, quota.limit)} ${quota.unit}${describeWindow(quota)} for ${by}${shadow}`
+  return `${quota.name}: ${formatAmount(quota.unit, quota.limit)} ${quota.unit}${describeWindow(quota)} for ${by}${describeLimits(quota)}${shadow}`
+}
+
+function describeLimits({ unit, overrides = [], limitClaim }: PolicyQuota): string {
+  const count = overrides.length
+  const others = count === 0 ? [] : [`${String(count)} override${count === 1 ? '' : 's'}`]
+  const claimed = limitClaim && [
+    `claim ${limitClaim.claim}, at most ${formatAmount(unit, limitClaim.atMost)}`,
+  ]
+  const all = [...others, ...(claimed ?? [])]
+  return all.length === 0 ? '' : `; other limits by ${all.join(' and by ')}`
 }
 
 function describeWindow({ window }: Quota): string {

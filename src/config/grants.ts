@@ -3,6 +3,7 @@ import type { Prices } from '../prices.js'
 import { amountToReserve, quotaUnitNames } from '../quota/units.js'
 import type { QuotaUnitName } from '../quota/units.js'
 import type { KeyPath, SayFault } from './faults.js'
+import { checkTenants, fixedTenants } from './fixed-tenants.js'
 import { checkModelPatterns, namedModels } from './model-patterns.js'
 import { given, soundItems, wrong } from './partly.js'
 import { refuseRepeats } from './repeats.js'
@@ -11,9 +12,6 @@ import type { PartlyEntry } from './schema-entries.js'
 
 type Grant = PartlyEntry<'grants'>
 type NamedModel = ReturnType<typeof namedModels>[number]
-
-/** More names than these help nobody to find the right one. */
-const maxNames = 20
 
 /**
  * Rules of the grants. The one that matters most: a grant that no token quota binds would be an unmetered
@@ -31,13 +29,7 @@ export function checkGrants(content: FileContent, fault: SayFault): void {
   for (const { index: position, item: grant } of grants) {
     const at = ['grants', position]
     checkWho(grant, at, fault)
-    for (const { index, item } of soundItems(grant.tenants)) {
-      if (tenants === undefined || tenants.includes(item)) continue
-      fault(
-        [...at, 'tenants', index],
-        `a tenant that an issuer of this file has: ${tenants.slice(0, maxNames).join(', ')}`,
-      )
-    }
+    checkTenants(grant.tenants, tenants, [...at, 'tenants'], fault)
     checkWhat(grant, at, fault)
     checkModelPatterns(grant.models, [...at, 'models'], content, fault)
     checkGrantedPaths(grant, content, at, fault)
@@ -47,15 +39,6 @@ export function checkGrants(content: FileContent, fault: SayFault): void {
     checkOutput(grant, covered, at, fault)
     checkBound(grant, covered, content, at, fault)
   }
-}
-
-/** Whoever could come, where every issuer has a tenant of its own; undefined where a claim or a fault leaves it open. */
-function fixedTenants({ issuers }: FileContent): readonly string[] | undefined {
-  if (issuers === wrong) return undefined
-  const tenants = issuers.flatMap(({ tenant: { claim, fixed } }) =>
-    claim === undefined && fixed !== undefined && fixed !== wrong ? [fixed] : [],
-  )
-  return tenants.length === issuers.length ? tenants : undefined
 }
 
 function checkWho(grant: Grant, at: KeyPath, fault: SayFault): void {

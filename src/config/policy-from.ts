@@ -1,9 +1,10 @@
-import type { Issuer } from '../identity/issuer.js'
+import type { Issuer, NamedClaim } from '../identity/issuer.js'
 import type { InspectionRules } from '../inspection/rules.js'
 import type { Model } from '../llm/model.js'
 import type { Grant, Policy } from '../policy.js'
 import { toMicros } from '../money.js'
 import type { Prices } from '../prices.js'
+import type { PolicyQuota } from '../quota/limits.js'
 import { claimOf } from '../quota/quota.js'
 import type { Quota, QuotaUnitName, Window } from '../quota/quota.js'
 import { leaseMarginMs } from './schema.js'
@@ -30,12 +31,22 @@ export function policyFrom(file: string, generation: string, content: SoundConte
 }
 
 /** The claims that quotas need, in one order: issuers of equal policies are equal. */
-function claimsNamedBy({ quotas }: SoundContent): readonly string[] {
-  const named = quotas.flatMap(({ by }) => by.flatMap((dimension) => claimOf(dimension) ?? []))
-  return [...new Set(named)].sort()
+function claimsNamedBy({ quotas }: SoundContent): readonly NamedClaim[] {
+  const named = new Map<string, NamedClaim>()
+  const add = (name: string, as: NamedClaim['as']): void => {
+    named.set(`${name} ${as}`, { name, as })
+  }
+  for (const { by, limitClaim, unit } of quotas) {
+    for (const dimension of by) {
+      const claim = claimOf(dimension)
+      if (claim !== undefined) add(claim, 'value')
+    }
+    if (limitClaim !== undefined) add(limitClaim.claim, unit === 'cost' ? 'money' : 'count')
+  }
+  return [...named].sort(([one], [other]) => (one < other ? -1 : 1)).map(([, claim]) => claim)
 }
 
-function issuerFrom(file: string, entry: Entry<'issuers'>, claims: readonly string[]): Issuer {
+function issuerFrom(file: string, entry: Entry<'issuers'>, claims: readonly NamedClaim[]): Issuer {
   return {
     issuer: entry.issuer,
     audiences: entry.audiences,
@@ -91,7 +102,7 @@ function grantFrom(entry: Entry<'grants'>, index: number): Grant {
   }
 }
 
-function quotaFrom(entry: Entry<'quotas'>): Quota {
+function quotaFrom(entry: Entry<'quotas'>): PolicyQuota {
   return {
     name: entry.name,
     unit: entry.unit,
@@ -102,6 +113,22 @@ function quotaFrom(entry: Entry<'quotas'>): Quota {
     models: entry.models,
     shadow: entry.shadow,
     onStoreFailure: entry.onStoreFailure,
+    ...limitsFrom(entry),
+  }
+}
+
+function limitsFrom({
+  unit,
+  overrides,
+  limitClaim,
+}: Entry<'quotas'>): Omit<PolicyQuota, keyof Quota> {
+  return {
+    ...(overrides.length > 0 && {
+      overrides: overrides.map((entry) => ({ ...entry, limit: limitFrom(unit, entry.limit) })),
+    }),
+    ...(limitClaim && {
+      limitClaim: { claim: limitClaim.claim, atMost: limitFrom(unit, limitClaim.atMost) },
+    }),
   }
 }
 

@@ -1,8 +1,10 @@
 import { matchesPattern } from '../policy.js'
 import { toMicros } from '../money.js'
 import type { KeyPath, SayFault } from './faults.js'
+import { checkTenants, fixedTenants } from './fixed-tenants.js'
 import { namedModels } from './model-patterns.js'
-import { given, wrong } from './partly.js'
+import { given, soundItems, wrong } from './partly.js'
+import type { Wrong } from './partly.js'
 import type { FileContent } from './schema.js'
 import type { PartlyEntry } from './schema-entries.js'
 
@@ -10,14 +12,71 @@ import type { PartlyEntry } from './schema-entries.js'
 
 type Quota = PartlyEntry<'quotas'>
 
+/** Every limit that the quota names, and whether a caller's partition can have one of its own. */
+export function checkLimits(
+  quota: Quota,
+  content: FileContent,
+  at: KeyPath,
+  fault: SayFault,
+): void {
+  checkLimit(quota, quota.limit, [...at, 'limit'], fault)
+  const tenants = fixedTenants(content)
+  for (const { index, item } of soundItems(quota.overrides)) {
+    const place = [...at, 'overrides', index]
+    checkLimit(quota, item.limit, [...place, 'limit'], fault)
+    checkMembers(quota, item, place, fault)
+    checkTenants(item.tenants, tenants, [...place, 'tenants'], fault)
+  }
+  const { limitClaim } = quota
+  if (limitClaim === undefined || limitClaim === wrong) return
+  checkLimit(quota, limitClaim.atMost, [...at, 'limitClaim', 'atMost'], fault)
+  given([quota.by], (by) => {
+    const ofCaller = ['tenant', 'subject', 'client', wrong] as const
+    if (ofCaller.some((dimension) => by.includes(dimension))) return
+    fault(
+      [...at, 'limitClaim'],
+      'to be left out, or tenant, subject or client in by: one caller would set the limit of others',
+    )
+  })
+}
+
 /** Money has decimals, what is counted has none. */
-export function checkLimit(quota: Quota, at: KeyPath, fault: SayFault): void {
-  given([quota.unit, quota.limit], (unit, limit) => {
+function checkLimit(quota: Quota, limit: Quota['limit'], at: KeyPath, fault: SayFault): void {
+  given([quota.unit, limit], (unit, amount) => {
     if (unit === 'cost') {
-      if (toMicros(limit) !== undefined) return
-      fault([...at, 'limit'], 'at most 999999999.999999, with at most 6 decimals, of unit cost')
-    } else if (!Number.isInteger(limit)) {
-      fault([...at, 'limit'], `a whole number, since the unit is ${unit}`)
+      if (toMicros(amount) !== undefined) return
+      fault(at, 'at most 999999999.999999, with at most 6 decimals, of unit cost')
+    } else if (!Number.isInteger(amount)) {
+      fault(at, `a whole number, since the unit is ${unit}`)
+    }
+  })
+}
+
+type Override = Exclude<Exclude<Quota['overrides'], Wrong>[number], Wrong>
+
+/** All who share a partition have to share its limit. */
+function checkMembers(quota: Quota, override: Override, at: KeyPath, fault: SayFault): void {
+  given([override.tenants, override.groups], (tenants, groups) => {
+    if (tenants.length + groups.length === 0) fault(at, 'tenants, groups or both: whom it is for')
+  })
+  given([override.tenants, quota.by], (tenants, by) => {
+    if (tenants.length === 0 || by.includes('tenant') || by.includes(wrong)) return
+    fault([...at, 'tenants'], 'to be left out, or tenant in by: all in a partition have one limit')
+  })
+  given([override.groups, quota.by, quota.groups], (groups, by, counted) => {
+    if (groups.length === 0 || by.includes(wrong)) return
+    if (!by.includes('group')) {
+      if (by.includes('subject')) return
+      const message = 'to be left out, or group or subject in by: all in a partition have one limit'
+      fault([...at, 'groups'], message)
+    } else if (!counted.includes(wrong)) {
+      for (const { index, item } of soundItems(groups)) {
+        if (counted.includes(item)) continue
+        fault(
+          [...at, 'groups', index],
+          'a group that groups of this quota lists, since by holds group',
+        )
+      }
     }
   })
 }

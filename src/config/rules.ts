@@ -6,7 +6,7 @@ import type { KeyPath, SayFault } from './faults.js'
 import { checkLedger } from './ledger.js'
 import { checkModelPatterns } from './model-patterns.js'
 import { given, soundItems, wrong } from './partly.js'
-import { checkLimit, checkPrices } from './quota-rules.js'
+import { checkLimits, checkPrices } from './quota-rules.js'
 import { checkRateLimitService } from './ratelimit-rules.js'
 import { refuseRepeats } from './repeats.js'
 import { leaseMarginMs, leastLease, maxLeaseMs } from './schema.js'
@@ -178,7 +178,7 @@ function checkQuotas(content: FileContent, fault: SayFault): void {
     checkWindow(quota, at, fault)
     checkDimensions(quota, at, fault)
     checkModelPatterns(quota.models, [...at, 'models'], content, fault)
-    checkLimit(quota, at, fault)
+    checkLimits(quota, content, at, fault)
     checkPrices(quota, content, at, fault)
   }
 }

@@ -139,6 +139,17 @@ const quota = mapping({
   shadow: flag().default(false),
   /** What it says where its store cannot be asked: no; this process's share of the limit; yes, uncounted. */
   onStoreFailure: word(storeFailureAnswers).default('deny'),
+  /** Other limits for some; the first counts whose lists, as far as they are given, all hold the caller. */
+  overrides: list(
+    mapping({
+      tenants: list(claimValue('a tenant'), 10_000).default([]),
+      groups: list(claimValue('a group'), 10_000).default([]),
+      limit: quotaLimit(),
+    }),
+    200,
+  ).default([]),
+  /** A claim that carries the limit, where the credential has it; more than `atMost` is `atMost`. */
+  limitClaim: mapping({ claim: claimPath(), atMost: quotaLimit() }).optional(),
 })
 
 /** Sections that are lists. */

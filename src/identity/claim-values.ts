@@ -1,3 +1,4 @@
+import { toMicros } from '../money.js'
 import type { ClaimValue } from './principal.js'
 import { isArray, isObject, member } from './strict-json.js'
 import type { JsonObject, JsonValue } from './strict-json.js'
@@ -61,6 +62,13 @@ export function readScalar(value: JsonValue): ClaimValue | WrongType {
   if (typeof value === 'boolean' || isName(value)) return value
   const isNumber = typeof value === 'number' && Math.abs(value) <= Number.MAX_SAFE_INTEGER
   return isNumber ? value : wrongType
+}
+
+/** A limit: of units a whole number from 1 on, of money an amount above 0. No text: `1e9` and `1.000` have two readings. */
+export function readLimit(value: JsonValue, as: 'count' | 'money'): number | WrongType {
+  if (typeof value !== 'number' || value <= 0) return wrongType
+  const isLimit = as === 'count' ? Number.isSafeInteger(value) : toMicros(value) !== undefined
+  return isLimit ? value : wrongType
 }
 
 /** One name or a list of names, without repetition. */

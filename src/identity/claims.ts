@@ -7,15 +7,16 @@ import {
   readAudiences,
   readDate,
   readName,
+  readLimit,
   readNames,
   readScalar,
   readScopes,
   wrongType,
 } from './claim-values.js'
-import type { Issuer } from './issuer.js'
+import type { Issuer, NamedClaim } from './issuer.js'
 import type { ClaimValue, Principal } from './principal.js'
 import { member } from './strict-json.js'
-import type { JsonObject } from './strict-json.js'
+import type { JsonObject, JsonValue } from './strict-json.js'
 
 /** A caller, and when the claims say so: valid from the first moment on, no longer at the second. */
 export interface Identified {
@@ -151,6 +152,12 @@ function readTenant(claims: JsonObject, { tenant }: Issuer): string | Denial {
   return value
 }
 
+const expectedClaim = {
+  value: 'one name, number or truth value',
+  count: 'a limit: a whole number from 1 on',
+  money: 'a limit: a number above 0 with at most 6 decimals',
+} as const satisfies Record<NamedClaim['as'], string>
+
 interface NamedClaims {
   readonly kind: 'named'
   readonly values: ReadonlyMap<string, ClaimValue>
@@ -159,11 +166,12 @@ interface NamedClaims {
 /** The claims that quotas count by. One that is not there is not wrong: its caller counts in a partition of its own. */
 function readNamedClaims(claims: JsonObject, issuer: Issuer): NamedClaims | Denial {
   const values = new Map<string, ClaimValue>()
-  for (const name of issuer.claims) {
+  for (const { name, as } of issuer.claims) {
     const found = claimAt(claims, name)
     if (found === undefined) continue
-    const value = found === wrongType ? wrongType : readScalar(found)
-    if (value === wrongType) return invalid(name, 'one name, number or truth value')
+    const read = as === 'value' ? readScalar : (value: JsonValue) => readLimit(value, as)
+    const value = found === wrongType ? wrongType : read(found)
+    if (value === wrongType) return invalid(name, expectedClaim[as])
     values.set(name, value)
   }
   return { kind: 'named', values }

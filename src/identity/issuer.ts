@@ -15,6 +15,14 @@ export const signatureAlgorithms = [
 
 export type SignatureAlgorithm = (typeof signatureAlgorithms)[number]
 
+/** A claim that a quota of the policy names. */
+export interface NamedClaim {
+  /** Of a claim, or a path into one. */
+  readonly name: string
+  /** What it has to be if it is there: one value, a limit of whole units, or one of money. */
+  readonly as: 'value' | 'count' | 'money'
+}
+
 /** An identity provider whose credentials are accepted. */
 export interface Issuer {
   /** Compared with `iss` as text, byte for byte; discovery starts from it. */
@@ -28,8 +36,7 @@ export interface Issuer {
     | { readonly kind: 'claim'; readonly claim: string }
   /** Claim that lists the groups, named as above; undefined: no caller of this issuer is in a group. */
   readonly groupsClaim: string | undefined
-  /** Claims that the policy's quotas name, each as above. */
-  readonly claims: readonly string[]
+  readonly claims: readonly NamedClaim[]
   readonly clockToleranceMs: number
   /** `exp` may lie at most this far ahead. */
   readonly maxLifetimeMs: number

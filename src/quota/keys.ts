@@ -69,6 +69,19 @@ export function describePartition(
   )
 }
 
+/** With `group` in its dimensions: the group in which the caller counts; undefined: the rest. */
+export function countedGroup(
+  quota: Quota,
+  caller: Pick<PartitionedCaller, 'groups'>,
+): string | undefined {
+  return quota.groups.find((group) => caller.groups.includes(group))
+}
+
+/** The quota differs from the other in its limit alone, so its partitions and their keys are the same. */
+export function shareKeys(quota: Quota, other: Quota): void {
+  spellers.set(quota, spellerOf(other))
+}
+
 interface Dimension {
   readonly name: PartitionDimension
   readonly tag: string
@@ -85,7 +98,7 @@ const dimensions: readonly Dimension[] = [
     name: 'group',
     tag: 'g',
     // In none of the quota's groups: the shared partition, which is not that of a group named "none".
-    valueOf: (caller, quota) => quota.groups.find((group) => caller.groups.includes(group)),
+    valueOf: (caller, quota) => countedGroup(quota, caller),
   },
   { name: 'pool', tag: 'p', valueOf: (caller) => caller.pool },
   { name: 'route', tag: 'r', valueOf: (caller) => caller.route },

@@ -64,4 +64,6 @@ export interface Quota {
   readonly shadow: boolean
   /** Absent, as in what an older release stored: `deny`. */
   readonly onStoreFailure?: OnStoreFailure
+  /** The limit came with the credential: it is told to its caller and written nowhere. */
+  readonly limitCarried?: boolean
 }

@@ -49,6 +49,25 @@ test('prints who may call what, and which quotas bind it', async () => {
   ])
 })
 
+test('prints money in its currency, every kind of window, and by what a limit may be another', async () => {
+  const file = policyFile('smallest')
+  const quotas = [
+    '  - { name: budget, unit: cost, limit: 25.5, window: month, by: [tenant, "claim:centre"],',
+    '      overrides: [{ tenants: [acme], limit: 100 }], limitClaim: { claim: budget, atMost: 999.99 } }',
+    '  - { name: week, unit: output_tokens, limit: 9, window: fixed week, by: [subject, spiffe],',
+    '      overrides: [{ groups: [a], limit: 1 }, { groups: [b], limit: 2 }] }',
+  ]
+  const smallest = readFileSync(file, 'utf8')
+  const priced = smallest.replace('pool: ', 'prices: { input: 0.5, output: 1.5 }, pool: ')
+  writeFileSync(file, [priced.trimEnd(), ...quotas, ''].join('\n'))
+  const { out, err } = await play(['check', '--policy', file])
+  expect(err).toBe('')
+  expect(out.split('\n').slice(-2)).toEqual([
+    '      budget: 25.50 cost per calendar month (UTC) for each tenant, claim:centre; other limits by 1 override and by claim budget, at most 999.99',
+    '      week: 9 output_tokens per fixed 7d for each subject, spiffe; other limits by 2 overrides',
+  ])
+})
+
 test('prints every fault at once, on standard error, and fails', async () => {
   const file = policyFile('several-faults')
   const { exitCode, out, err } = await play(['check', '--policy', file])

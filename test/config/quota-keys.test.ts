@@ -174,7 +174,11 @@ describe('a dimension', () => {
     ] as const
     const policy = load([{ by }, { by: ['claim:department', 'claim:age'] }])
     expect(policy.quotas[0]?.by).toEqual(by)
-    expect(policy.issuers[0]?.claims).toEqual(['age', 'cost.centre', 'department'])
+    expect(policy.issuers[0]?.claims).toEqual([
+      { name: 'age', as: 'value' },
+      { name: 'cost.centre', as: 'value' },
+      { name: 'department', as: 'value' },
+    ])
     expect(load([{}]).issuers[0]?.claims).toEqual([])
   })
 
@@ -190,6 +194,100 @@ describe('a dimension', () => {
   test('stands once, a claim too', () => {
     expect(faultsOf([{ by: ['claim:a', 'claim:b', 'claim:a'] }])).toEqual([
       'quotas[0].by[2] expected a dimension that no earlier entry has',
+    ])
+  })
+})
+
+describe('other limits', () => {
+  const gold = { tenants: ['acme'], limit: 5000 }
+
+  test('are read in the unit of the quota, and so is the claim that carries one', () => {
+    const prices = { input: 1, output: 2 }
+    const limitClaim = { claim: 'budget', atMost: 100 }
+    const { quotas, issuers } = load(
+      [
+        { overrides: [gold, { groups: ['research'], limit: 7 }], limitClaim },
+        { unit: 'cost', limit: 10, overrides: [{ ...gold, limit: 25.5 }], limitClaim },
+      ],
+      { prices },
+    )
+    expect(quotas[0]).toMatchObject({
+      limit: 1000,
+      overrides: [
+        { tenants: ['acme'], groups: [], limit: 5000 },
+        { tenants: [], groups: ['research'], limit: 7 },
+      ],
+      limitClaim: { claim: 'budget', atMost: 100 },
+    })
+    expect(quotas[1]).toMatchObject({
+      overrides: [{ limit: 25_500_000 }],
+      limitClaim: { atMost: 100_000_000 },
+    })
+    expect(issuers[0]?.claims).toEqual([
+      { name: 'budget', as: 'count' },
+      { name: 'budget', as: 'money' },
+    ])
+  })
+
+  test('are of somebody', () => {
+    expect(faultsOf([{ overrides: [{ limit: 5 }] }])).toEqual([
+      'quotas[0].overrides[0] expected tenants, groups or both: whom it is for',
+    ])
+  })
+
+  test('are limits', () => {
+    expect(faultsOf([{ overrides: [{ ...gold, limit: 2.5 }] }])).toEqual([
+      'quotas[0].overrides[0].limit expected a whole number, since the unit is tokens',
+    ])
+    expect(faultsOf([{ limitClaim: { claim: 'budget', atMost: 2.5 } }])).toEqual([
+      'quotas[0].limitClaim.atMost expected a whole number, since the unit is tokens',
+    ])
+    expect(faultsOf([{ overrides: [{ ...gold, limit: 0 }] }])).toHaveLength(1)
+    expect(faultsOf([{ limitClaim: { claim: 'budget' } }])).toHaveLength(1)
+  })
+
+  test('are the same for all who share a partition', () => {
+    const shared = 'to be left out, or tenant in by: all in a partition have one limit'
+    expect(faultsOf([{ by: ['subject'], overrides: [gold] }])).toEqual([
+      `quotas[0].overrides[0].tenants expected ${shared}`,
+    ])
+    const research = { groups: ['research'], limit: 5 }
+    expect(faultsOf([{ by: ['tenant'], overrides: [research] }])).toEqual([
+      'quotas[0].overrides[0].groups expected to be left out, or group or subject in by: all in a partition have one limit',
+    ])
+    expect(faultsOf([{ by: ['tenant', 'subject'], overrides: [research] }])).toEqual([])
+    const byGroup = { by: ['tenant', 'group'], groups: ['sales', 'research'] }
+    expect(faultsOf([{ ...byGroup, overrides: [research] }])).toEqual([])
+    expect(faultsOf([{ ...byGroup, overrides: [{ groups: ['ops'], limit: 5 }] }])).toEqual([
+      'quotas[0].overrides[0].groups[0] expected a group that groups of this quota lists, since by holds group',
+    ])
+    // What is wrong there may have been meant to be right.
+    expect(faultsOf([{ by: ['tennant'], overrides: [gold, research] }])).toHaveLength(1)
+  })
+
+  test('are carried by no claim where one caller would set them for others', () => {
+    const limitClaim = { claim: 'budget', atMost: 100 }
+    for (const by of [[], ['model'], ['claim:budget', 'pool']]) {
+      expect(faultsOf([{ by, limitClaim }])).toEqual([
+        'quotas[0].limitClaim expected to be left out, or tenant, subject or client in by: one caller would set the limit of others',
+      ])
+    }
+    for (const by of [['tenant'], ['subject', 'model'], ['client']]) {
+      expect(faultsOf([{ by, limitClaim }])).toEqual([])
+    }
+  })
+
+  test('are of tenants that an issuer has', () => {
+    const issuers = [
+      {
+        issuer: 'https://idp.example.com',
+        audiences: ['llm'],
+        algorithms: ['ES256'],
+        tenant: { fixed: 'umbra' },
+      },
+    ]
+    expect(faultsOf([{ overrides: [gold] }], {}, { issuers })).toEqual([
+      'quotas[0].overrides[0].tenants[0] expected a tenant that an issuer of this file has: umbra',
     ])
   })
 })

@@ -450,7 +450,7 @@ export const singleFaults: readonly SingleFault[] = [
   malformed('quotas[8].name', 'two words', aName),
   fault(
     { 'quotas[8].windows': '1m' },
-    'quotas[8].windows expected one of name, unit, limit, window, timezone, by, groups, models, shadow, onStoreFailure',
+    'quotas[8].windows expected one of name, unit, limit, window, timezone, by, groups, models, shadow, onStoreFailure, overrides, limitClaim',
   ),
   fault(
     { 'quotas[8].name': 'team' },

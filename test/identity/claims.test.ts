@@ -73,7 +73,16 @@ describe('the principal of good claims', () => {
   test('has the claims that quotas count by, as far as the credential has them', () => {
     const answer = read(
       { department: 'physics', level: 3, contractor: false, deep: { cost: { centre: '0815' } } },
-      { claims: ['department', 'level', 'contractor', 'deep.cost.centre', 'team', 'constructor'] },
+      {
+        claims: [
+          'department',
+          'level',
+          'contractor',
+          'deep.cost.centre',
+          'team',
+          'constructor',
+        ].map((name) => ({ name, as: 'value' })),
+      },
     )
     if (answer.kind === 'denied') throw new Error('refused')
     expect(answer.principal.claims).toEqual(
@@ -95,12 +104,37 @@ describe('the principal of good claims', () => {
     ['a text of 256 characters', 'x'.repeat(256)],
     ['a number that a double rounds', 2 ** 53],
   ])('is not there where a claim that quotas count by is %s', (_, department) => {
-    expect(read({ department }, { claims: ['department'] })).toMatchObject({
+    expect(read({ department }, { claims: [{ name: 'department', as: 'value' }] })).toMatchObject({
       kind: 'denied',
       reason: 'claims_invalid',
       detail: 'claim department',
     })
     expect(read({ department })).toMatchObject({ kind: 'identified' })
+  })
+
+  test.each([
+    ['count', [1, 500, Number.MAX_SAFE_INTEGER], [0, -1, 2.5, '500', null, true, [500], 2 ** 53]],
+    ['money', [0.000001, 2.5, 25], [0, -1, '2.5', null, true, 0.0000001, 1e9]],
+  ] as const)('has a limit of %s only where it is one', (as, limits, others) => {
+    const claims = [{ name: 'quota', as }]
+    for (const quota of limits) {
+      const answer = read({ quota }, { claims })
+      if (answer.kind === 'denied') throw new Error('refused')
+      expect(answer.principal.claims?.get('quota')).toBe(quota)
+    }
+    for (const quota of others) {
+      expect(read({ quota }, { claims })).toMatchObject({ kind: 'denied', detail: 'claim quota' })
+    }
+    expect(read({}, { claims })).toMatchObject({ kind: 'identified' })
+  })
+
+  test('has no claim that is read as a value and as a limit, and is only one of them', () => {
+    const claims = [
+      { name: 'quota', as: 'count' },
+      { name: 'quota', as: 'value' },
+    ] as const
+    expect(read({ quota: 'gold' }, { claims })).toMatchObject({ kind: 'denied' })
+    expect(read({ quota: 7 }, { claims })).toMatchObject({ kind: 'identified' })
   })
 
   test('takes tenant and groups from inside other claims', () => {
