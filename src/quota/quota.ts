@@ -32,4 +32,6 @@ export interface Quota {
   readonly models: readonly string[]
   /** Reserved, settled and shown, but never refuses. */
   readonly shadow: boolean
+  /** Processes may take slices of it ahead of requests (`sliced-ledger.ts`). */
+  readonly slices?: boolean
 }

@@ -27,3 +27,16 @@ export function storedReservation(id: string): string {
 export function storedIdempotencyKey(key: string): string {
   return `${SCHEMA}:i:${shortHash(key)}`
 }
+
+/** The slices of a partition, beside its state. */
+export function storedSlices({ partitionKey }: Hold): string {
+  return `${SCHEMA}:s:${partitionKey}`
+}
+
+/** Slices of open windows by the moment at which what they may have admitted is over. */
+export const SLICES_DUE = `${SCHEMA}:due`
+
+/** The last turn of a process that takes slices. */
+export function storedTurn(owner: string): string {
+  return `${SCHEMA}:t:${shortHash(owner)}`
+}
