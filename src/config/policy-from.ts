@@ -76,6 +76,7 @@ function quotaFrom(entry: Entry<'quotas'>): Quota {
     groups: entry.groups,
     models: entry.models,
     shadow: entry.shadow,
+    ...(entry.slices ? { slices: true } : {}),
   }
 }
 

@@ -138,6 +138,8 @@ const quota = mapping({
   models: list(modelPattern(), 1000).default([]),
   /** Reserved, settled and shown, but never refuses. */
   shadow: flag().default(false),
+  /** Processes may take slices of it ahead of requests, and decide from them without asking the store. */
+  slices: flag().default(false),
 })
 
 /** Sections that are lists. */

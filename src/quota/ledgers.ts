@@ -4,6 +4,7 @@ import type { StoreParts } from '../store/store.js'
 import type { Ledger } from './ledger.js'
 import { createMemoryLedger } from './memory-ledger.js'
 import { createRedisLedger } from './redis-ledger.js'
+import { createSlicedLedger } from './sliced-ledger.js'
 
 /** What a policy says of each kind of ledger. File paths are absolute. */
 interface SettingsByKind {
@@ -35,9 +36,14 @@ const ledgers: {
   ) => Ledger<Context>
 } = {
   memory: () => createMemoryLedger(),
-  redis: ({ url, tls, user, passwordFile, timeoutMs }, parts) => {
+  redis: <Context>(
+    { url, tls, user, passwordFile, timeoutMs }: LedgerSettings<'redis'>,
+    parts: LedgerParts,
+  ): Ledger<Context> => {
     const store = openStore({ url, caFile: tls?.caFile, user, passwordFile }, parts)
-    return createRedisLedger({ store, clock: parts.clock, timeoutMs })
+    const { clock, random } = parts
+    const ledger = createRedisLedger<Context>({ store, clock, timeoutMs })
+    return createSlicedLedger({ ledger, store, clock, random, timeoutMs })
   },
 }
 

@@ -1,7 +1,9 @@
 import type { Clock } from '../clock.js'
+import { DependencyError } from '../errors.js'
 import type { Store } from '../store/store.js'
 import { createDecidedHere } from './decided-here.js'
-import type { Balance, Ended, Held, Hold, Ledger, Reservation, ReserveRequest } from './ledger.js'
+import type { Balance, Ended, Held, Hold, Ledger, Reservation } from './ledger.js'
+import type { ReserveRequest, Short } from './ledger.js'
 import type { Quota } from './quota.js'
 import { askedBefore, requireMoment, requireWhole } from './request.js'
 import { createSliceTurns } from './slice-turns.js'
@@ -158,10 +160,21 @@ export function createSlicedLedger<Context>(
     return holds.length > 0 && holds.every(({ quota }) => tuning.isSliced(quota))
   }
 
+  /**
+   * The store has to be told before the request goes on.
+   *
+   * @param dueMs when a request that is not decided has waited long enough: no further call is begun
+   */
+  async function tell(dueMs: number): Promise<void> {
+    await turns.flush()
+    if (clock.monotonicMs() >= dueMs) throw new DependencyError('ledger', 'Redis was too slow')
+  }
+
   /** Undefined where the store has to decide. */
   async function decideHere(
     request: ReserveRequest<Context>,
     nowEpochMs: number,
+    dueMs: number,
   ): Promise<Held<Context> | undefined> {
     const { id, idempotencyKey, holds, leaseMs } = request
     if (!areSliced(holds)) return undefined
@@ -173,7 +186,7 @@ export function createSlicedLedger<Context>(
         return heldOf(earlier, true, now)
       }
       // The store has to learn that it was repeated.
-      if (earlier !== undefined) await turns.flush()
+      if (earlier !== undefined) await tell(dueMs)
       if (decided.knows(idempotencyKey) || decided.pendings() >= MAX_PENDING) return undefined
       if (decided.get(id) !== undefined) throw new RangeError('the reservation id is in use')
       const drawn = slices.draw(holds, tick())
@@ -182,7 +195,7 @@ export function createSlicedLedger<Context>(
       const wished = slices.wish(holds, leaseMs, tick())
       if (wished === undefined) return undefined
       for (const taking of wished) turns.take(taking)
-      await turns.flush()
+      await tell(dueMs)
     }
   }
 
@@ -191,7 +204,11 @@ export function createSlicedLedger<Context>(
     return decided.get(reservation.id) ?? reservation
   }
 
-  async function reserveInStore(request: ReserveRequest<Context>, nowEpochMs: number) {
+  async function reserveInStore(
+    request: ReserveRequest<Context>,
+    nowEpochMs: number,
+    dueMs: number,
+  ): Promise<Held<Context> | Short> {
     const answer = await ledger.reserve(request, nowEpochMs)
     if (answer.kind === 'held') return asHeld(request, answer)
     const short = request.holds.filter(
@@ -199,9 +216,9 @@ export function createSlicedLedger<Context>(
         (answer.balances[index]?.remaining ?? 0) < amount + askedBefore(request.holds, index),
     )
     // Near its limit a partition is the store's alone.
-    if (slices.pause(short, tick())) await turns.flush()
+    if (slices.pause(short, tick())) await tell(dueMs)
     if (!slices.giveBack(short) && !turns.isReturning()) return answer
-    await turns.flush()
+    await tell(dueMs)
     const again = await ledger.reserve(request, nowEpochMs)
     return again.kind === 'held' ? asHeld(request, again) : again
   }
@@ -234,8 +251,9 @@ export function createSlicedLedger<Context>(
     async reserve(request, nowEpochMs) {
       requireWhole('leaseMs', request.leaseMs)
       for (const { amount } of request.holds) requireWhole('amount', amount)
-      const held = await decideHere(request, nowEpochMs)
-      return held ?? (await reserveInStore(request, nowEpochMs))
+      const dueMs = clock.monotonicMs() + timeoutMs
+      const held = await decideHere(request, nowEpochMs, dueMs)
+      return held ?? (await reserveInStore(request, nowEpochMs, dueMs))
     },
 
     async find(id, nowEpochMs) {

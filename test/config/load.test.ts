@@ -296,6 +296,7 @@ describe('a good policy file', () => {
           groups: [],
           models: [],
           shadow: false,
+          slices: true,
         },
         {
           name: 'month',
