@@ -5,6 +5,7 @@ import type { Ledger } from '../src/quota/ledger.js'
 import { createMemoryLedger } from '../src/quota/memory-ledger.js'
 import type { Quota } from '../src/quota/quota.js'
 import { createRedisLedger } from '../src/quota/redis-ledger.js'
+import { createSlicedLedger } from '../src/quota/sliced-ledger.js'
 import { openStore } from '../src/store/store.js'
 import { startRedis } from '../test/redis-server.js'
 
@@ -51,6 +52,8 @@ function requestOf(subjects: number, quotas = [minute, day, parallel]) {
   return { id, idempotencyKey: id, holds, context, leaseMs: 1_860_000 }
 }
 
+const slicedQuotas = [minute, day, parallel].map((quota): Quota => ({ ...quota, slices: true }))
+
 const end = { kind: 'settled', inputTokens: 20, outputTokens: 60 } as const
 
 interface Times {
@@ -85,6 +88,21 @@ async function decide(ledger: Ledger<typeof context>): Promise<void> {
   await ledger.end(request.id, end, Date.now())
 }
 
+/** Decisions alone, all of one caller: where slices are for. Their ends come when all are made, as streams last. */
+async function measureHot(ledger: Ledger<typeof context>, count: number): Promise<Times> {
+  const ids: string[] = []
+  const times = await measure(count, async () => {
+    const request = requestOf(1, slicedQuotas)
+    await ledger.exhausted(request, Date.now())
+    await ledger.reserve(request, Date.now())
+    ids.push(request.id)
+  })
+  await measure(count, async () => {
+    await ledger.end(ids.pop() ?? '', end, Date.now())
+  })
+  return times
+}
+
 function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN
 }
@@ -95,14 +113,25 @@ function print(line: string): void {
 
 const redis = await startRedis()
 const store = openStore(redis.address, { clock: systemClock, random: Math.random })
+const parts = { store, clock: systemClock, timeoutMs: 5000 }
+const Redis = createRedisLedger<typeof context>(parts)
 const ledgers = {
   memory: createMemoryLedger<typeof context>(),
-  Redis: createRedisLedger<typeof context>({ store, clock: systemClock, timeoutMs: 5000 }),
+  Redis,
+  sliced: createSlicedLedger({ ...parts, ledger: Redis, random: Math.random }),
 }
 
 async function info(section: string, name: string): Promise<number> {
   const text = await redis.client.info(section)
   return Number(new RegExp(`^${name}[:=]([\\d.]+)`, 'm').exec(text)?.[1] ?? NaN)
+}
+
+async function printScripts(kind: string, decisions: number): Promise<void> {
+  const calls = await info('commandstats', 'cmdstat_evalsha:calls')
+  const micros = await info('commandstats', 'cmdstat_evalsha:calls=\\d+,usec')
+  print(
+    `  ${kind}: ${(calls / decisions).toFixed(2)} scripts per decision with its end, ${(micros / decisions).toFixed(0)} us of Redis's time`,
+  )
 }
 
 try {
@@ -132,11 +161,27 @@ try {
 
   await redis.client.config('RESETSTAT')
   await measure(1000, () => decide(ledgers.Redis))
-  const calls = await info('commandstats', 'cmdstat_evalsha:calls')
-  const micros = await info('commandstats', 'cmdstat_evalsha:calls=\\d+,usec')
-  print(
-    `  Redis: ${(calls / 1000).toFixed(2)} scripts per decision with its end, ${(micros / calls).toFixed(0)} us of its time each`,
-  )
+  await printScripts('Redis', 1000)
+
+  print('Decisions alone, all of one caller; their ends come later:')
+  const hot: Record<keyof typeof ledgers, Times[]> = { memory: [], Redis: [], sliced: [] }
+  for (let round = 0; round <= ROUNDS; round += 1) {
+    for (const kind of ['memory', 'Redis', 'sliced'] as const) {
+      const times = await measureHot(ledgers[kind], DECISIONS)
+      if (round > 0) hot[kind].push(times)
+    }
+  }
+  for (const [kind, times] of Object.entries(hot)) {
+    const perSecond = times.map((each) => each.perSecond)
+    const spread = `${Math.min(...perSecond).toFixed(0)} to ${Math.max(...perSecond).toFixed(0)}`
+    const p99 = median(times.map(({ p99Micros }) => p99Micros)).toFixed(0)
+    print(`  ${kind}: ${median(perSecond).toFixed(0)} a second (${spread}), p99 ${p99} us`)
+  }
+  for (const kind of ['Redis', 'sliced'] as const) {
+    await redis.client.config('RESETSTAT')
+    await measureHot(ledgers[kind], DECISIONS)
+    await printScripts(kind, DECISIONS)
+  }
 
   for (const quota of [minute, day]) {
     await redis.client.flushall()
@@ -155,6 +200,6 @@ try {
     print(`  Redis: ${bytes.toFixed(0)} bytes per partition of a ${quota.window.kind} window`)
   }
 } finally {
-  await ledgers.Redis.close()
+  await ledgers.sliced.close()
   await redis.stop()
 }

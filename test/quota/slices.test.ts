@@ -4,6 +4,7 @@ import { DependencyError } from '../../src/errors.js'
 import type { End, Ledger } from '../../src/quota/ledger.js'
 import type { Quota } from '../../src/quota/quota.js'
 import { createRedisLedger } from '../../src/quota/redis-ledger.js'
+import { loadRedisScripts } from '../../src/quota/redis-scripts.js'
 import { createSlicedLedger } from '../../src/quota/sliced-ledger.js'
 import type { SliceTuning } from '../../src/quota/sliced-ledger.js'
 import { openStore } from '../../src/store/store.js'
@@ -33,6 +34,7 @@ afterEach(async () => {
   for (const ledger of ledgers.splice(0)) await ledger.close()
 })
 
+const { turn } = loadRedisScripts()
 const eager: Partial<SliceTuning> = { warmMs: Infinity }
 
 interface Differences {
@@ -52,6 +54,7 @@ function open({
 }: Differences = {}) {
   const spoilt = {
     asked: 0,
+    loseTurns: false,
     aheadMs: 0,
     slowerMs: 0,
     kill: (): void => undefined,
@@ -75,6 +78,9 @@ function open({
       spoilt.asked += 1
       // A process that was killed says nothing more.
       if (dead) throw new DependencyError('ledger', 'killed')
+      if (spoilt.loseTurns && call[0].digest === turn.digest) {
+        throw new DependencyError('ledger', 'lost')
+      }
       const reply = await store.run(...call)
       spoilt.aheadMs += spoilt.slowerMs
       return reply
@@ -444,6 +450,46 @@ describe('an answer that is lost', () => {
       expect(await figures()).toEqual(standing(0))
     },
   )
+})
+
+describe('a turn that does not come through', () => {
+  test('adopts nothing later that was abandoned before', async () => {
+    const ledger = open(given)
+    await ledger.reserve(requestOf('a'), atMs)
+    ledger.spoilt.loseTurns = true
+    await expect(ledger.expire(atMs)).rejects.toThrow(DependencyError)
+    expect(await ledger.abandon('a', atMs)).toBeUndefined()
+    ledger.spoilt.loseTurns = false
+    await ledger.expire(atMs)
+    expect(await ledger.find('a', atMs)).toBeUndefined()
+    await ledger.close()
+    expect(await figures(sliced, atMs)).toEqual(standing(0))
+  })
+
+  test('adopts what was decided when it comes, long after its slices are over', async () => {
+    const ledger = open(given)
+    await ledger.reserve(requestOf('a'), atMs)
+    ledger.spoilt.loseTurns = true
+    await expect(ledger.end('a', settled(5), atMs)).rejects.toThrow(DependencyError)
+    ledger.spoilt.loseTurns = false
+    const laterMs = atMs + 30_000
+    expect(await ledger.end('a', settled(5), laterMs)).toMatchObject({ outcome: 'settled' })
+    await ledger.close()
+    expect(await figures(sliced, laterMs)).toEqual(standing(0, 1))
+  })
+
+  test('of a lease that is long over takes no place that another has by now', async () => {
+    const ledger = open(given)
+    await ledger.reserve(requestOf('a', [parallel], 1000), atMs)
+    ledger.spoilt.loseTurns = true
+    const laterMs = atMs + 2000
+    const other = open(given)
+    await other.expire(laterMs)
+    await openPlain('given').reserve(requestOf('b', [parallel]), laterMs)
+    ledger.spoilt.loseTurns = false
+    await ledger.end('a', settled(5), laterMs)
+    expect(await figures([parallel], laterMs)).toEqual([[0, 1, 0]])
+  })
 })
 
 describe('a process that dies', () => {
