@@ -195,6 +195,16 @@ describe('a process with slices', () => {
     expect(ledger.spoilt.decisions).toBe(decisions + 1)
   })
 
+  test('takes a 40th of what is free at most, and none where four requests need more', async () => {
+    const ledger = open(given)
+    const quota = { ...month, limit: 1010 }
+    await ledger.reserve({ ...requestOf('a'), holds: [holdOf(quota, 7)] }, atMs)
+    expect(await figures([quota], atMs)).toEqual([[0, 7, 0]])
+    await ledger.expire(atMs + 250)
+    await ledger.reserve({ ...requestOf('b'), holds: [holdOf(quota, 5)] }, atMs + 250)
+    expect(await figures([quota], atMs + 250)).toEqual([[0, 7 + 25, 0]])
+  })
+
   test('asks Redis where one quota that binds is not sliced', async () => {
     const ledger = open()
     const quotas = [month, { ...hour, slices: false }]
@@ -486,9 +496,8 @@ describe('a turn that does not come through', () => {
     await ledger.reserve(requestOf('a', [parallel], 1000), atMs)
     ledger.spoilt.loseTurns = true
     const laterMs = atMs + 2000
-    const other = open(given)
-    await other.expire(laterMs)
-    await openPlain('given').reserve(requestOf('b', [parallel]), laterMs)
+    await openPlain('given').reserve(requestOf('b', [parallel]), atMs)
+    await open(given).expire(laterMs)
     ledger.spoilt.loseTurns = false
     await ledger.end('a', settled(5), laterMs)
     expect(await figures([parallel], laterMs)).toEqual([[0, 1, 0]])
