@@ -4,6 +4,7 @@ import { systemClock } from '../src/clock.js'
 import type { Ledger } from '../src/quota/ledger.js'
 import { createMemoryLedger } from '../src/quota/memory-ledger.js'
 import { createRedisLedger } from '../src/quota/redis-ledger.js'
+import { createSlicedLedger } from '../src/quota/sliced-ledger.js'
 import { openStore } from '../src/store/store.js'
 import { startRedis } from '../test/redis-server.js'
 import { day, end, minute, quotas, requestOf } from './bench-requests.js'
@@ -19,6 +20,8 @@ const DECISIONS = 4000
 const IN_FLIGHT = 64
 const PARTITIONS = 20_000
 
+const slicedQuotas = quotas.map((quota) => ({ ...quota, slices: true }))
+
 let made = 0
 function nextRequest(subjects: number, asked = quotas) {
   made += 1
@@ -33,11 +36,37 @@ async function decide(ledger: Ledger<typeof context>): Promise<void> {
   await ledger.end(request.id, end, Date.now())
 }
 
+/** Decisions alone, all of one caller: where slices are for. Their ends come when all are made, as streams last. */
+async function measureHot(ledger: Ledger<typeof context>, count: number): Promise<Times> {
+  const ids: string[] = []
+  const times = await measure(count, IN_FLIGHT, async () => {
+    const request = nextRequest(1, slicedQuotas)
+    await ledger.exhausted(request, Date.now())
+    await ledger.reserve(request, Date.now())
+    ids.push(request.id)
+  })
+  await measure(count, IN_FLIGHT, async () => {
+    await ledger.end(ids.pop() ?? '', end, Date.now())
+  })
+  return times
+}
+
 const redis = await startRedis()
 const store = openStore(redis.address, { clock: systemClock, random: Math.random })
+const parts = { store, clock: systemClock, timeoutMs: 5000 }
+const Redis = createRedisLedger<typeof context>(parts)
 const ledgers = {
   memory: createMemoryLedger<typeof context>(),
-  Redis: createRedisLedger<typeof context>({ store, clock: systemClock, timeoutMs: 5000 }),
+  Redis,
+  sliced: createSlicedLedger({ ...parts, ledger: Redis, random: Math.random }),
+}
+
+async function printScripts(kind: string, decisions: number): Promise<void> {
+  const { sent, run } = await commands(redis.client)
+  const micros = await info(redis.client, 'commandstats', 'cmdstat_evalsha:calls=\\d+,usec')
+  print(
+    `  ${kind}: ${(sent / decisions).toFixed(2)} scripts per decision with its end, ${(micros / decisions).toFixed(0)} us of Redis's time; ${(run / decisions).toFixed(1)} commands run, those inside the scripts included`,
+  )
 }
 
 try {
@@ -67,11 +96,27 @@ try {
 
   await redis.client.config('RESETSTAT')
   await measure(1000, IN_FLIGHT, () => decide(ledgers.Redis))
-  const { sent, run } = await commands(redis.client)
-  const micros = await info(redis.client, 'commandstats', 'cmdstat_evalsha:calls=\\d+,usec')
-  print(
-    `  Redis: ${(sent / 1000).toFixed(2)} scripts per decision with its end, ${(micros / sent).toFixed(0)} us of its time each; ${(run / 1000).toFixed(1)} commands run, those inside the scripts included`,
-  )
+  await printScripts('Redis', 1000)
+
+  print('Decisions alone, all of one caller; their ends come later:')
+  const hot: Record<keyof typeof ledgers, Times[]> = { memory: [], Redis: [], sliced: [] }
+  for (let round = 0; round <= ROUNDS; round += 1) {
+    for (const kind of ['memory', 'Redis', 'sliced'] as const) {
+      const times = await measureHot(ledgers[kind], DECISIONS)
+      if (round > 0) hot[kind].push(times)
+    }
+  }
+  for (const [kind, times] of Object.entries(hot)) {
+    const perSecond = times.map((each) => each.perSecond)
+    const spread = `${Math.min(...perSecond).toFixed(0)} to ${Math.max(...perSecond).toFixed(0)}`
+    const p99 = median(times.map(({ p99Micros }) => p99Micros)).toFixed(0)
+    print(`  ${kind}: ${median(perSecond).toFixed(0)} a second (${spread}), p99 ${p99} us`)
+  }
+  for (const kind of ['Redis', 'sliced'] as const) {
+    await redis.client.config('RESETSTAT')
+    await measureHot(ledgers[kind], DECISIONS)
+    await printScripts(kind, DECISIONS)
+  }
 
   for (const quota of [minute, day]) {
     await redis.client.flushall()
@@ -93,6 +138,6 @@ try {
   if (hasPeer()) await compareWithPeer(redis)
   else print(`Beside envoyproxy/ratelimit: ${noPeer}`)
 } finally {
-  await ledgers.Redis.close()
+  await ledgers.sliced.close()
   await redis.stop()
 }

@@ -37,7 +37,16 @@ afterAll(async () => {
   rmSync(directory, { recursive: true })
 })
 
-function policy(name: string): string {
+const quotas = `
+  - { name: month, unit: requests, limit: 8, window: month, timezone: UTC, by: [tenant, subject] }
+  - { name: tokens, unit: tokens, limit: 1000000, window: 1d, by: [tenant] }`
+
+/** Of all callers together, and so large that slices are worth it. */
+const slicedQuotas = `
+  - { name: all, unit: requests, limit: 8000, window: month, timezone: UTC, by: [], slices: true }
+  - { name: all-tokens, unit: tokens, limit: 100000000, window: 1d, by: [], slices: true }`
+
+function policy(name: string, quotasOfIt: string): string {
   return `
 listen: { grpc: 'unix://${join(directory, `${name}.sock`)}', metrics: '127.0.0.1:0', admin: '127.0.0.1:0' }
 ledger: { kind: redis, url: 'redis://127.0.0.1:${String(redis.port)}', passwordFile: password, timeoutMs: 2000 }
@@ -45,17 +54,15 @@ issuers:
   - { issuer: '${provider.issuer}', insecureHttp: true, audiences: [llm], algorithms: [ES256], tenant: { fixed: acme } }
 models: [{ name: llama, tokenizer: o200k_base, contextTokens: 8192, pool: gpu-a }]
 grants: [{ tenants: [acme], models: [llama] }]
-quotas:
-  - { name: month, unit: requests, limit: 8, window: month, timezone: UTC, by: [tenant, subject] }
-  - { name: tokens, unit: tokens, limit: 1000000, window: 1d, by: [tenant] }
+quotas: ${quotasOfIt}
 limits: { examinationWorkers: 1 }
 drain: { delayMs: 0, deadlineMs: 0 }
 `
 }
 
-async function start(name: string) {
+async function start(name: string, quotasOfIt = quotas) {
   const policyFile = join(directory, `${name}.yaml`)
-  writeFileSync(policyFile, policy(name))
+  writeFileSync(policyFile, policy(name, quotasOfIt))
   const logFile = join(directory, `${name}.log`)
   const child = await startChild({
     command: process.execPath,
@@ -160,5 +167,28 @@ describe('two programs on one Redis', () => {
     programs.push(again)
     expect(await reserve(again.client, 'after', 'alice')).toBe('denied')
     expect(await reserve(again.client, 'after', 'dora')).toMatch(/^[\w-]{22}$/)
+  })
+
+  test('take slices where the policy says so, and give them back when they end', async () => {
+    const sliced = await start('sliced', slicedQuotas)
+    programs.push(sliced)
+    const made: (string | number)[] = []
+    for (let index = 0; index < 12; index += 1) {
+      made.push(await reserve(sliced.client, `d${String(index)}`, 'dora'))
+    }
+    for (const id of made) expect(id).toMatch(/^[\w-]{22}$/)
+    expect(await release(sliced.client, String(made[11]))).toBe(status.OK)
+    // They last for a second.
+    let more = 0
+    await vi.waitFor(
+      async () => {
+        await reserve(sliced.client, `e${String((more += 1))}`, 'dora')
+        expect(await redis.client.keys('tg1:s:*')).toHaveLength(2)
+      },
+      { timeout: 20_000, interval: 50 },
+    )
+    sliced.child.signal('SIGTERM')
+    expect(await sliced.child.exited).toBe(0)
+    expect(await redis.client.keys('tg1:s:*')).toEqual([])
   })
 })

@@ -114,6 +114,7 @@ function quotaFrom(entry: Entry<'quotas'>): PolicyQuota {
     shadow: entry.shadow,
     onStoreFailure: entry.onStoreFailure,
     ...limitsFrom(entry),
+    ...(entry.slices ? { slices: true } : {}),
   }
 }
 

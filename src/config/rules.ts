@@ -12,6 +12,7 @@ import { refuseRepeats } from './repeats.js'
 import { leaseMarginMs, leastLease, maxLeaseMs } from './schema.js'
 import type { FileContent } from './schema.js'
 import type { PartlyEntry } from './schema-entries.js'
+import { SECOND_MS } from '../units.js'
 
 /** Patterns of all prohibited lists: 3 to 150 ms each for 32 KiB of text (measured). */
 const maxPatterns = 100
@@ -26,6 +27,7 @@ export function checkRules(content: FileContent, fault: SayFault): void {
   checkModels(content, fault)
   checkPaths(content, fault)
   checkQuotas(content, fault)
+  checkSlices(content, fault)
   checkInspection(content, fault)
 }
 
@@ -180,6 +182,23 @@ function checkQuotas(content: FileContent, fault: SayFault): void {
     checkModelPatterns(quota.models, [...at, 'models'], content, fault)
     checkLimits(quota, content, at, fault)
     checkPrices(quota, content, at, fault)
+  }
+}
+
+/** A slice lasts a 64th of a sliding window at most: below, it is over as soon as it is there. */
+const leastSlicedWindowMs = 30 * SECOND_MS
+
+function checkSlices({ ledger, quotas }: FileContent, fault: SayFault): void {
+  for (const { index, item } of soundItems(quotas)) {
+    const at = ['quotas', index, 'slices']
+    given([item.slices, ledger.kind], (slices, kind) => {
+      if (slices && kind === 'memory') fault(at, 'to be left out, since ledger.kind is memory')
+    })
+    given([item.slices, item.window], (slices, window) => {
+      if (slices && window?.kind === 'sliding' && window.lengthMs < leastSlicedWindowMs) {
+        fault(at, 'to be left out, or a window of 30s or longer')
+      }
+    })
   }
 }
 

@@ -150,6 +150,8 @@ const quota = mapping({
   ).default([]),
   /** A claim that carries the limit, where the credential has it; more than `atMost` is `atMost`. */
   limitClaim: mapping({ claim: claimPath(), atMost: quotaLimit() }).optional(),
+  /** Processes may take slices of it ahead of requests, and decide from them without asking the store. */
+  slices: flag().default(false),
 })
 
 /** Sections that are lists. */

@@ -6,6 +6,7 @@ import type { GuardedLedger } from './guarded-ledger.js'
 import { createMemoryLedger } from './memory-ledger.js'
 import { createRedisLedger } from './redis-ledger.js'
 import { createRedisProcesses } from './redis-processes.js'
+import { createSlicedLedger } from './sliced-ledger.js'
 
 /** What a policy says of each kind of ledger. File paths are absolute. */
 interface SettingsByKind {
@@ -43,11 +44,15 @@ const ledgers: {
 } = {
   memory: ({ maxPartitions }) =>
     createFailoverLedger({ main: createMemoryLedger({ maxPartitions }) }),
-  redis: ({ address, timeoutMs, maxPartitions, processes }, parts) => {
-    const { clock, processId } = parts
+  redis: <Context>(
+    { address, timeoutMs, maxPartitions, processes }: LedgerSettings<'redis'>,
+    parts: LedgerParts,
+  ) => {
+    const { clock, random, processId } = parts
     const store = openStore(address, parts)
-    return createFailoverLedger({
-      main: createRedisLedger({ store, clock, timeoutMs }),
+    const ledger = createRedisLedger<Context>({ store, clock, timeoutMs })
+    return createFailoverLedger<Context>({
+      main: createSlicedLedger({ ledger, store, clock, random, timeoutMs }),
       local: {
         ledger: createMemoryLedger({ maxPartitions }),
         processes: createRedisProcesses({ store, clock, timeoutMs, processId }),

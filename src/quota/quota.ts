@@ -66,4 +66,6 @@ export interface Quota {
   readonly onStoreFailure?: OnStoreFailure
   /** The limit came with the credential: it is told to its caller and written nowhere. */
   readonly limitCarried?: boolean
+  /** Processes may take slices of it ahead of requests (`sliced-ledger.ts`). */
+  readonly slices?: boolean
 }

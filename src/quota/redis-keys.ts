@@ -31,3 +31,16 @@ export function storedIdempotencyKey(key: string): string {
 /** Processes by when they were last seen, and when one of them last admitted something by its own share; one script has both. */
 export const PROCESSES = `${SCHEMA}:{processes}`
 export const LAST_LOCAL = `${SCHEMA}:{processes}:local`
+
+/** The slices of a partition, beside its state. */
+export function storedSlices({ partitionKey }: Hold): string {
+  return `${SCHEMA}:s:${partitionKey}`
+}
+
+/** Slices of open windows by the moment at which what they may have admitted is over. */
+export const SLICES_DUE = `${SCHEMA}:due`
+
+/** The last turn of a process that takes slices. */
+export function storedTurn(owner: string): string {
+  return `${SCHEMA}:t:${shortHash(owner)}`
+}

@@ -336,7 +336,8 @@ function unexpected(kind: string): DependencyError {
 /** A quota is never changed, so it is spelled once. */
 const quotaTexts = new WeakMap<Quota, string>()
 
-function quotaText({ quota }: Hold): string {
+/** As a reservation is kept with it. */
+export function quotaText({ quota }: Hold): string {
   let text = quotaTexts.get(quota)
   if (text === undefined) {
     text = JSON.stringify(quota)

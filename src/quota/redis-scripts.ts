@@ -9,6 +9,7 @@ export interface RedisScripts {
   readonly expire: Script
   readonly find: Script
   readonly balances: Script
+  readonly turn: Script
 }
 
 export function loadRedisScripts(): RedisScripts {
@@ -19,6 +20,7 @@ export function loadRedisScripts(): RedisScripts {
     expire: withPrelude(prelude, 'expire'),
     find: withPrelude(prelude, 'find'),
     balances: withPrelude(prelude, 'balances'),
+    turn: withPrelude(prelude, 'turn'),
   }
 }
 

@@ -252,7 +252,7 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   ],
   'two-documents': ['12: syntax expected one document, without a second one after ---'],
   'unknown-key-inside': [
-    '11: quotas[0].windows is unknown (did you mean window?); expected one of name, unit, limit, window, timezone, by, groups, models, shadow, onStoreFailure, overrides, limitClaim',
+    '11: quotas[0].windows is unknown (did you mean window?); expected one of name, unit, limit, window, timezone, by, groups, models, shadow, onStoreFailure, overrides, limitClaim, slices',
   ],
   'unknown-key-secret': [
     '1: password is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',

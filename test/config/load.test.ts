@@ -394,6 +394,7 @@ describe('a good policy file', () => {
           models: [],
           shadow: false,
           onStoreFailure: 'deny',
+          slices: true,
         },
         {
           name: 'month',

@@ -450,7 +450,7 @@ export const singleFaults: readonly SingleFault[] = [
   malformed('quotas[8].name', 'two words', aName),
   fault(
     { 'quotas[8].windows': '1m' },
-    'quotas[8].windows expected one of name, unit, limit, window, timezone, by, groups, models, shadow, onStoreFailure, overrides, limitClaim',
+    'quotas[8].windows expected one of name, unit, limit, window, timezone, by, groups, models, shadow, onStoreFailure, overrides, limitClaim, slices',
   ),
   fault(
     { 'quotas[8].name': 'team' },
@@ -466,6 +466,19 @@ export const singleFaults: readonly SingleFault[] = [
     { 'quotas[8].window': undefined },
     'quotas[8].window expected a window, as 1m or day, since the unit is counted over time',
     ['quotas[8].unit', 'quotas[8].windows'],
+  ),
+  fault(
+    { 'quotas[0].slices': true },
+    'quotas[0].slices expected to be left out, since ledger.kind is memory',
+    ['ledger.kind'],
+  ),
+  fault(
+    {
+      ledger: { kind: 'redis', url: 'unix:///run/redis.sock' },
+      'quotas[2].window': '29s',
+      'quotas[2].slices': true,
+    },
+    'quotas[2].slices expected to be left out, or a window of 30s or longer',
   ),
   fault(
     { 'quotas[0].timezone': 'UTC' },

@@ -1,0 +1,244 @@
+import type { Clock } from '../clock.js'
+import { DependencyError } from '../errors.js'
+import type { Store } from '../store/store.js'
+import type { Hold } from './ledger.js'
+import { createCalendarSource } from './redis-calendars.js'
+import type { Calendars } from './redis-calendars.js'
+import { stateFrom } from './redis-replies.js'
+import { loadRedisScripts } from './redis-scripts.js'
+import { spellTurn } from './slice-turn.js'
+import type { Adoption, Pending, TakenReply, Turn, TurnReply } from './slice-turn.js'
+import type { Slice, Taking } from './slices.js'
+import type { Timeline } from './timeline.js'
+import { createWindowState } from './window-state.js'
+
+/**
+ * What a process tells the store of its slices, in turns: one at a time, each of them once. A turn whose answer was
+ * lost is asked again as it was, under its own number, before the next.
+ */
+export interface SliceTurns<Context> {
+  adopt(pending: Pending<Context>): void
+  /** False if it was sent already. */
+  withdraw(pending: Pending<Context>): boolean
+  giveBack(slice: Slice, amount: number): void
+  take(taking: Taking): void
+  /** Something was given back that the store does not know yet. */
+  isReturning(): boolean
+  /** Places that died with other processes are looked for in the next turn. */
+  sweep(): void
+  /**
+   * Over when the store has answered everything that was asked of it before.
+   *
+   * @throws DependencyError it did not; what was asked stays to be asked
+   */
+  flush(): Promise<void>
+}
+
+export interface SliceTurnsOptions<Context> {
+  readonly store: Store
+  readonly clock: Pick<Clock, 'monotonicMs'>
+  readonly timeoutMs: number
+  readonly moments: 'redis' | 'given'
+  /** Names this process: no two have the same. */
+  readonly owner: string
+  /** Slices are at most this part of what is free: one of them, and all of a partition together. */
+  readonly share: { readonly one: number; readonly all: number }
+  readonly lifeMs: number
+  /** The moment as the process knows it. */
+  readonly nowMs: () => number
+  readonly timelineOf: (hold: Hold) => Timeline
+  readonly onAdopted: (pending: Pending<Context>, adoption: Adoption) => void
+  readonly onTaken: (taking: Taking, slice: Slice | undefined) => void
+}
+
+/** So much one turn does: some 1 ms of Redis's time. */
+const MAX_ADOPTED = 32
+const MAX_HOLDS = 96
+const MAX_RETURNED = 16
+const MAX_TAKEN = 16
+
+/** For how much longer a slice may be over in Redis than here, by drifting clocks. */
+const DRIFT_MARGIN_MS = 2
+
+/** Each asking again brings the calendar of one more window. */
+const MAX_ASKED = 64
+
+export function createSliceTurns<Context>(
+  options: SliceTurnsOptions<Context>,
+): SliceTurns<Context> {
+  const { store, clock, timeoutMs, moments, owner, share, lifeMs } = options
+  const { nowMs, timelineOf, onAdopted, onTaken } = options
+  const { turn: script } = loadRedisScripts()
+  const calendars = createCalendarSource()
+
+  // In the order in which they came, by a number that grows.
+  const pendings = new Map<Pending<Context>, number>()
+  const returns = new Map<Slice, { amount: number; readonly asked: number }>()
+  const takings = new Map<Taking, number>()
+  let asked = 0
+  let sweeping = false
+  let turns = 0
+  let slices = 0
+  /** Asked, and not answered. */
+  let open: Turn<Context> | undefined
+  let current: Promise<void> = Promise.resolve()
+  let next: Promise<void> | undefined
+
+  function compose(): Turn<Context> | undefined {
+    const adopted: Pending<Context>[] = []
+    let holds = 0
+    for (const pending of pendings.keys()) {
+      holds += pending.slices.length
+      if (adopted.length === MAX_ADOPTED || (holds > MAX_HOLDS && adopted.length > 0)) break
+      adopted.push(pending)
+    }
+    const returned: (readonly [Slice, number])[] = []
+    for (const [slice, { amount }] of returns) {
+      if (returned.length === MAX_RETURNED) break
+      returned.push([slice, amount])
+    }
+    const taken = [...takings.keys()].slice(0, MAX_TAKEN).map((taking) => {
+      return { taking, id: `${owner} ${String((slices += 1))}` }
+    })
+    if (adopted.length + returned.length + taken.length === 0 && !sweeping) return undefined
+
+    for (const pending of adopted) {
+      pendings.delete(pending)
+      pending.sent = true
+    }
+    for (const [slice] of returned) returns.delete(slice)
+    for (const { taking } of taken) takings.delete(taking)
+    const sweep = sweeping
+    sweeping = false
+    return { number: (turns += 1), adopted, returned, taken, sweep }
+  }
+
+  async function ask(turn: Turn<Context>): Promise<void> {
+    const { keys, call, texts, windows } = spellTurn(owner, turn, { share, lifeMs })
+    const dueMs = clock.monotonicMs() + timeoutMs
+    const missing = new Map<string, { readonly fromMs: number; readonly toMs: number }>()
+    for (let asks = 1; asks <= MAX_ASKED; asks += 1) {
+      const atMs = nowMs()
+      let known: Calendars = { ...calendars.aroundAll(atMs), ...calendars.around(windows, atMs) }
+      for (const [name, { fromMs, toMs }] of missing) {
+        const starts = calendars.since(name, Math.min(fromMs, atMs), Math.max(toMs, atMs))
+        known = { ...known, [name]: starts }
+      }
+      const given = moments === 'given' ? { momentMs: atMs } : {}
+      const argsUntil = (untilMs: number) => [
+        JSON.stringify({ ...call, ...given, untilMs, calendars: known }),
+        ...texts,
+      ]
+      const sentMs = clock.monotonicMs()
+      const reply = (await store.run(script, keys, argsUntil, dueMs)) as unknown as TurnReply
+      if (reply[0] === 'turned') {
+        settle(turn, reply, moments === 'given' ? atMs : sentMs)
+        return
+      }
+      if (reply[0] === 'outdated') throw new DependencyError('ledger', 'a later turn was answered')
+      // Several partitions of one window: the calendar has to reach over all that they remember.
+      const [, , reachedMs, name, fromMs] = reply
+      const before = missing.get(name)
+      missing.set(name, {
+        fromMs: Math.min(fromMs, before?.fromMs ?? fromMs),
+        toMs: Math.max(reachedMs, before?.toMs ?? reachedMs),
+      })
+    }
+    throw new DependencyError('ledger', 'the script answered uncovered')
+  }
+
+  /** @param sentTick a moment before the answer was made, on the scale of slices */
+  function settle(
+    turn: Turn<Context>,
+    [, redisMs, adopted, taken]: Extract<TurnReply, { 0: 'turned' }>,
+    sentTick: number,
+  ): void {
+    open = undefined
+    for (const [index, pending] of turn.adopted.entries()) {
+      onAdopted(pending, adopted[index] ?? 'adopted')
+    }
+    for (const [index, { taking, id }] of turn.taken.entries()) {
+      const told = taken[index]
+      onTaken(taking, told?.[2] === undefined ? undefined : sliceOf(taking, id, told))
+    }
+
+    function sliceOf({ hold }: Taking, id: string, told: Required<TakenReply>): Slice {
+      const [figures, now, amount, end, generation, cell] = told as Extract<
+        TakenReply,
+        { 5: string }
+      >
+      const timeline = timelineOf(hold)
+      // Redis shows at least its moment of the answer, which was made after it was asked. By that it is at most so
+      // long until the slice is over; never longer than slices last, where Redis's clock was set back.
+      const leftMs = Math.min(Number(end) - redisMs, lifeMs)
+      const overAtTick = moments === 'given' ? Number(end) : sentTick + leftMs - 1 - DRIFT_MARGIN_MS
+      return {
+        id,
+        hold,
+        timeline,
+        amount: Number(amount),
+        startMs: Number(now),
+        overAtTick,
+        lastsTicks: overAtTick - sentTick,
+        generation: Number(generation),
+        cell: Number(cell),
+        state: stateFrom(figures, hold, timeline) ?? createWindowState('', timeline, 0),
+        room: Number(amount),
+      }
+    }
+  }
+
+  function firstReturn(): number {
+    for (const { asked: number } of returns.values()) return number
+    return Infinity
+  }
+
+  /** Asks until what came before is answered. */
+  async function run(): Promise<void> {
+    const until = asked
+    const isDone = (): boolean =>
+      open === undefined &&
+      !sweeping &&
+      until < Math.min(firstOf(pendings), firstOf(takings), firstReturn())
+    while (!isDone()) {
+      open ??= compose()
+      if (open === undefined) return
+      await ask(open)
+    }
+  }
+
+  return {
+    adopt(pending) {
+      pendings.set(pending, (asked += 1))
+    },
+    withdraw: (pending) => pendings.delete(pending),
+    giveBack(slice, amount) {
+      const known = returns.get(slice)
+      if (known === undefined) returns.set(slice, { amount, asked: (asked += 1) })
+      else known.amount += amount
+    },
+    take(taking) {
+      takings.set(taking, (asked += 1))
+    },
+    isReturning: () => returns.size + (open?.returned.length ?? 0) > 0,
+    sweep() {
+      sweeping = true
+    },
+    flush() {
+      next ??= current
+        .catch(() => undefined)
+        .then(() => {
+          next = undefined
+          current = run()
+          return current
+        })
+      return next
+    },
+  }
+}
+
+/** The number of the oldest. */
+function firstOf(asked: ReadonlyMap<unknown, number>): number {
+  for (const number of asked.values()) return number
+  return Infinity
+}

@@ -1,0 +1,571 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { systemClock } from '../../src/clock.js'
+import { DependencyError } from '../../src/errors.js'
+import type { End, Ledger } from '../../src/quota/ledger.js'
+import type { Quota } from '../../src/quota/quota.js'
+import { createRedisLedger } from '../../src/quota/redis-ledger.js'
+import { loadRedisScripts } from '../../src/quota/redis-scripts.js'
+import { createSlicedLedger } from '../../src/quota/sliced-ledger.js'
+import type { SliceTuning } from '../../src/quota/sliced-ledger.js'
+import { openStore } from '../../src/store/store.js'
+import { startFaultProxy } from '../fault-proxy.js'
+import type { FaultProxy } from '../fault-proxy.js'
+import { addressOf, startRedis } from '../redis-server.js'
+import type { RedisServer } from '../redis-server.js'
+import { runs } from '../runs.js'
+import { calendar, holdOf, quotaOf } from './quotas.js'
+
+// What slices are for, and what becomes of them when processes die and answers are lost. Moments are Redis's own.
+
+let redis: RedisServer
+let proxy: FaultProxy
+beforeAll(async () => {
+  redis = await startRedis()
+  proxy = await startFaultProxy(redis.port)
+})
+afterAll(async () => {
+  await proxy.stop()
+  await redis.stop()
+})
+beforeEach(() => redis.client.flushall())
+
+const ledgers: Ledger<string>[] = []
+afterEach(async () => {
+  for (const ledger of ledgers.splice(0)) await ledger.close()
+})
+
+const scripts = loadRedisScripts()
+const eager: Partial<SliceTuning> = { warmMs: Infinity }
+
+interface Differences {
+  readonly throughProxy?: boolean
+  readonly timeoutMs?: number
+  readonly tuning?: Partial<SliceTuning>
+  /** The moments that the test passes count, so that no slice is over before the test says so. */
+  readonly moments?: 'given'
+}
+
+/** As one process would have it, with what a test wants to see and to spoil. */
+function open({
+  throughProxy = false,
+  timeoutMs = 5000,
+  tuning = eager,
+  moments,
+}: Differences = {}) {
+  const spoilt = {
+    asked: 0,
+    /** Those in which Redis decided. */
+    decisions: 0,
+    loseTurns: false,
+    aheadMs: 0,
+    slowerMs: 0,
+    kill: (): void => undefined,
+    died: Promise.resolve(),
+  }
+  let dead = false
+  spoilt.died = new Promise<void>((resolve) => {
+    spoilt.kill = () => {
+      dead = true
+      resolve()
+    }
+  })
+  const clock = { monotonicMs: () => systemClock.monotonicMs() + spoilt.aheadMs }
+  const address = throughProxy
+    ? addressOf(`redis://127.0.0.1:${String(proxy.port)}`)
+    : redis.address
+  const store = openStore(address, { clock, random: Math.random })
+  const counting: typeof store = {
+    ...store,
+    async run(...call) {
+      spoilt.asked += 1
+      if (call[0].digest === scripts.reserve.digest) spoilt.decisions += 1
+      // A process that was killed says nothing more.
+      if (dead) throw new DependencyError('ledger', 'killed')
+      if (spoilt.loseTurns && call[0].digest === scripts.turn.digest) {
+        throw new DependencyError('ledger', 'lost')
+      }
+      const reply = await store.run(...call)
+      spoilt.aheadMs += spoilt.slowerMs
+      return reply
+    },
+    nowMs: () => store.nowMs(),
+  }
+  const parts = { store: counting, clock, timeoutMs, ...(moments === undefined ? {} : { moments }) }
+  const plain = createRedisLedger<string>(parts)
+  const ledger = createSlicedLedger({ ...parts, ledger: plain, random: Math.random, tuning })
+  ledgers.push(ledger)
+  return { ...ledger, spoilt }
+}
+
+/** A process without slices, to see what stands in Redis. */
+function openPlain(moments: 'redis' | 'given' = 'redis'): Ledger<string> {
+  const store = openStore(redis.address, { clock: systemClock, random: Math.random })
+  const ledger = createRedisLedger<string>({ store, clock: systemClock, timeoutMs: 5000, moments })
+  ledgers.push(ledger)
+  return ledger
+}
+
+const month = quotaOf({ name: 'month', limit: 100_000, window: calendar('month'), slices: true })
+const hour = quotaOf({
+  name: 'hour',
+  limit: 50_000,
+  window: { kind: 'sliding', lengthMs: 3_600_000 },
+  slices: true,
+})
+const parallel = quotaOf({
+  name: 'parallel',
+  unit: 'in_flight',
+  limit: 1000,
+  window: { kind: 'open' },
+  slices: true,
+})
+const sliced = [month, hour, parallel]
+
+const holdsOf = (quotas: readonly Quota[], amount = 10) =>
+  quotas.map((quota) => holdOf(quota, quota.unit === 'tokens' ? amount : 1))
+
+function requestOf(id: string, quotas: readonly Quota[] = sliced, leaseMs = 60_000) {
+  return {
+    id,
+    idempotencyKey: `stream ${id}`,
+    holds: holdsOf(quotas),
+    context: `context of ${id}`,
+    leaseMs,
+  }
+}
+
+const nowMs = (): number => Date.now()
+const atMs = Date.parse('2026-02-02T00:00:00Z')
+const given = { moments: 'given' } as const
+const settled = (tokens: number): End => {
+  return { kind: 'settled', inputTokens: tokens, outputTokens: 0 }
+}
+
+/** Spent, reserved and debt of each quota, as they stand in Redis. */
+async function figures(quotas: readonly Quota[] = sliced, at?: number): Promise<number[][]> {
+  const ledger = at === undefined ? openPlain() : openPlain('given')
+  const balances = await ledger.balances(holdsOf(quotas), at ?? nowMs())
+  return balances.map(({ spent, reserved, debt }) => [spent, reserved, debt])
+}
+
+/** Of so many requests that are open, or were settled to 5 tokens. */
+const standing = (open: number, ended = 0) => [
+  [5 * ended, 10 * open, 0],
+  [5 * ended, 10 * open, 0],
+  [0, open, 0],
+]
+
+function eventually<T>(ask: () => Promise<T> | T): Promise<T> {
+  return vi.waitFor(ask, { timeout: 20_000, interval: 10 })
+}
+
+describe('a process with slices', () => {
+  test('decides without asking Redis, and tells it soon after', async () => {
+    const [one, other] = [open(), open()]
+    await one.reserve(requestOf('first'), nowMs())
+    const before = one.spoilt.asked
+    const ids = Array.from({ length: 5 }, (_, index) => `r${String(index)}`)
+    for (const id of ids) {
+      const held = await one.reserve(requestOf(id), nowMs())
+      expect(held).toMatchObject({ kind: 'held', repeated: false, reservation: { id } })
+    }
+    expect(one.spoilt.asked).toBe(before)
+    for (const id of ids) {
+      const found = await eventually(async () => {
+        const reservation = await other.find(id, nowMs())
+        if (reservation === undefined) throw new Error('not yet')
+        return reservation
+      })
+      expect(found).toMatchObject({ context: `context of ${id}`, holds: requestOf(id).holds })
+      expect(await other.end(id, settled(5), nowMs())).toMatchObject({ outcome: 'settled' })
+      expect(await one.end(id, settled(5), nowMs())).toBeUndefined()
+    }
+    await one.close()
+    expect(await figures()).toEqual(standing(1, 5))
+  })
+
+  test('takes a slice only of what is asked for again at once', async () => {
+    const ledger = open({ ...given, tuning: {} })
+    await ledger.reserve(requestOf('a'), atMs)
+    expect(await redis.client.keys('tg1:s:*')).toEqual([])
+    await ledger.reserve(requestOf('b'), atMs + 1000)
+    expect(await redis.client.keys('tg1:s:*')).toHaveLength(3)
+    const { decisions } = ledger.spoilt
+    await ledger.reserve(requestOf('c'), atMs + 2001)
+    expect(ledger.spoilt.decisions).toBe(decisions + 1)
+  })
+
+  test('takes a 40th of what is free at most, and none where four requests need more', async () => {
+    const ledger = open(given)
+    const quota = { ...month, limit: 1010 }
+    await ledger.reserve({ ...requestOf('a'), holds: [holdOf(quota, 7)] }, atMs)
+    expect(await figures([quota], atMs)).toEqual([[0, 7, 0]])
+    await ledger.expire(atMs + 250)
+    await ledger.reserve({ ...requestOf('b'), holds: [holdOf(quota, 5)] }, atMs + 250)
+    expect(await figures([quota], atMs + 250)).toEqual([[0, 7 + 25, 0]])
+  })
+
+  test('asks Redis where one quota that binds is not sliced', async () => {
+    const ledger = open()
+    const quotas = [month, { ...hour, slices: false }]
+    for (const id of ['a', 'b', 'c']) {
+      await ledger.reserve(requestOf(id, quotas), nowMs())
+      expect(await openPlain().find(id, nowMs())).toBeDefined()
+    }
+    expect(ledger.spoilt.asked).toBe(3)
+  })
+
+  test('tells what is left of a partition without its own slice', async () => {
+    const ledger = open()
+    await ledger.reserve(requestOf('a'), nowMs())
+    const held = await ledger.reserve(requestOf('b'), nowMs())
+    expect(held.balances).toMatchObject([
+      { spent: 0, reserved: 20, remaining: 99_980 },
+      { spent: 0, reserved: 20, remaining: 49_980 },
+      { spent: 0, reserved: 2, remaining: 998 },
+    ])
+  })
+
+  test('ends at once what it decided a moment ago', async () => {
+    const ledger = open()
+    await ledger.reserve(requestOf('a'), nowMs())
+    expect(await ledger.end('a', settled(5), nowMs())).toMatchObject({
+      outcome: 'settled',
+      charges: [{ actual: 5 }, { actual: 5 }, { actual: 1 }],
+    })
+    await ledger.close()
+    expect(await figures()).toEqual(standing(0, 1))
+  })
+
+  test('gives back what it decided and abandoned, told or not', async () => {
+    const ledger = open()
+    for (const id of ['a', 'b']) await ledger.reserve(requestOf(id), nowMs())
+    await eventually(async () => {
+      expect(await openPlain().find('a', nowMs())).toBeDefined()
+    })
+    await ledger.reserve(requestOf('c'), nowMs())
+    for (const id of ['a', 'b', 'c']) {
+      expect(await ledger.abandon(id, nowMs())).toMatchObject({ outcome: 'released' })
+      expect(await ledger.find(id, nowMs())).toBeUndefined()
+    }
+    await ledger.close()
+    expect(await figures()).toEqual(standing(0))
+  })
+
+  test('admits nothing from a slice that is over', async () => {
+    const ledger = open()
+    await ledger.reserve(requestOf('a'), nowMs())
+    const asked = ledger.spoilt.asked
+    // As after SIGSTOP and SIGCONT: the slice looks as it did.
+    ledger.spoilt.aheadMs = 1000
+    await ledger.reserve(requestOf('b'), nowMs())
+    expect(ledger.spoilt.asked).toBeGreaterThan(asked)
+  })
+
+  test('gives back slices that are over, though nobody asks', async () => {
+    const ledger = open()
+    await ledger.reserve(requestOf('a'), nowMs())
+    await ledger.end('a', { kind: 'released' }, nowMs())
+    ledger.spoilt.aheadMs = 1000
+    await ledger.expire(nowMs())
+    expect(await figures()).toEqual(standing(0))
+    expect(await redis.client.keys('tg1:[sp]:*')).toEqual([])
+  })
+
+  test('gives back all that it holds when it closes', async () => {
+    const ledger = open()
+    for (let index = 0; index < 20; index += 1) {
+      await ledger.reserve(requestOf(`r${String(index)}`), nowMs())
+    }
+    await ledger.close()
+    expect(await figures()).toEqual(standing(20))
+    expect(await redis.client.keys('tg1:s:*')).toEqual([])
+    expect(await redis.client.keys('tg1:due')).toEqual([])
+  })
+
+  test('leaves no key without an end', async () => {
+    const ledger = open()
+    for (const id of ['a', 'b']) await ledger.reserve(requestOf(id), nowMs())
+    await ledger.expire(nowMs())
+    const keys = await redis.client.keys('*')
+    expect(keys.length).toBeGreaterThan(8)
+    for (const key of keys) {
+      expect(key).toMatch(/^tg1:([ps]:[a-z]+ a|[rit]:[\w-]{22}|leases|due)$/)
+      expect(await redis.client.pttl(key)).toBeGreaterThan(0)
+    }
+  })
+
+  test('takes no slice under another limit into account', async () => {
+    const ledger = open()
+    await ledger.reserve(requestOf('a', [month]), nowMs())
+    const lowered = { ...month, limit: 15 }
+    expect(await ledger.reserve(requestOf('b', [lowered]), nowMs())).toMatchObject({
+      kind: 'short',
+    })
+    expect((await figures([month]))[0]).toEqual([0, 10, 0])
+  })
+
+  test('begins no further call for a request that has waited long enough', async () => {
+    const ledger = open({ ...given, timeoutMs: 1000 })
+    ledger.spoilt.slowerMs = 1000
+    const quota = { ...month, limit: 10 }
+    // There is no slice to take, and then it is too late to ask for less.
+    const late = ledger.reserve(requestOf('a', [quota]), atMs)
+    await expect(late).rejects.toThrow(DependencyError)
+    expect(ledger.spoilt.asked).toBe(1)
+    expect(await figures([quota], atMs)).toEqual([[0, 0, 0]])
+  })
+
+  test('admits nothing more when it learns of a debt', async () => {
+    const ledger = open()
+    await ledger.reserve(requestOf('a', [month]), nowMs())
+    await ledger.end('a', settled(month.limit), nowMs())
+    expect(await ledger.reserve(requestOf('b', [month]), nowMs())).toMatchObject({ kind: 'short' })
+  })
+
+  test('is not said to be exhausted where its slice has room', async () => {
+    const quota = { ...month, limit: 400 }
+    const greedy = { ...eager, share: { one: 1, all: 1 } }
+    const [ledger, other] = [open({ ...given, tuning: greedy }), open(given)]
+    await ledger.reserve(requestOf('a', [quota]), atMs)
+    const asked = { holds: holdsOf([quota]), idempotencyKey: 'asked' }
+    // 160 of 400 are in the slice; the rest is taken by another.
+    const rest = [holdOf(quota, 240)]
+    expect((await other.reserve({ ...requestOf('b'), holds: rest }, atMs)).kind).toBe('held')
+    expect((await other.reserve(requestOf('c', [quota]), atMs)).kind).toBe('short')
+    expect(await other.exhausted(asked, atMs)).toMatchObject({ kind: 'short' })
+    expect(await ledger.exhausted(asked, atMs)).toBeUndefined()
+  })
+})
+
+describe('one key at two processes', () => {
+  test('is one reservation, whichever answer its report comes from', async () => {
+    for (const one of [0, 1] as const) {
+      const processes = [open(given), open(given)] as const
+      for (const [index, ledger] of processes.entries()) {
+        await ledger.reserve(requestOf(`warm ${String(index)}`), atMs)
+      }
+      for (const [index, ledger] of processes.entries()) {
+        const request = { ...requestOf('a'), id: `a${String(index)}` }
+        expect(await ledger.reserve(request, atMs)).toMatchObject({ repeated: false })
+      }
+      for (const ledger of processes) await ledger.expire(atMs)
+      const [its, others] = one === 0 ? ['a0', 'a1'] : ['a1', 'a0']
+      const [ledger, other] = [processes[one], processes[one === 0 ? 1 : 0]]
+      // Another answer carries it too.
+      expect(await ledger.abandon(its, atMs)).toBeUndefined()
+      expect(await ledger.find(its, atMs)).toMatchObject({ context: 'context of a' })
+      expect(await ledger.end(its, settled(5), atMs)).toMatchObject({ outcome: 'settled' })
+      expect(await other.end(others, settled(5), atMs)).toBeUndefined()
+      for (const each of processes) await each.close()
+      expect(await figures(sliced, atMs)).toEqual(standing(2, 1))
+      await redis.client.flushall()
+    }
+  })
+
+  test('is known to the one that asked Redis for it before', async () => {
+    const ledger = open({ ...given, tuning: {} })
+    await ledger.reserve(requestOf('a'), atMs)
+    await ledger.reserve(requestOf('b'), atMs)
+    const again = await ledger.reserve({ ...requestOf('a'), id: 'c' }, atMs)
+    expect(again).toMatchObject({ repeated: true, reservation: { id: 'a' } })
+  })
+
+  test('keeps what a second answer of the same process carries', async () => {
+    const ledger = open()
+    await ledger.reserve(requestOf('a'), nowMs())
+    const again = await ledger.reserve({ ...requestOf('a'), id: 'b' }, nowMs())
+    expect(again).toMatchObject({ repeated: true, reservation: { id: 'a' } })
+    expect(await ledger.abandon('a', nowMs())).toBeUndefined()
+    await ledger.expire(nowMs())
+    expect(await ledger.abandon('a', nowMs())).toBeUndefined()
+    expect(await ledger.end('a', settled(5), nowMs())).toMatchObject({ outcome: 'settled' })
+  })
+})
+
+describe('an answer that is lost', () => {
+  let next = 0
+
+  /** Decides one from slices; under another id each time, since one that failed is given up. */
+  function decide(ledger: Ledger<string>): Promise<string> {
+    return eventually(async () => {
+      const id = `r${String((next += 1))}`
+      await ledger.reserve(requestOf(id), nowMs())
+      return id
+    })
+  }
+
+  /** Everything was told, and nothing is held ahead: twice, since slices may have been on their way. */
+  async function settle(ledger: Ledger<string>): Promise<void> {
+    for (let times = 0; times < 2; times += 1) {
+      await eventually(() => ledger.expire(nowMs()))
+      await eventually(() => ledger.balances(holdsOf(sliced), nowMs()))
+    }
+  }
+
+  test('charges once what was decided from slices', async () => {
+    const ledger = open({ throughProxy: true, timeoutMs: 25 })
+    let made = 0
+    let ended = 0
+    for (let lost = 0; lost < runs(5); lost += 1) {
+      await decide(ledger)
+      made += 1
+      proxy.dropAnswers(true)
+      const id = `r${String((next += 1))}`
+      // Where its slices were over at this very moment it has failed, and is given up.
+      const held = await ledger.reserve(requestOf(id), nowMs()).catch(() => undefined)
+      await expect(ledger.expire(nowMs())).rejects.toThrow(DependencyError)
+      if (held !== undefined) {
+        made += 1
+        await expect(ledger.end(id, settled(5), nowMs())).rejects.toThrow(DependencyError)
+      }
+      proxy.dropAnswers(false)
+      proxy.cut()
+      await eventually(() => ledger.expire(nowMs()))
+      if (held === undefined) continue
+      // It may have taken effect already, with its answer lost.
+      await eventually(() => ledger.end(id, settled(5), nowMs()))
+      ended += 1
+    }
+    expect(ended).toBeGreaterThan(0)
+    await settle(ledger)
+    expect(await figures()).toEqual(standing(made - ended, ended))
+  })
+
+  test('of a taking holds nothing', async () => {
+    const ledger = open({ throughProxy: true, timeoutMs: 25 })
+    await eventually(() => ledger.balances(holdsOf(sliced), nowMs()))
+    proxy.dropAnswers(true)
+    await expect(ledger.reserve(requestOf('a'), nowMs())).rejects.toThrow(DependencyError)
+    await eventually(async () => {
+      expect((await figures())[0]?.[1]).toBeGreaterThan(0)
+    })
+    proxy.dropAnswers(false)
+    proxy.cut()
+    await settle(ledger)
+    expect(await figures()).toEqual(standing(0))
+  })
+
+  test.each(['that took effect', 'that did not'])(
+    'of a turn %s charges nothing that is abandoned meanwhile',
+    async (which) => {
+      const ledger = open({ throughProxy: true, timeoutMs: 25 })
+      const id = await decide(ledger)
+      if (which === 'that took effect') proxy.dropAnswers(true)
+      else redis.pause()
+      await expect(ledger.expire(nowMs())).rejects.toThrow(DependencyError)
+      await ledger.abandon(id, nowMs()).catch(() => undefined)
+      if (which === 'that took effect') proxy.dropAnswers(false)
+      else redis.resume()
+      proxy.cut()
+      await settle(ledger)
+      expect(await openPlain().find(id, nowMs())).toBeUndefined()
+      expect(await figures()).toEqual(standing(0))
+    },
+  )
+})
+
+describe('a turn that does not come through', () => {
+  test('adopts nothing later that was abandoned before', async () => {
+    const ledger = open(given)
+    await ledger.reserve(requestOf('a'), atMs)
+    ledger.spoilt.loseTurns = true
+    await expect(ledger.expire(atMs)).rejects.toThrow(DependencyError)
+    expect(await ledger.abandon('a', atMs)).toBeUndefined()
+    ledger.spoilt.loseTurns = false
+    await ledger.expire(atMs)
+    expect(await ledger.find('a', atMs)).toBeUndefined()
+    await ledger.close()
+    expect(await figures(sliced, atMs)).toEqual(standing(0))
+  })
+
+  test('adopts what was decided when it comes, long after its slices are over', async () => {
+    const ledger = open(given)
+    await ledger.reserve(requestOf('a'), atMs)
+    ledger.spoilt.loseTurns = true
+    await expect(ledger.end('a', settled(5), atMs)).rejects.toThrow(DependencyError)
+    ledger.spoilt.loseTurns = false
+    const laterMs = atMs + 30_000
+    expect(await ledger.end('a', settled(5), laterMs)).toMatchObject({ outcome: 'settled' })
+    await ledger.close()
+    expect(await figures(sliced, laterMs)).toEqual(standing(0, 1))
+  })
+
+  test('of a lease that is long over takes no place that another has by now', async () => {
+    const ledger = open(given)
+    await ledger.reserve(requestOf('a', [parallel], 1000), atMs)
+    ledger.spoilt.loseTurns = true
+    const laterMs = atMs + 2000
+    await openPlain('given').reserve(requestOf('b', [parallel]), atMs)
+    await open(given).expire(laterMs)
+    ledger.spoilt.loseTurns = false
+    await ledger.end('a', settled(5), laterMs)
+    expect(await figures([parallel], laterMs)).toEqual([[0, 1, 0]])
+  })
+})
+
+describe('a process that dies', () => {
+  test('takes at most a tenth of the limit along, whoever asks on', async () => {
+    const attempts = runs(2500)
+    const limit = Math.floor(attempts / 2.5)
+    const quota = quotaOf({ name: 'raced', limit, window: calendar('day'), slices: true })
+    const processes = [open(), open(), open(), open()]
+    const [dying] = processes
+    let admitted = 0
+    let next = 0
+    const ask = async (ledger: ReturnType<typeof open>): Promise<void> => {
+      for (let alive = true; alive && next < attempts;) {
+        const id = String((next += 1))
+        const holds = [holdOf(quota, 1)]
+        const request = { id, idempotencyKey: id, holds, context: '', leaseMs: 60_000 }
+        const answered = ledger.reserve(request, nowMs()).catch(() => undefined)
+        // One that is killed answers nobody.
+        const answer = await Promise.race([answered, ledger.spoilt.died])
+        alive = answer !== undefined
+        if (answer?.kind === 'held') admitted += 1
+        if (admitted > limit / 3) dying?.spoilt.kill()
+      }
+    }
+    await Promise.all(processes.flatMap((ledger) => Array.from({ length: 16 }, () => ask(ledger))))
+    const asked = processes.reduce((sum, { spoilt }) => sum + spoilt.asked, 0)
+    expect(asked).toBeLessThan(next)
+    expect(admitted).toBeLessThanOrEqual(limit)
+    expect(admitted).toBeGreaterThanOrEqual(0.9 * limit)
+    expect((await figures([quota]))[0]?.[1]).toBeLessThanOrEqual(limit)
+  })
+
+  test('takes no more along if there are many', async () => {
+    const quota = { ...month, limit: 1000 }
+    let admitted = 0
+    for (let index = 0; index < 25; index += 1) {
+      const ledger = open()
+      const holds = [holdOf(quota, 1)]
+      const answer = await ledger.reserve({ ...requestOf(`r${String(index)}`), holds }, nowMs())
+      if (answer.kind === 'held') admitted += 1
+      ledger.spoilt.kill()
+    }
+    const reserved = (await figures([quota]))[0]?.[1] ?? NaN
+    expect(reserved).toBeGreaterThanOrEqual(admitted)
+    expect(reserved - admitted).toBeGreaterThan(20)
+    expect(reserved - admitted).toBeLessThanOrEqual(quota.limit / 10)
+  })
+
+  test('leaves its places in flight to the lease, which another process ends', async () => {
+    const quotas = [parallel]
+    const leaseMs = 5000
+    const dying = open(given)
+    await dying.reserve(requestOf('a', quotas, leaseMs), atMs)
+    await dying.expire(atMs)
+    await dying.reserve(requestOf('b', quotas, leaseMs), atMs)
+    dying.spoilt.kill()
+    const other = open(given)
+    const [[, held]] = (await figures(quotas, atMs)) as [[number, number, number]]
+    expect(held).toBeGreaterThan(10)
+    // Its one reservation, and then what it may have admitted in the last moment of its slices.
+    await other.expire(atMs + leaseMs)
+    expect(await figures(quotas, atMs + leaseMs)).toEqual([[0, held - 1, 0]])
+    await other.expire(atMs + leaseMs + 1000)
+    expect(await figures(quotas, atMs + leaseMs + 1000)).toEqual([[0, 0, 0]])
+    expect(await redis.client.keys('tg1:[sd]*')).toEqual([])
+  })
+})
