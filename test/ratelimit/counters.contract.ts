@@ -66,6 +66,30 @@ export function describeOwnCounters(name: string, create: CreateCounters): void 
     expect(await rig.say([D('k=r')])).toBe('OK: OK 0 of 1/minute')
   })
 
+  test(`domains, units and descriptors are counted apart, ${name}`, async () => {
+    const counters = await create({ stopWhenOver: false, clock: createTestClock() })
+    const counted = [{ key: 'k', value: 'v' }]
+    const ask = {
+      counted,
+      limit: { requestsPerUnit: 5, unit: 'day' },
+      hits: 1,
+      isRefund: false,
+    } as const
+    const calls = [
+      ['d', ask],
+      ['e', ask],
+      ['d', { ...ask, limit: { ...ask.limit, unit: 'hour' } }],
+      ['d', { ...ask, counted: [...counted, ...counted] }],
+      ['d', { ...ask, counted: [] }],
+    ] as const
+    for (const [domain, each] of calls) {
+      expect((await counters.count(domain, [each]))[0]).toMatchObject({ before: 0, after: 1 })
+    }
+    // Another limit is the same counter.
+    const other = { ...ask, limit: { ...ask.limit, requestsPerUnit: 9 } }
+    expect((await counters.count('d', [other]))[0]).toMatchObject({ before: 1, after: 2 })
+  })
+
   test(`S78: descriptors that are spelled alike are counted apart, ${name}`, async () => {
     const below = (key: string) => [at(key, '5/minute')]
     const rig = await createRig(create, [
