@@ -47,7 +47,6 @@ export function withOverLimitCache(counters: Counters, options: OverLimitCacheOp
       }
       return
     }
-    if (maxEach < 1) return
     if (young.size >= maxEach) {
       old = young
       young = new Map()

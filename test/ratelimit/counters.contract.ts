@@ -32,6 +32,16 @@ export function describeCounters(name: string, create: CreateCounters): void {
       )
     })
 
+    test('hits that are given back never make a call stop counting', async () => {
+      const rig = await createRig(create, [at('k', '10/hour'), at('l', '1/hour')], {
+        stopWhenOver: true,
+      })
+      await rig.call([D('k=r', { h: 8 })])
+      expect(await rig.say([D('k=r', { h: 5, refund: true }), D('l=r')])).toBe(
+        'OK: OK 7 of 10/hour; OK 0 of 1/hour',
+      )
+    })
+
     test.each([2n ** 53n, 2n ** 63n, 2n ** 64n - 1n])(
       'so many hits are over the limit however often they come: %s',
       async (h) => {
@@ -64,6 +74,13 @@ export function describeOwnCounters(name: string, create: CreateCounters): void 
     // Further back it is a clock that was wrong before.
     rig.clock.setSeconds(59)
     expect(await rig.say([D('k=r')])).toBe('OK: OK 0 of 1/minute')
+  })
+
+  test(`a counter stops at the largest that is exact, ${name}`, async () => {
+    const rig = await createRig(create, [at('k', '5/hour')])
+    const hits = 2n ** 60n
+    await rig.repeat(3, [D('k=r', { h: hits })])
+    expect(await rig.say([D('k=r', { h: hits, refund: true })])).toBe('OK: OK 5 of 5/hour')
   })
 
   test(`domains, units and descriptors are counted apart, ${name}`, async () => {
