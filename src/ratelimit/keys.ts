@@ -5,18 +5,39 @@ import { windowStartSeconds } from './counters.js'
 /** A release that writes something else counts apart. */
 const SCHEMA = 'tg1:l:'
 
-/** 132 bits in base64url: among 2^40 counters two share a key with a chance of about 2^-53. */
-const HASH_CHARACTERS = 22
+/** 128 bits, 22 characters of base64url: among 2^40 counters two share a key with a chance of about 2^-49. */
+const HASH_BYTES = 16
 
 /**
- * The key of a counter, whatever its window. Two different ones never share it, and nothing of a request is readable
- * in it (invariant 8): every text says its length before it is hashed. The braces are a Redis hash tag: the counters
- * of a domain live on one node of a cluster, so that a call is one script there too.
+ * What a counter is known by, whatever its window. Two different ones never share it, and nothing of a request is
+ * readable in it (invariant 8): every text says its length before it is hashed.
  */
-export function counterKey(domain: string, { counted, limit }: Ask): string {
-  let spelling = limit.unit
+export function counterHash(domain: string, { counted, limit }: Ask): string {
+  let spelling = encode(domain) + limit.unit
   for (const { key, value } of counted) spelling += encode(key) + encode(value)
-  return `${SCHEMA}{${shortHash(domain)}}${shortHash(spelling)}`
+  return shortHash(spelling)
+}
+
+/**
+ * The same as a key of Redis. The braces are a hash tag: the counters of a domain live on one node of a cluster, so
+ * that a call is one script there too.
+ */
+export function counterKey(domain: string, ask: Ask): string {
+  return `${SCHEMA}{${domainHash(domain)}}${counterHash(domain, ask)}`
+}
+
+/** Calls come in the domains that the files have; no more are kept. */
+const MAX_KEPT_DOMAINS = 1024
+const keptDomains = new Map<string, string>()
+
+function domainHash(domain: string): string {
+  let kept = keptDomains.get(domain)
+  if (kept === undefined) {
+    kept = shortHash(domain)
+    if (keptDomains.size >= MAX_KEPT_DOMAINS) keptDomains.clear()
+    keptDomains.set(domain, kept)
+  }
+  return kept
 }
 
 /**
@@ -35,5 +56,7 @@ function encode(part: string): string {
 
 /** Of the UTF-16 code units, because UTF-8 would make one text of all lone surrogates. */
 function shortHash(text: string): string {
-  return hash('sha256', Buffer.from(text, 'utf16le'), 'base64url').slice(0, HASH_CHARACTERS)
+  const digest = hash('sha256', Buffer.from(text, 'utf16le'), 'buffer')
+  // A slice of a longer string would keep that one as well.
+  return digest.toString('base64url', 0, HASH_BYTES)
 }

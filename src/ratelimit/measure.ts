@@ -46,12 +46,11 @@ function measureHits(
   const near = Math.floor(Math.fround(Math.fround(over) * Math.fround(nearLimitRatio)))
   const isOver = after > over
   // What part of the hits lies beyond the limit; all of them if it was reached before.
-  const overHits = !isOver ? 0 : isRemembered === true || before >= over ? hits : after - over
-  const nearHits = isRemembered === true ? 0 : between(near, over, before, after)
+  const overHits = !isOver ? 0 : before >= over ? hits : after - over
   return {
     total_hits: hits,
     over_limit: overHits,
-    near_limit: nearHits,
+    near_limit: between(near, over, before, after),
     over_limit_with_local_cache: isRemembered === true ? hits : 0,
     within_limit: isOver ? 0 : hits,
     shadow_mode: rule.shadowMode ? overHits : 0,

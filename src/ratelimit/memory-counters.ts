@@ -2,7 +2,7 @@ import type { Clock } from '../clock.js'
 import { DependencyError } from '../errors.js'
 import { MAX_COUNT, resetMsAt, windowStartSeconds } from './counters.js'
 import type { Ask, Count, Counters, CountersOptions } from './counters.js'
-import { counterKey } from './keys.js'
+import { counterHash } from './keys.js'
 import { unitSeconds } from './rule.js'
 import type { RateLimitUnit } from './rule.js'
 
@@ -56,7 +56,7 @@ export function createMemoryCounters(options: MemoryCountersOptions): Counters {
       const nowEpochMs = clock.nowEpochMs()
       const wanted = asks.map((ask) => ({
         ask,
-        key: counterKey(domain, ask),
+        key: counterHash(domain, ask),
         counts: windowAt(ask.limit.unit, nowEpochMs).counts,
       }))
       requireRoom(wanted, nowEpochMs)

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.js'
 import type { Ask, Count, Counters, CountersOptions } from './counters.js'
 import { MAX_COUNT } from './counters.js'
-import { counterKey } from './keys.js'
+import { counterHash } from './keys.js'
 
 export interface OverLimitCacheOptions extends CountersOptions {
   readonly clock: Pick<Clock, 'monotonicMs'>
@@ -9,7 +9,7 @@ export interface OverLimitCacheOptions extends CountersOptions {
   readonly maxBytes: number
 }
 
-/** What a remembered counter takes: its key of 53 characters, two numbers, and a place in a Map. */
+/** What a remembered counter takes at most: its hash, two numbers, and a place in a Map. */
 const BYTES_EACH = 256
 
 interface Remembered {
@@ -47,7 +47,6 @@ export function withOverLimitCache(counters: Counters, options: OverLimitCacheOp
       }
       return
     }
-    if (maxEach < 1) return
     if (young.size >= maxEach) {
       old = young
       young = new Map()
@@ -61,7 +60,7 @@ export function withOverLimitCache(counters: Counters, options: OverLimitCacheOp
     async count(domain, asks) {
       const nowMs = clock.monotonicMs()
       const wanted = asks.map((ask) => {
-        const key = counterKey(domain, ask)
+        const key = counterHash(domain, ask)
         return { ask, key, found: find(key, ask, nowMs) }
       })
       const unknown = wanted.filter(({ found }) => found === undefined)

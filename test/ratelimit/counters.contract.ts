@@ -32,6 +32,16 @@ export function describeCounters(name: string, create: CreateCounters): void {
       )
     })
 
+    test('hits that are given back never make a call stop counting', async () => {
+      const rig = await createRig(create, [at('k', '10/hour'), at('l', '1/hour')], {
+        stopWhenOver: true,
+      })
+      await rig.call([D('k=r', { h: 8 })])
+      expect(await rig.say([D('k=r', { h: 5, refund: true }), D('l=r')])).toBe(
+        'OK: OK 7 of 10/hour; OK 0 of 1/hour',
+      )
+    })
+
     test.each([2n ** 53n, 2n ** 63n, 2n ** 64n - 1n])(
       'so many hits are over the limit however often they come: %s',
       async (h) => {
@@ -64,6 +74,37 @@ export function describeOwnCounters(name: string, create: CreateCounters): void 
     // Further back it is a clock that was wrong before.
     rig.clock.setSeconds(59)
     expect(await rig.say([D('k=r')])).toBe('OK: OK 0 of 1/minute')
+  })
+
+  test(`a counter stops at the largest that is exact, ${name}`, async () => {
+    const rig = await createRig(create, [at('k', '5/hour')])
+    const hits = 2n ** 60n
+    await rig.repeat(3, [D('k=r', { h: hits })])
+    expect(await rig.say([D('k=r', { h: hits, refund: true })])).toBe('OK: OK 5 of 5/hour')
+  })
+
+  test(`domains, units and descriptors are counted apart, ${name}`, async () => {
+    const counters = await create({ stopWhenOver: false, clock: createTestClock() })
+    const counted = [{ key: 'k', value: 'v' }]
+    const ask = {
+      counted,
+      limit: { requestsPerUnit: 5, unit: 'day' },
+      hits: 1,
+      isRefund: false,
+    } as const
+    const calls = [
+      ['d', ask],
+      ['e', ask],
+      ['d', { ...ask, limit: { ...ask.limit, unit: 'hour' } }],
+      ['d', { ...ask, counted: [...counted, ...counted] }],
+      ['d', { ...ask, counted: [] }],
+    ] as const
+    for (const [domain, each] of calls) {
+      expect((await counters.count(domain, [each]))[0]).toMatchObject({ before: 0, after: 1 })
+    }
+    // Another limit is the same counter.
+    const other = { ...ask, limit: { ...ask.limit, requestsPerUnit: 9 } }
+    expect((await counters.count('d', [other]))[0]).toMatchObject({ before: 1, after: 2 })
   })
 
   test(`S78: descriptors that are spelled alike are counted apart, ${name}`, async () => {

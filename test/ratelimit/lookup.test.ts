@@ -74,6 +74,12 @@ describe('the rule of a descriptor', () => {
     expect(countedOf(config, 'a=b_c')).toBe('a=b_c')
   })
 
+  test('is looked for with the underscore where the value is empty, too', () => {
+    const config = configOf(limited('k_', 5), limited('k', 1))
+    expect(limitOf(config, 'k=')).toBe(5)
+    expect(limitOf(config, 'k=a')).toBe(1)
+  })
+
   test('is also found by a star in the key, which then is a pattern of both', () => {
     const config = configOf(limited('k*', 5, { shareThreshold: true }))
     expect(limitOf(config, 'kab=x')).toBe(5)
@@ -109,6 +115,12 @@ describe('what is counted', () => {
     )
     expect(countedOf(config, 'p=path/a', 'f=file/x', 't=1')).toBe('p=path/* f=file/x t=1')
   })
+})
+
+test('a value that is spelt as the pattern counts with those that match it', () => {
+  const config = configOf(limited('f=files/*', 10, { shareThreshold: true }))
+  expect(countedOf(config, 'f=files/a')).toBe('f=files/*')
+  expect(countedOf(config, 'f=files/*')).toBe('f=files/*')
 })
 
 describe('a limit of the request', () => {

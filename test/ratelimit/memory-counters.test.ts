@@ -39,3 +39,14 @@ test('a counter that everything was given back to takes no room', async () => {
   await rig.call([D('k=1', { refund: true })])
   expect(await rig.say([D('k=2')])).toBe('OK: OK 4 of 5/hour')
 })
+
+test('a call for which there is room in part counts nothing', async () => {
+  const rig = await createRig(
+    (options) => createMemoryCounters({ ...options, maxCounters: 2 }),
+    [at('k', '5/hour')],
+  )
+  await rig.call([D('k=1')])
+  await expect(rig.call([D('k=2'), D('k=3')])).rejects.toThrow(DependencyError)
+  // One counter that stands twice needs one place.
+  expect(await rig.say([D('k=2'), D('k=2')])).toBe('OK: OK 4 of 5/hour; OK 3 of 5/hour')
+})

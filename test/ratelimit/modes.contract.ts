@@ -139,6 +139,15 @@ export function describeModes(name: string, create: CreateCounters): void {
       )
     })
 
+    test('with all in quota mode what has no rule is never over, and what is unlimited is none of them', async () => {
+      const rig = await createRig(create, [at('a', '0/minute'), at('q', 'unlimited')], {
+        quotaMode: true,
+      })
+      expect(await rig.say([D('a=1'), D('zz=1')])).toBe('OK: OVER 0 of 0/minute; NL')
+      expect(await rig.say([D('a=1'), D('q=1')])).toBe('OVER: OVER 0 of 0/minute; MAX')
+      expect(await rig.say([D('q=1'), D('q=2')])).toBe('OK: MAX; MAX')
+    })
+
     test('S46: metadata of the rules that pass, the first to say a name first', async () => {
       const rig = await createRig(create, quotas, { responseDynamicMetadata: true })
       const descriptors = [D('s=1', { h: 1 }), D('s=2')]
@@ -229,6 +238,15 @@ export function describeModes(name: string, create: CreateCounters): void {
         resetMs: 58_000,
       })
       expect((await rig.call([D('zz=1'), D('q=1')])).tightest).toBeUndefined()
+    })
+
+    test('S69: what refuses is told before what is over in quota mode alone', async () => {
+      const rig = await createRig(create, [
+        at('n', '0/minute'),
+        at('s', '0/hour', { quotaMode: true }),
+      ])
+      const { tightest } = await rig.call([D('n=1'), D('s=1')])
+      expect(tightest).toMatchObject({ limit: { unit: 'minute' } })
     })
   })
 }

@@ -32,6 +32,12 @@ describe('a pattern', () => {
     expect(matchesText('*ab*ab*', 'abab')).toBe(true)
   })
 
+  test('is found where its beginning stands once more before it', () => {
+    expect(matchesText('*aab*', 'aaab')).toBe(true)
+    expect(matchesText('*abac*', 'ababac')).toBe(true)
+    expect(matchesText('*aabaaa*', 'aabaabaaa')).toBe(true)
+  })
+
   test('is a text with a star', () => {
     expect(isPattern('a*b')).toBe(true)
     expect(isPattern('ab')).toBe(false)

@@ -156,31 +156,47 @@ describe('the store', () => {
     }
   })
 
-  test('S66: one that does not answer fails the call in time, and counts nothing later', async () => {
-    const told: string[] = []
-    const { counters, isAvailable } = open(
-      { store: { ...server(redis), timeoutMs: 50 } },
-      { onUnavailable: () => told.push('unavailable') },
-    )
-    await counters.count('d', [ask('a', 'year', 1)])
-    expect(isAvailable()).toBe(true)
-    redis.pause()
-    try {
-      for (let call = 0; call < 6; call += 1) {
-        const failed = counters.count('d', [ask('a', 'year', 100)])
-        await expect(failed).rejects.toThrow(DependencyError)
-        await expect(failed).rejects.toMatchObject({ dependency: 'rate_limit_store' })
-      }
-      expect(isAvailable()).toBe(false)
-      expect(told).toEqual(['unavailable'])
-    } finally {
-      redis.resume()
+  test.each(['safe', 'shared'] as const)('to ask alone writes nothing, mode %s', async (mode) => {
+    const { counters } = open({ mode })
+    await counters.count('d', [ask('a')])
+    await redis.client.config('RESETSTAT')
+    expect((await counters.count('d', [ask('a', 'year', 0)]))[0]?.after).toBe(1)
+    for (const write of ['set', 'del', 'incrby', 'expire']) {
+      expect(await commands(redis, write)).toBe(0)
     }
-    // What was sent is run now, after its deadline.
-    await redis.client.ping()
-    const [key = ''] = await redis.client.keys('*')
-    expect(await redis.client.get(key)).toMatch(/ 1$/)
   })
+
+  test.each([
+    ['safe', / 1$/],
+    ['shared', /^1$/],
+  ] as const)(
+    'S66: mode %s: one that does not answer fails the call in time, and counts nothing later',
+    async (mode, once) => {
+      const told: string[] = []
+      const { counters, isAvailable } = open(
+        { mode, store: { ...server(redis), timeoutMs: 50 } },
+        { onUnavailable: () => told.push('unavailable') },
+      )
+      await counters.count('d', [ask('a', 'year', 1)])
+      expect(isAvailable()).toBe(true)
+      redis.pause()
+      try {
+        for (let call = 0; call < 6; call += 1) {
+          const failed = counters.count('d', [ask('a', 'year', 100)])
+          await expect(failed).rejects.toThrow(DependencyError)
+          await expect(failed).rejects.toMatchObject({ dependency: 'rate_limit_store' })
+        }
+        expect(isAvailable()).toBe(false)
+        expect(told).toEqual(['unavailable'])
+      } finally {
+        redis.resume()
+      }
+      // What was sent is run now, after its deadline.
+      await redis.client.ping()
+      const [key = ''] = await redis.client.keys('*')
+      expect(await redis.client.get(key)).toMatch(once)
+    },
+  )
 
   test('S75: is not available before it has answered', async () => {
     const { counters, isAvailable } = open()
@@ -247,6 +263,17 @@ describe('S72: limits per second have a server of their own', () => {
     expect(await other.client.keys('*')).toEqual([])
     const fits = await counters.count('d', [ask('a', 'second', 1), ask('c', 'hour', 2)])
     expect(fits.map(({ after }) => after)).toEqual([1, 2])
+  })
+
+  test('with stopWhenOver hits are given back all the same, and are never over', async () => {
+    const { counters } = open({ mode: 'shared', perSecond: server(other), stopWhenOver: true })
+    const hour = ask('a', 'hour', 8)
+    await counters.count('d', [hour])
+    const back = { ...ask('a', 'hour', 5), isRefund: true }
+    const fits = await counters.count('d', [back, ask('b', 'second', 1)])
+    expect(fits.map(({ after }) => after)).toEqual([3, 1])
+    const over = await counters.count('d', [{ ...back, hits: 2 }, ask('c', 'second', 11)])
+    expect(over.map(({ after }) => after)).toEqual([1, 11])
   })
 
   test('where only one is needed only one is asked', async () => {

@@ -88,7 +88,6 @@ export function watchRateLimits(
 
   return {
     reload: () => {
-      if (closed) return
       follower.forget()
       const seen = look()
       if (seen.content !== current) take(seen)

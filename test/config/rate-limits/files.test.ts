@@ -226,6 +226,16 @@ describe('a fault of a rate limit file', () => {
       '4: descriptors[1] is a mapping; expected another key or value: d.k_v is a duplicate descriptor composite key, the first is on line 3',
     ],
     [
+      'share without a key',
+      'domain: d\ndescriptors: [{ share_threshold: true }]',
+      '2: descriptors[0].key is (missing); expected the key of an entry: a descriptor has no empty key',
+    ],
+    [
+      'unlimited with an unknown unit',
+      keyWith('rate_limit: { unlimited: true, unit: foo }'),
+      '4: descriptors[0].rate_limit.unit is foo; expected to be left out: no rate limit unit is specified when unlimited',
+    ],
+    [
       'unlimited with a unit',
       keyWith('rate_limit: { unlimited: true, unit: day }'),
       '4: descriptors[0].rate_limit.unit is day; expected to be left out: no rate limit unit is specified when unlimited',
@@ -385,6 +395,14 @@ describe('files together', () => {
     expect(read([half(1000), half(2000)], true).faults.map(formatFault)).toEqual([
       'a.yaml:2: descriptors is a list; expected at most 1000 patterns side by side, in all files of the domain together',
     ])
+  })
+
+  test('of which one alone has too many patterns are told so once', () => {
+    const list = Array.from(
+      { length: 1001 },
+      (_, index) => `- { key: k, value: ${String(index)}* }`,
+    )
+    expect(read([`domain: d\ndescriptors:\n${list.join('\n')}`], true).faults).toHaveLength(1)
   })
 
   test('have at most so many descriptors', () => {
