@@ -5,7 +5,7 @@ import { isTimeZone } from './duration.js'
 import type { KeyPath, SayFault } from './faults.js'
 import { checkModelPatterns } from './model-patterns.js'
 import { given, soundItems, wrong } from './partly.js'
-import { checkLimits, checkPrices } from './quota-rules.js'
+import { checkLimits, checkOverrideNames, checkPrices } from './quota-rules.js'
 import { refuseRepeats } from './repeats.js'
 import { leaseMarginMs, leastLease, maxLeaseMs } from './schema.js'
 import type { FileContent } from './schema.js'
@@ -190,6 +190,7 @@ function checkPaths({ paths }: FileContent, fault: SayFault): void {
 }
 
 function checkQuotas(content: FileContent, fault: SayFault): void {
+  checkOverrideNames(content, fault)
   refuseRepeats(
     soundItems(content.quotas).map(({ index, item }) => ({
       at: ['quotas', index, 'name'],
