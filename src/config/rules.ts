@@ -6,7 +6,7 @@ import type { KeyPath, SayFault } from './faults.js'
 import { checkLedger } from './ledger.js'
 import { checkModelPatterns } from './model-patterns.js'
 import { given, soundItems, wrong } from './partly.js'
-import { checkLimits, checkPrices } from './quota-rules.js'
+import { checkLimits, checkOverrideNames, checkPrices } from './quota-rules.js'
 import { checkRateLimitService } from './ratelimit-rules.js'
 import { refuseRepeats } from './repeats.js'
 import { leaseMarginMs, leastLease, maxLeaseMs } from './schema.js'
@@ -167,6 +167,7 @@ function checkPaths({ paths }: FileContent, fault: SayFault): void {
 }
 
 function checkQuotas(content: FileContent, fault: SayFault): void {
+  checkOverrideNames(content, fault)
   refuseRepeats(
     soundItems(content.quotas).map(({ index, item }) => ({
       at: ['quotas', index, 'name'],

@@ -277,6 +277,18 @@ describe('other limits', () => {
     }
   })
 
+  test('are of no more names than one look can take', () => {
+    const many = Array.from({ length: 10_000 }, (_, index) => `t${String(index)}`)
+    const two = [
+      { tenants: many, limit: 5 },
+      { groups: many, limit: 6 },
+    ]
+    expect(faultsOf([{ overrides: two }])).toEqual([])
+    expect(faultsOf([{ overrides: two }, { overrides: [gold] }])).toEqual([
+      'quotas expected at most 20000 tenants and groups in all overrides together, not 20001; a claim can carry the limit (limitClaim)',
+    ])
+  })
+
   test('are of tenants that an issuer has', () => {
     const issuers = [
       {

@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { partitionKey } from '../../src/quota/keys.js'
 import type { PartitionedCaller, PartitionValue } from '../../src/quota/keys.js'
@@ -5,6 +6,7 @@ import { quotaFor } from '../../src/quota/limits.js'
 import type { PolicyQuota } from '../../src/quota/limits.js'
 import { createMemoryLedger } from '../../src/quota/memory-ledger.js'
 import { quotaOf } from './quotas.js'
+import { runs } from '../runs.js'
 
 function caller(changes: Partial<PartitionedCaller> = {}): PartitionedCaller {
   return {
@@ -43,6 +45,31 @@ describe('the limit of a caller', () => {
     expect(limitOf(quota, caller({ tenant: 'umbra', groups: ['research'] }))).toBe(500)
     expect(limitOf(quota, caller({ tenant: 'zeta', groups: ['sales'] }))).toBe(300)
     expect(limitOf(quota, caller({ tenant: 'zeta' }))).toBe(100)
+  })
+
+  test('is found as by trying one override after the other', () => {
+    const name = fc.constantFrom('a', 'b', 'c', 'd')
+    const names = fc.uniqueArray(name, { maxLength: 3 })
+    const override = fc
+      .record({ tenants: names, groups: names, limit: fc.integer({ min: 1, max: 9 }) })
+      .filter(({ tenants, groups }) => tenants.length + groups.length > 0)
+    fc.assert(
+      fc.property(
+        fc.array(override, { maxLength: 8 }),
+        name,
+        names,
+        (overrides, tenant, groups) => {
+          const first = overrides.find(
+            (each) =>
+              (each.tenants.length === 0 || each.tenants.includes(tenant)) &&
+              (each.groups.length === 0 || each.groups.some((group) => groups.includes(group))),
+          )
+          const many = { ...quotaOf({ by: ['tenant', 'subject'], limit: 100 }), overrides }
+          expect(limitOf(many, caller({ tenant, groups }))).toBe(first?.limit ?? 100)
+        },
+      ),
+      { numRuns: runs(1000) },
+    )
   })
 
   test('is that of the group in whose partition it counts, not of another that it is in', () => {
