@@ -68,10 +68,12 @@ export async function startRedis(...options: readonly string[]): Promise<RedisSe
     async stop() {
       client.disconnect()
       process.removeListener('exit', killAtExit)
-      const exited = once(child, 'exit')
-      child.kill('SIGCONT')
-      child.kill('SIGKILL')
-      await exited
+      if (child.exitCode === null && child.signalCode === null) {
+        const exited = once(child, 'exit')
+        child.kill('SIGCONT')
+        child.kill('SIGKILL')
+        await exited
+      }
       rmSync(directory, { recursive: true, force: true })
     },
   }
