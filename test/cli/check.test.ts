@@ -177,9 +177,9 @@ describe('with --files', () => {
       '7: listen.tls.clientCaFile is absent/ca.pem; expected a readable file; there is none',
       '14: ledger.tls.caFile is redis-ca.pem; expected a readable file; there is none',
       '16: ledger.passwordFile is /etc/tollgate/redis-password; expected a readable file; there is none',
-      '28: issuers[0].caFile is idp-ca.pem; expected a file of certificates in PEM',
-      '74: audit.file is absent/audit.jsonl; expected a path in a directory that this user may write',
-      '74: audit.keyFile is audit.pem; expected a file with an Ed25519 private key in PEM (PKCS #8)',
+      '30: issuers[0].caFile is idp-ca.pem; expected a file of certificates in PEM',
+      '76: audit.file is absent/audit.jsonl; expected a path in a directory that this user may write',
+      '76: audit.keyFile is audit.pem; expected a file with an Ed25519 private key in PEM (PKCS #8)',
     ])
     expect(err).not.toContain('hunter2')
   })
