@@ -90,6 +90,7 @@ export function launchRedis(directory: string, args: readonly string[]): RedisPr
   diedEarly.catch(() => undefined)
   async function kill(): Promise<void> {
     process.removeListener('exit', killAtExit)
+    if (child.exitCode !== null || child.signalCode !== null) return
     child.kill('SIGCONT')
     child.kill('SIGKILL')
     await exited

@@ -338,6 +338,44 @@ test('the size counts both, and the processes', async () => {
   expect(one.ledger.size()).toEqual({ partitions: 2, reservations: 2, processes: 4 })
 })
 
+test('the answer follows the failure of the one call, and no other call of the store is made or waited for', async () => {
+  const calls: string[] = []
+  const never = (name: string) => () => {
+    calls.push(name)
+    return new Promise<never>(() => undefined)
+  }
+  let fail = (): void => undefined
+  const memory = createMemoryLedger<string>()
+  const main: Ledger<string> = {
+    ...memory,
+    reserve: () => {
+      calls.push('reserve')
+      return new Promise((_, reject) => {
+        fail = () => {
+          reject(new DependencyError('ledger', 'not in time'))
+        }
+      })
+    },
+    find: never('find'),
+    abandon: never('abandon'),
+    end: never('end'),
+    expire: never('expire'),
+    balances: never('balances'),
+  }
+  const processes = { census: never('census') }
+  const ledger = createFailoverLedger({ main, local: { ledger: memory, processes, atLeast: 1 } })
+  for (const [quota, kind] of [
+    [denying, 'unavailable'],
+    [local, 'unavailable'],
+    [allowing, 'held'],
+  ] as const) {
+    const answer = ledger.reserve(requestOf(quota.name, [holdOf(quota, 1)]), nowMs)
+    fail()
+    expect(await answer).toMatchObject({ kind })
+  }
+  expect(calls).toEqual(['reserve', 'reserve', 'reserve'])
+})
+
 describe('a memory that is full', () => {
   const kept = { maxPartitions: 1 }
 
