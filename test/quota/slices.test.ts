@@ -305,6 +305,14 @@ describe('a process with slices', () => {
     expect((await figures([month]))[0]).toEqual([0, 10, 0])
   })
 
+  test('takes no slice of another window into account', async () => {
+    const ledger = open(given)
+    await ledger.reserve(requestOf('a', [month]), atMs)
+    const { asked } = ledger.spoilt
+    await ledger.reserve(requestOf('b', [{ ...month, window: calendar('day') }]), atMs)
+    expect(ledger.spoilt.asked).toBeGreaterThan(asked)
+  })
+
   test('begins no further call for a request that has waited long enough', async () => {
     const ledger = open({ ...given, timeoutMs: 1000 })
     ledger.spoilt.slowerMs = 1000
