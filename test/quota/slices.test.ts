@@ -36,6 +36,8 @@ afterEach(async () => {
 
 const scripts = loadRedisScripts()
 const eager: Partial<SliceTuning> = { warmMs: Infinity }
+/** One slice may be all that is free. */
+const greedy: Partial<SliceTuning> = { ...eager, share: { one: 1, all: 1 }, leastRequests: 1 }
 
 interface Differences {
   readonly throughProxy?: boolean
@@ -305,6 +307,25 @@ describe('a process with slices', () => {
     expect((await figures([month]))[0]).toEqual([0, 10, 0])
   })
 
+  test('refuses nothing for a slice that is over and not back yet', async () => {
+    const ledger = open({ ...given, tuning: greedy })
+    const quota = { ...month, limit: 100 }
+    await ledger.reserve(requestOf('a', [quota]), atMs)
+    expect(await figures([quota], atMs)).toEqual([[0, 100, 0]])
+    await ledger.exhausted({ holds: holdsOf([quota]), idempotencyKey: 'asked' }, atMs + 1000)
+    const holds = [holdOf(quota, 90), holdOf({ ...hour, slices: false }, 90)]
+    const request = { ...requestOf('b'), holds }
+    expect(await ledger.reserve(request, atMs + 1000)).toMatchObject({ kind: 'held' })
+  })
+
+  test('takes no slice of another window into account', async () => {
+    const ledger = open(given)
+    await ledger.reserve(requestOf('a', [month]), atMs)
+    const { asked } = ledger.spoilt
+    await ledger.reserve(requestOf('b', [{ ...month, window: calendar('day') }]), atMs)
+    expect(ledger.spoilt.asked).toBeGreaterThan(asked)
+  })
+
   test('begins no further call for a request that has waited long enough', async () => {
     const ledger = open({ ...given, timeoutMs: 1000 })
     ledger.spoilt.slowerMs = 1000
@@ -325,7 +346,6 @@ describe('a process with slices', () => {
 
   test('is not said to be exhausted where its slice has room', async () => {
     const quota = { ...month, limit: 400 }
-    const greedy = { ...eager, share: { one: 1, all: 1 } }
     const [ledger, other] = [open({ ...given, tuning: greedy }), open(given)]
     await ledger.reserve(requestOf('a', [quota]), atMs)
     const asked = { holds: holdsOf([quota]), idempotencyKey: 'asked' }
