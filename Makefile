@@ -47,7 +47,7 @@ bench: $(packages) redis $(if $(filter overshoot,$(ARGS)),build envoy peer) ## w
 
 define compiled_bench
 npx tsc -p bench && ln -sfn ../../proto .deps/bench/proto && cp -R src/quota/lua .deps/bench/src/quota/ && cp -R src/ratelimit/lua .deps/bench/src/ratelimit/ && \
-	node .deps/bench/bench/$(if $(filter ledger,$(ARGS)),ledger,run).js $(ARGS)
+	$(if $(filter ledger,$(ARGS)),node .deps/bench/bench/ledger.js && node .deps/bench/bench/beside-peer.js,node .deps/bench/bench/run.js $(ARGS))
 endef
 
 peer: ## build the envoyproxy/ratelimit that the bench compares with; needs Go

@@ -1,6 +1,6 @@
-// The Redis ledger beside envoyproxy/ratelimit, on one Redis, both asked over gRPC on a Unix socket by the same client.
-// A decision and its end are two calls for either: the peer looks at its counters (no hits), and adds what was used
-// afterwards; the ledger reserves, and settles.
+// The second half of `make bench ARGS=ledger`: the Redis ledger beside envoyproxy/ratelimit, on one Redis, both asked
+// over gRPC on a Unix socket by the same client. A decision and its end are two calls for either: the peer looks at its
+// counters (no hits), and adds what was used afterwards; the ledger reserves, and settles.
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -10,10 +10,11 @@ import { fileURLToPath } from 'node:url'
 import { Client, credentials } from '@grpc/grpc-js'
 import { rateLimitService } from '../src/envoy/protos.js'
 import type { RateLimitDescriptor, RateLimitRequest, RateLimitResponse } from '../src/envoy/wire.js'
+import { startRedis } from '../test/redis-server.js'
 import type { RedisServer } from '../test/redis-server.js'
 import { day, minute, parallel, USED_TOKENS } from './bench-requests.js'
 import { cpuMicrosOf, measure, median, print } from './measure.js'
-import { startPeer } from './peer.js'
+import { hasPeer, noPeer, startPeer } from './peer.js'
 import { commands, info } from './redis-info.js'
 
 const ROUNDS = 7
@@ -124,7 +125,7 @@ async function describe(redis: RedisServer, side: Side, rounds: readonly Round[]
 }
 
 /** Measures both, in turn. */
-export async function compareWithPeer(redis: RedisServer): Promise<void> {
+async function compareWithPeer(redis: RedisServer): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'tg-bench-'))
   const socket = join(directory, 'ledger.sock')
   const redisSocket = new URL(redis.address.url).pathname
@@ -159,7 +160,7 @@ export async function compareWithPeer(redis: RedisServer): Promise<void> {
       if (index > 0) rounds.push({ ledger, peer: other })
     }
     print(
-      `The same over gRPC, two calls each, ${String(IN_FLIGHT)} in flight, medians of ${String(ROUNDS)} rounds of ${String(DECISIONS)}:`,
+      `A decision and its end over gRPC, two calls, three quotas, ${String(IN_FLIGHT)} in flight, medians of ${String(ROUNDS)} rounds of ${String(DECISIONS)}:`,
     )
     await describe(
       redis,
@@ -190,4 +191,15 @@ export async function compareWithPeer(redis: RedisServer): Promise<void> {
     await peer.stop()
     rmSync(directory, { recursive: true, force: true })
   }
+}
+
+if (hasPeer()) {
+  const redis = await startRedis()
+  try {
+    await compareWithPeer(redis)
+  } finally {
+    await redis.stop()
+  }
+} else {
+  print(`Beside envoyproxy/ratelimit: ${noPeer}`)
 }

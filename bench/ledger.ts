@@ -9,10 +9,8 @@ import { openStore } from '../src/store/store.js'
 import { startRedis } from '../test/redis-server.js'
 import { day, end, minute, quotas, requestOf } from './bench-requests.js'
 import type { context } from './bench-requests.js'
-import { compareWithPeer } from './beside-peer.js'
 import { measure, median, print } from './measure.js'
 import type { Times } from './measure.js'
-import { hasPeer, noPeer } from './peer.js'
 import { commands, info } from './redis-info.js'
 
 const ROUNDS = 7
@@ -157,9 +155,6 @@ try {
     const bytes = ((await info(redis.client, 'memory', 'used_memory')) - before) / PARTITIONS
     print(`  Redis: ${bytes.toFixed(0)} bytes per partition of a ${quota.window.kind} window`)
   }
-  await redis.client.flushall()
-  if (hasPeer()) await compareWithPeer(redis)
-  else print(`Beside envoyproxy/ratelimit: ${noPeer}`)
 } finally {
   await ledgers.sliced.close()
   await redis.stop()

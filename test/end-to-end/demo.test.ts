@@ -35,7 +35,10 @@ test('one that does not come out as told is named, and the demo fails', async ()
   expect(lines.filter((line) => line.includes('NOT AS TOLD')).length).toBeGreaterThanOrEqual(3)
 })
 
-describe('the command', () => {
+/** The whole demo starts, with two Tollgates and Redis in some: on a busy machine that takes a while. */
+const START_PATIENCE_MS = 60_000
+
+describe('the command', { timeout: 2 * START_PATIENCE_MS }, () => {
   const runs: ChildProcess[] = []
   afterEach(() => {
     for (const run of runs.splice(0)) if (run.exitCode === null) run.kill('SIGKILL')
@@ -60,7 +63,7 @@ describe('the command', () => {
       eventually(() => {
         if (run.exitCode !== null) throw new Error(text)
         expect(text).toContain(expected)
-      })
+      }, START_PATIENCE_MS)
     return { run, exited, prints, text: () => text, url: `http://127.0.0.1:${String(first)}` }
   }
 

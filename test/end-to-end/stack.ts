@@ -215,9 +215,12 @@ function withQuestions(stack: Stack, credentials: Map<string, string>): TestStac
   }
 }
 
-/** Tries again until `attempt` succeeds; after `PATIENCE_MS` its last failure is the test's. */
-export async function eventually<Result>(attempt: () => Result | Promise<Result>): Promise<Result> {
-  const deadlineMs = performance.now() + PATIENCE_MS
+/** Tries again until `attempt` succeeds; after `patienceMs` its last failure is the test's. */
+export async function eventually<Result>(
+  attempt: () => Result | Promise<Result>,
+  patienceMs = PATIENCE_MS,
+): Promise<Result> {
+  const deadlineMs = performance.now() + patienceMs
   for (;;) {
     try {
       return await attempt()

@@ -8,7 +8,7 @@ import type { Prices } from '../../src/prices.js'
 import { createExactModel } from './exact-model.js'
 import type { ModelHold } from './exact-model.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
-import { manyRuns } from '../runs.js'
+import { manyRuns, proofScale } from '../runs.js'
 
 /** Two days before summer time begins in Berlin: sequences that go far cross a day of 23 hours. */
 const startMs = Date.parse('2026-03-27T22:59:58.500Z')
@@ -294,40 +294,45 @@ export function describeAgreement(
   makeLedger: () => Ledger<string> | Promise<Ledger<string>>,
   count: number,
 ): void {
-  test(`${name} agrees with the exact model in every answer, whatever happens in whatever order`, async () => {
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(fc.tuple(stepMs, command), { maxLength: 60, size: 'max' }),
-        async (commands) => {
-          const pair = createPair(await makeLedger())
-          let current = generations[0] ?? []
-          for (const [byMs, action] of commands) {
-            pair.step(byMs)
-            if (action.do === 'reserve') {
-              current = generations[action.generation] ?? []
-              const holds = action.quotas.map((index) => {
-                const quota = current[index] ?? quotaOf()
-                const amount = amountToReserve(quota.unit, { ...action, prices })
-                return holdOf(quota, amount, action.partition)
-              })
-              await pair.reserve(holds, action.leaseMs)
-            } else if (action.do === 'expire') {
-              await pair.expire()
-            } else {
-              const reservation = pair.known[action.which % Math.max(1, pair.known.length)]
-              if (reservation === undefined) {
-                await pair.endUnknown()
-              } else if (action.do === 'repeat') await pair.repeat(reservation)
-              else if (action.do === 'abandon') await pair.end(reservation, 'abandon')
-              else await pair.end(reservation, withCost(action))
+  test(
+    `${name} agrees with the exact model in every answer, whatever happens in whatever order`,
+    async () => {
+      await fc.assert(
+        fc.asyncProperty(
+          fc.array(fc.tuple(stepMs, command), { maxLength: 60, size: 'max' }),
+          async (commands) => {
+            const pair = createPair(await makeLedger())
+            let current = generations[0] ?? []
+            for (const [byMs, action] of commands) {
+              pair.step(byMs)
+              if (action.do === 'reserve') {
+                current = generations[action.generation] ?? []
+                const holds = action.quotas.map((index) => {
+                  const quota = current[index] ?? quotaOf()
+                  const amount = amountToReserve(quota.unit, { ...action, prices })
+                  return holdOf(quota, amount, action.partition)
+                })
+                await pair.reserve(holds, action.leaseMs)
+              } else if (action.do === 'expire') {
+                await pair.expire()
+              } else {
+                const reservation = pair.known[action.which % Math.max(1, pair.known.length)]
+                if (reservation === undefined) {
+                  await pair.endUnknown()
+                } else if (action.do === 'repeat') await pair.repeat(reservation)
+                else if (action.do === 'abandon') await pair.end(reservation, 'abandon')
+                else await pair.end(reservation, withCost(action))
+              }
+              for (const partition of ['a', 'b']) {
+                await pair.compare(current.map((quota) => holdOf(quota, 0, partition)))
+              }
             }
-            for (const partition of ['a', 'b']) {
-              await pair.compare(current.map((quota) => holdOf(quota, 0, partition)))
-            }
-          }
-        },
-      ),
-      { numRuns: manyRuns(count) },
-    )
-  })
+          },
+        ),
+        { numRuns: manyRuns(count) },
+      )
+      // 10,000 sequences on Redis took 17 minutes on two busy cores.
+    },
+    120_000 * proofScale,
+  )
 }
