@@ -1,9 +1,9 @@
-import { vi } from 'vitest'
 import { SLOTS, slotOf } from '../src/store/store.js'
 import type { StoreAddress } from '../src/store/store.js'
 import { freePort } from './free-port.js'
 import { startRedis } from './redis-server.js'
 import type { RedisServer } from './redis-server.js'
+import { until } from './until.js'
 
 /** A Redis Cluster of a test's own, on loopback; the masters have the slots in equal parts. */
 export interface ClusterGroup {
@@ -28,13 +28,14 @@ interface Differences {
   readonly masters?: number
   /** One of each master. */
   readonly replicated?: boolean
-  readonly options?: readonly string[]
+  /** Clients and nodes speak TLS; the test's own clients come by the Unix sockets. */
+  readonly tls?: { readonly caFile: string; readonly keyFile: string }
 }
 
 export async function startCluster({
   masters: count = 3,
   replicated = false,
-  options = [],
+  tls,
 }: Differences = {}): Promise<ClusterGroup> {
   const nodes: RedisServer[] = []
   for (let index = 0; index < (replicated ? 2 * count : count); index += 1) {
@@ -42,10 +43,15 @@ export async function startCluster({
       await startRedis(
         ...['--cluster-enabled', 'yes', '--cluster-node-timeout', '1500'],
         ...['--cluster-port', String(await freePort()), '--repl-diskless-sync-delay', '0'],
-        ...options,
+        ...(await secured(tls)),
       ),
     )
   }
+  const portOf = async ({ client, port }: RedisServer): Promise<number> => {
+    if (tls === undefined) return port
+    return Number((await client.config('GET', 'tls-port'))[1])
+  }
+  const ports = await Promise.all(nodes.map(portOf))
   const busPort = async ({ client }: RedisServer): Promise<string> => {
     const told = await client.config('GET', 'cluster-port')
     return told[1] ?? ''
@@ -61,15 +67,12 @@ export async function startCluster({
   }
   const bus = await busPort(first)
   for (const { client } of nodes.slice(1)) {
-    await client.call('CLUSTER', 'MEET', '127.0.0.1', String(first.port), bus)
+    await client.call('CLUSTER', 'MEET', '127.0.0.1', String(ports[0]), bus)
   }
   const everyNode = (ask: (node: RedisServer) => Promise<void>): Promise<void> =>
-    vi.waitFor(
-      async () => {
-        for (const node of nodes) await ask(node)
-      },
-      { timeout: 30_000, interval: 20 },
-    )
+    until(async () => {
+      for (const node of nodes) await ask(node)
+    })
   await everyNode(async ({ client }) => {
     const info = String(await client.call('CLUSTER', 'INFO'))
     const known = new RegExp(`cluster_known_nodes:${String(nodes.length)}\\b`)
@@ -84,22 +87,23 @@ export async function startCluster({
       if (!told.every((range) => range.length === 4)) throw new Error('a replica is missing')
     })
     for (const { client } of replicas) {
-      await vi.waitFor(
-        async () => {
-          const [role, , , state] = (await client.call('ROLE')) as string[]
-          if (role !== 'slave' || state !== 'connected') throw new Error('not in step')
-        },
-        { timeout: 30_000, interval: 20 },
-      )
+      await until(async () => {
+        const [role, , , state] = (await client.call('ROLE')) as string[]
+        if (role !== 'slave' || state !== 'connected') throw new Error('not in step')
+      })
     }
   }
 
   return {
     address: {
-      caFile: undefined,
+      caFile: tls?.caFile,
       user: undefined,
       passwordFile: undefined,
-      cluster: { nodes: masters.map(({ port }) => `redis://127.0.0.1:${String(port)}`) },
+      cluster: {
+        nodes: ports
+          .slice(0, count)
+          .map((port) => `redis${tls === undefined ? '' : 's'}://127.0.0.1:${String(port)}`),
+      },
     },
     masters,
     replicas,
@@ -120,7 +124,7 @@ export async function startCluster({
       if (keys.length > 0) {
         await from.client.call(
           'MIGRATE',
-          ...['127.0.0.1', String(to.port), '', '0', '5000', 'KEYS'],
+          ...['127.0.0.1', String(await portOf(to)), '', '0', '5000', 'KEYS'],
           ...keys,
         )
       }
@@ -135,6 +139,15 @@ export async function startCluster({
       for (const node of nodes) await node.stop()
     },
   }
+}
+
+async function secured(tls: Differences['tls']): Promise<readonly string[]> {
+  if (tls === undefined) return []
+  return [
+    ...['--tls-port', String(await freePort()), '--tls-cluster', 'yes', '--tls-replication', 'yes'],
+    ...['--tls-auth-clients', 'no', '--tls-ca-cert-file', tls.caFile],
+    ...['--tls-cert-file', tls.caFile, '--tls-key-file', tls.keyFile],
+  ]
 }
 
 async function idOf({ client }: RedisServer): Promise<string> {

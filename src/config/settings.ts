@@ -76,13 +76,14 @@ export function settingsFrom(file: string, sections: Sections): ServerSettings {
 }
 
 function ledgerFrom(file: string, ledger: Sections['ledger']): LedgerSettings {
-  const { kind, url, sentinel, tls, user, passwordFile, timeoutMs } = ledger
+  const { kind, url, sentinel, cluster, tls, user, passwordFile, timeoutMs } = ledger
   if (kind === 'memory') return { kind }
   return {
     kind,
-    // A rule sees to it that one of the two is there.
+    // A rule sees to it that one of the three is there.
     url,
     sentinel: sentinel && sentinelFrom(file, sentinel),
+    cluster,
     tls: tls && { caFile: resolveFile(file, tls.caFile) },
     user,
     passwordFile: passwordFile && resolveFile(file, passwordFile),

@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.js'
 import { openStore } from '../store/store.js'
-import type { SentinelAddress, StoreParts } from '../store/store.js'
+import type { ClusterAddress, SentinelAddress, StoreAddress, StoreParts } from '../store/store.js'
+import { CLUSTER_BUCKETS, createBuckets } from './buckets.js'
 import type { Ledger } from './ledger.js'
 import { createMemoryLedger } from './memory-ledger.js'
 import { createRedisLedger } from './redis-ledger.js'
@@ -11,6 +12,7 @@ interface SettingsByKind {
   readonly redis: {
     readonly url: string | undefined
     readonly sentinel: SentinelAddress | undefined
+    readonly cluster: ClusterAddress | undefined
     readonly tls: { readonly caFile: string } | undefined
     readonly user: string | undefined
     readonly passwordFile: string | undefined
@@ -36,11 +38,19 @@ const ledgers: {
   ) => Ledger<Context>
 } = {
   memory: () => createMemoryLedger(),
-  redis: ({ url = '', sentinel, tls, user, passwordFile, timeoutMs }, parts) => {
-    const where = sentinel === undefined ? { url } : { sentinel }
-    const store = openStore({ ...where, caFile: tls?.caFile, user, passwordFile }, parts)
-    return createRedisLedger({ store, clock: parts.clock, timeoutMs })
+  redis: (settings, parts) => {
+    const { cluster, timeoutMs } = settings
+    const store = openStore(addressFrom(settings), parts)
+    const buckets = createBuckets(cluster === undefined ? 1 : CLUSTER_BUCKETS)
+    return createRedisLedger({ store, clock: parts.clock, timeoutMs, buckets })
   },
+}
+
+function addressFrom(settings: SettingsByKind['redis']): StoreAddress {
+  const { url = '', sentinel, cluster, tls, user, passwordFile } = settings
+  const access = { caFile: tls?.caFile, user, passwordFile }
+  if (sentinel !== undefined) return { ...access, sentinel }
+  return cluster === undefined ? { ...access, url } : { ...access, cluster }
 }
 
 export const ledgerKinds = Object.keys(ledgers) as readonly LedgerKind[]

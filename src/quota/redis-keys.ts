@@ -1,29 +1,37 @@
 import { shortHash } from './keys.js'
 import type { Hold } from './ledger.js'
 
-// Every key of the Redis ledger. Nothing of a caller or a report is readable in one (invariant 8).
+// Every key of the Redis ledger. Nothing of a caller or a report is readable in one (invariant 8). All keys of a
+// bucket have its tag in braces, so that a cluster has them in one slot (`buckets.ts`).
 
 /** A release that writes something else counts apart. */
-const SCHEMA = 'tg1'
-const PARTITION = `${SCHEMA}:p:`
+const SCHEMA = 'tg2'
+
+/** Of the one bucket where there is no cluster. */
+export const ONLY_TAG = '0'
 
 /** Reservations by the moment their lease is over. */
-export const LEASES = `${SCHEMA}:leases`
+export function storedLeases(tag = ONLY_TAG): string {
+  return `${SCHEMA}:{${tag}}:leases`
+}
 
-export function storedPartition({ partitionKey }: Hold): string {
-  return PARTITION + partitionKey
+export function storedPartition(
+  { partitionKey }: Pick<Hold, 'partitionKey'>,
+  tag = ONLY_TAG,
+): string {
+  return `${SCHEMA}:{${tag}}:p:${partitionKey}`
 }
 
 /** The partition's key as the ledger's port has it. */
 export function partitionOf(stored: string): string {
-  return stored.slice(PARTITION.length)
+  return stored.slice(stored.indexOf('}:p:') + 4)
 }
 
 /** The id is a capability, so it is hashed like any other text. */
-export function storedReservation(id: string): string {
-  return `${SCHEMA}:r:${shortHash(id)}`
+export function storedReservation(id: string, tag = ONLY_TAG): string {
+  return `${SCHEMA}:{${tag}}:r:${shortHash(id)}`
 }
 
-export function storedIdempotencyKey(key: string): string {
-  return `${SCHEMA}:i:${shortHash(key)}`
+export function storedIdempotencyKey(key: string, tag = ONLY_TAG): string {
+  return `${SCHEMA}:{${tag}}:i:${shortHash(key)}`
 }

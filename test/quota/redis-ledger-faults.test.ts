@@ -417,7 +417,7 @@ describe('the keys', () => {
     const keys = await redis.client.keys('*')
     expect(keys).toHaveLength(6)
     for (const key of keys) {
-      expect(key).toMatch(/^tg1:(p:\{[\w-]{0,22}\}[\w-]{22}|r:[\w-]{22}|i:[\w-]{22}|leases)$/)
+      expect(key).toMatch(/^tg2:\{0\}:(p:\{[\w-]{0,22}\}[\w-]{22}|r:[\w-]{22}|i:[\w-]{22}|leases)$/)
     }
     const spelled = keys.join().toLowerCase()
     for (const text of ['tenant', 'example', 'name', 'quota', 'research', 'stream', 'id']) {
@@ -458,7 +458,7 @@ describe('the keys', () => {
   test('of a partition that is held are kept as long as a reservation in it is', async () => {
     await open().reserve(requestOf('a'), nowMs())
     for (const key of ['minute a', 'parallel a']) {
-      expect(await redis.client.pttl(`tg1:p:${key}`)).toBeGreaterThan(2 * 60_000 + 86_400_000)
+      expect(await redis.client.pttl(`tg2:{0}:p:${key}`)).toBeGreaterThan(2 * 60_000 + 86_400_000)
     }
   })
 
@@ -466,7 +466,7 @@ describe('the keys', () => {
     const ledger = openGiven()
     const atMs = Date.parse('2026-02-02T00:00:00Z')
     await ledger.reserve(requestOf('a'), atMs)
-    await redis.client.del('tg1:p:month a', 'tg1:p:minute a', 'tg1:p:parallel a')
+    await redis.client.del('tg2:{0}:p:month a', 'tg2:{0}:p:minute a', 'tg2:{0}:p:parallel a')
     await ledger.reserve(requestOf('b'), atMs + 1)
     await ledger.end('a', settled(25), atMs + 2)
     const balances = await ledger.balances(requestOf('any').holds, atMs + 2)
@@ -480,7 +480,7 @@ describe('the keys', () => {
   test('of a reservation that were lost leave its idempotency key free', async () => {
     const ledger = open()
     await ledger.reserve(requestOf('a'), nowMs())
-    await redis.client.del(...(await redis.client.keys('tg1:r:*')))
+    await redis.client.del(...(await redis.client.keys('tg2:{0}:r:*')))
     await ledger.abandon('a', nowMs())
     const again = await ledger.reserve({ ...requestOf('a'), id: 'b' }, nowMs())
     expect(again).toMatchObject({ kind: 'held', repeated: false })
@@ -491,7 +491,7 @@ describe('the keys', () => {
     const holds = [holdOf(minute, 10)]
     await ledger.reserve({ ...requestOf('a'), holds }, nowMs())
     await ledger.end('a', settled(10), nowMs())
-    const left = await redis.client.pttl('tg1:p:minute a')
+    const left = await redis.client.pttl('tg2:{0}:p:minute a')
     expect(left).toBeGreaterThan(64_000 + 60_000 - 5000)
     expect(left).toBeLessThanOrEqual(65_000 + 60_000)
   })
