@@ -17,8 +17,14 @@ export interface ClusterGroup {
   keys(): Promise<readonly string[]>
   /** Opens the slot for a move, without moving a key. */
   openMove(slot: number, from: RedisServer, to: RedisServer): Promise<void>
-  /** Moves up to `count` keys of the slot; answers how many there were. */
-  moveKeys(slot: number, from: RedisServer, to: RedisServer, count: number): Promise<number>
+  /** Moves up to `count` keys of the slot that are `which`; answers how many there were. */
+  moveKeys(
+    slot: number,
+    from: RedisServer,
+    to: RedisServer,
+    count: number,
+    which?: (key: string) => boolean,
+  ): Promise<number>
   /** From now on the slot is the other's. */
   closeMove(slot: number, from: RedisServer, to: RedisServer): Promise<void>
   stop(): Promise<void>
@@ -118,9 +124,9 @@ export async function startCluster({
       await setSlot(to, slot, 'IMPORTING', await idOf(from))
       await setSlot(from, slot, 'MIGRATING', await idOf(to))
     },
-    async moveKeys(slot, from, to, atMost) {
+    async moveKeys(slot, from, to, atMost, which = () => true) {
       const told = await from.client.call('CLUSTER', 'GETKEYSINSLOT', slot, atMost)
-      const keys = told as string[]
+      const keys = (told as string[]).filter(which)
       if (keys.length > 0) {
         await from.client.call(
           'MIGRATE',

@@ -426,6 +426,18 @@ describe('the keys', () => {
     expect(spelled).not.toContain('reservation-id')
   })
 
+  test('of a release with another schema are left alone, and count apart', async () => {
+    const others = { 'tg1:p:minute a': 'state', 'tg3:{0}:p:minute a': 'state' }
+    await redis.client.mset(others)
+    await redis.client.zadd('tg1:leases', 1, 'tg1:r:another')
+    const ledger = open()
+    await ledger.reserve(requestOf('a', 10, 0), nowMs())
+    expect(await ledger.expire(nowMs())).toHaveLength(1)
+    expect(await redis.client.mget(Object.keys(others))).toEqual(Object.values(others))
+    expect(await redis.client.zcard('tg1:leases')).toBe(1)
+    expect((await figures(ledger))[1]).toEqual([10, 0, 0])
+  })
+
   test('all have an end, whatever happened', async () => {
     const ledger = open()
     await ledger.reserve(request('open'), nowMs())
