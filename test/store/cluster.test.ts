@@ -186,7 +186,10 @@ test('a node that dies is replaced by its replica', async () => {
   try {
     const store = open(replicated.address)
     await run(store, ['a'])
-    expect(await replicated.masterOf('a').client.wait(1, 10_000)).toBe(1)
+    const { client } = replicated.masterOf('a')
+    // WAIT waits for what its own connection has written, and for what came before that.
+    await client.set('{a}written', '')
+    expect(await client.wait(1, 10_000)).toBe(1)
     await replicated.masterOf('a').kill()
     await expect(run(store, ['a'])).rejects.toThrow(DependencyError)
     await eventually(async () => expect((await run(store, ['a']))[2]).toBe(2))
