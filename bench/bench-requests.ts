@@ -28,10 +28,11 @@ export const quotas: readonly Quota[] = [minute, day, parallel]
 /** As large as what admission knows of a request. */
 export const context = { tenant: 'acme', subject: 'user', model: 'llama', rest: 'x'.repeat(300) }
 
-export function requestOf(id: string, subject: string, asked: readonly Quota[]) {
-  const holds = asked.map((quota) => ({
+/** @param tenants its quotas are of so many, in turn: more than a request has, to see what several buckets cost */
+export function requestOf(id: string, subject: string, asked: readonly Quota[], tenants = 1) {
+  const holds = asked.map((quota, index) => ({
     quota,
-    partitionKey: `{acme}${quota.name}${subject}`,
+    partitionKey: `{acme ${String(index % tenants)}}${quota.name}${subject}`,
     amount: 100,
   }))
   return { id, idempotencyKey: id, holds, context, leaseMs: 1_860_000 }

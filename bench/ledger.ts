@@ -2,10 +2,12 @@
 // same run, with as many in flight: what asking Redis anything costs here.
 import { systemClock } from '../src/clock.js'
 import type { Ledger } from '../src/quota/ledger.js'
+import { CLUSTER_BUCKETS, createBuckets } from '../src/quota/buckets.js'
 import { createMemoryLedger } from '../src/quota/memory-ledger.js'
 import { createRedisLedger } from '../src/quota/redis-ledger.js'
 import { createSlicedLedger } from '../src/quota/sliced-ledger.js'
 import { openStore } from '../src/store/store.js'
+import { startCluster } from '../test/redis-cluster.js'
 import { startRedis } from '../test/redis-server.js'
 import { day, end, minute, quotas, requestOf } from './bench-requests.js'
 import type { context } from './bench-requests.js'
@@ -25,17 +27,19 @@ const WARM = 300
 const slicedQuotas = quotas.map((quota) => ({ ...quota, slices: true }))
 
 let made = 0
-function nextRequest(subjects: number, asked = quotas) {
+function nextRequest(subjects: number, asked = quotas, tenants = 1) {
   made += 1
-  return requestOf(`reservation ${String(made)}`, String(made % subjects), asked)
+  return requestOf(`reservation ${String(made)}`, String(made % subjects), asked, tenants)
 }
 
-async function decide(ledger: Ledger<typeof context>): Promise<void> {
-  const request = nextRequest(1000)
+async function decide(ledger: Ledger<typeof context>, tenants = 1): Promise<void> {
+  const request = nextRequest(1000, quotas, tenants)
   await ledger.exhausted(request, Date.now())
-  await ledger.reserve(request, Date.now())
-  await ledger.find(request.id, Date.now())
-  await ledger.end(request.id, end, Date.now())
+  const held = await ledger.reserve(request, Date.now())
+  if (held.kind !== 'held') throw new Error('short')
+  const { id } = held.reservation
+  await ledger.find(id, Date.now())
+  await ledger.end(id, end, Date.now())
 }
 
 /**
@@ -148,14 +152,53 @@ try {
       await ledgers.Redis.end(request.id, end, Date.now())
     }
     // What the ended reservations leave is forgotten after two minutes: taken away here.
-    const left = await redis.client.keys('tg1:[ri]:*')
+    const left = await redis.client.keys('tg2:{0}:[ri]:*')
     for (let at = 0; at < left.length; at += 1000) {
       await redis.client.unlink(...left.slice(at, at + 1000))
     }
     const bytes = ((await info(redis.client, 'memory', 'used_memory')) - before) / PARTITIONS
     print(`  Redis: ${bytes.toFixed(0)} bytes per partition of a ${quota.window.kind} window`)
   }
+
+  await measureCluster()
 } finally {
   await ledgers.sliced.close()
   await redis.stop()
+}
+
+/** On three masters: what it costs that quotas of a request are in several buckets. */
+async function measureCluster(): Promise<void> {
+  const group = await startCluster()
+  const inner = openStore(group.address, { clock: systemClock, random: Math.random })
+  let scripts = 0
+  const counted = {
+    ...inner,
+    run: (...call: Parameters<typeof inner.run>) => {
+      scripts += 1
+      return inner.run(...call)
+    },
+  }
+  const buckets = createBuckets(CLUSTER_BUCKETS)
+  const options = { store: counted, clock: systemClock, timeoutMs: 5000, buckets }
+  const ledger = createRedisLedger<typeof context>(options)
+  try {
+    for (const tenants of [1, 2, 3]) {
+      const ratios: number[] = []
+      const perSecond: number[] = []
+      for (let round = 0; round <= ROUNDS; round += 1) {
+        scripts = 0
+        const ping = await measure(DECISIONS, IN_FLIGHT, () => redis.client.ping())
+        const times = await measure(DECISIONS, IN_FLIGHT, () => decide(ledger, tenants))
+        if (round === 0) continue
+        ratios.push(ping.perSecond / times.perSecond)
+        perSecond.push(times.perSecond)
+      }
+      print(
+        `  Cluster of three, ${String(tenants)} bucket(s): ${(scripts / DECISIONS).toFixed(2)} scripts per decision with its end, ${median(ratios).toFixed(2)} x a PING (${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}); ${median(perSecond).toFixed(0)} a second`,
+      )
+    }
+  } finally {
+    await ledger.close()
+    await group.stop()
+  }
 }

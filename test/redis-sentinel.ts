@@ -3,11 +3,11 @@ import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
-import { vi } from 'vitest'
 import type { StoreAddress } from '../src/store/store.js'
 import { freePort } from './free-port.js'
 import { launchRedis, startRedis } from './redis-server.js'
 import type { RedisProcess, RedisServer } from './redis-server.js'
+import { until } from './until.js'
 
 /** A master, a replica and Sentinels of a test's own, on loopback. */
 export interface SentinelGroup {
@@ -111,18 +111,15 @@ export async function startSentinels({
   }
 
   const inStep = (): Promise<void> =>
-    vi.waitFor(
-      async () => {
-        const told = await (await master()).client.call('ROLE')
-        const [role, , replicas] = told as [string, number, unknown[]]
-        if (role !== 'master' || replicas.length === 0) throw new Error('no replica follows')
-        for (const { client } of sentinels) {
-          const known = await client.call('SENTINEL', 'REPLICAS', masterName)
-          if ((known as unknown[]).length === 0) throw new Error('a Sentinel knows no replica')
-        }
-      },
-      { timeout: 30_000, interval: 20 },
-    )
+    until(async () => {
+      const told = await (await master()).client.call('ROLE')
+      const [role, , replicas] = told as [string, number, unknown[]]
+      if (role !== 'master' || replicas.length === 0) throw new Error('no replica follows')
+      for (const { client } of sentinels) {
+        const known = await client.call('SENTINEL', 'REPLICAS', masterName)
+        if ((known as unknown[]).length === 0) throw new Error('a Sentinel knows no replica')
+      }
+    })
 
   await Promise.race([inStep(), ...sentinels.map(({ process }) => process.diedEarly)])
   return {

@@ -3,7 +3,7 @@ import { given, soundItems, wrong } from './partly.js'
 import type { FileContent } from './schema.js'
 
 /** Where a Redis ledger is; one of them says it. */
-const places = ['url', 'sentinel'] as const
+const places = ['url', 'sentinel', 'cluster'] as const
 
 /** Rules of the section `ledger` that join several keys. */
 export function checkLedger({ ledger }: FileContent, fault: SayFault): void {
@@ -20,7 +20,7 @@ export function checkLedger({ ledger }: FileContent, fault: SayFault): void {
   if (said.length === 0) {
     fault(
       ['ledger', 'url'],
-      'redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH, or ledger.sentinel, since ledger.kind is redis',
+      'redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH, or ledger.sentinel or ledger.cluster, since ledger.kind is redis',
     )
   }
   for (const key of said.slice(1)) {
@@ -28,20 +28,25 @@ export function checkLedger({ ledger }: FileContent, fault: SayFault): void {
   }
 
   const { sentinel, tls, user, passwordFile } = ledger
-  const nodes = soundItems(sentinel === wrong ? wrong : (sentinel?.nodes ?? []))
-  const [first] = nodes
-  for (const { index, item } of nodes) {
-    if (first !== undefined && isSecure(item) !== isSecure(first.item)) {
-      fault(
-        ['ledger', 'sentinel', 'nodes', index],
-        'redis:// or rediss://, the same in all items of the list',
-      )
+  const urls: [where: string, url: string][] = []
+  for (const key of ['sentinel', 'cluster'] as const) {
+    const place = ledger[key]
+    const nodes = soundItems(place === wrong ? wrong : (place?.nodes ?? []))
+    for (const { index, item } of nodes) {
+      const [first] = nodes
+      if (first !== undefined && isSecure(item) !== isSecure(first.item)) {
+        fault(
+          ['ledger', key, 'nodes', index],
+          'redis:// or rediss://, the same in all items of the list',
+        )
+      }
+      urls.push([`ledger.${key}.nodes`, item])
     }
   }
-  const one = ledger.url === wrong || ledger.url === undefined ? first?.item : ledger.url
-  if (one !== undefined && tls !== undefined && !isSecure(one)) {
-    const where = `ledger.${ledger.url === undefined ? 'sentinel.nodes' : 'url'}`
-    fault(['ledger', 'tls'], `to be left out, or ${where} to begin with rediss://`)
+  if (ledger.url !== wrong && ledger.url !== undefined) urls.unshift(['ledger.url', ledger.url])
+  const [one] = urls
+  if (one !== undefined && tls !== undefined && !isSecure(one[1])) {
+    fault(['ledger', 'tls'], `to be left out, or ${one[0]} to begin with rediss://`)
   }
   given([user, passwordFile], (name, file) => {
     if (name !== undefined && file === undefined) {

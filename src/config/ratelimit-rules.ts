@@ -17,6 +17,14 @@ export function checkRateLimitService(
       )
     }
   })
+  given([section.mode, ledger.cluster], (mode, cluster) => {
+    if (mode === 'shared' && cluster !== undefined && section.redis === undefined) {
+      fault(
+        ['rateLimitService', 'redis'],
+        'a single server, since the keys of mode shared are in no one slot of ledger.cluster',
+      )
+    }
+  })
   given([section.perSecond], (perSecond) => {
     if (perSecond !== undefined && isInMemory) {
       fault(

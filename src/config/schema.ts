@@ -56,7 +56,7 @@ const redisUser = () =>
 /** Where spending is kept. Needs a restart. With `memory` the limits hold per process. */
 const ledger = mapping({
   kind: word(ledgerKinds).default('memory'),
-  /** The keys from here on are for `redis`. Of `url` and `sentinel` one says where it is. */
+  /** The keys from here on are for `redis`. Of `url`, `sentinel` and `cluster` one says where it is. */
   url: redisUrl().optional(),
   sentinel: mapping({
     /** The name by which the Sentinels know the master. */
@@ -65,6 +65,10 @@ const ledger = mapping({
     nodes: someOf(redisNode(), 32),
     user: redisUser().optional(),
     passwordFile: filePath('a file that holds a password').optional(),
+  }).optional(),
+  cluster: mapping({
+    /** Some of its masters or replicas: any of them knows the rest. */
+    nodes: someOf(redisNode(), 32),
   }).optional(),
   tls: mapping({
     /** Who may have issued the server's certificate; without it, the authorities that Node knows. */

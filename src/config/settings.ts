@@ -105,21 +105,21 @@ export function settingsFrom(file: string, sections: Sections): ServerSettings {
 }
 
 function ledgerFrom(file: string, ledger: Sections['ledger']): LedgerSettings {
-  const { kind, sentinel, timeoutMs, maxPartitions, processes = 1 } = ledger
+  const { kind, timeoutMs, maxPartitions, processes = 1 } = ledger
   if (kind === 'memory') return { kind, maxPartitions }
   return {
     kind,
-    address: {
-      // A rule sees to it that one of the two is there.
-      ...(sentinel === undefined
-        ? { url: ledger.url ?? '' }
-        : { sentinel: sentinelFrom(file, sentinel) }),
-      ...accessFrom(file, ledger),
-    },
+    address: { ...placeFrom(file, ledger), ...accessFrom(file, ledger) },
     timeoutMs,
     maxPartitions,
     processes,
   }
+}
+
+/** A rule sees to it that one of the three is there. */
+function placeFrom(file: string, { url = '', sentinel, cluster }: Sections['ledger']) {
+  if (cluster !== undefined) return { cluster }
+  return sentinel === undefined ? { url } : { sentinel: sentinelFrom(file, sentinel) }
 }
 
 function sentinelFrom(

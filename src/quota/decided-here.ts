@@ -33,6 +33,9 @@ export interface DecidedHere<Context> {
 /** Ids given out for the reservation of another process. The oldest beyond are left to the other's lease. */
 const MAX_ALIASES = 10_000
 
+/** Where there are slices there is no cluster. */
+const ONLY_BUCKET = 0
+
 export function createDecidedHere<Context>(
   rememberEndedMs: number,
   putBack: (pending: Pending<Context>) => void,
@@ -59,7 +62,7 @@ export function createDecidedHere<Context>(
       const { id, idempotencyKey, leaseMs } = pending.request
       byId.set(id, pending)
       byKey.set(idempotencyKey, pending)
-      own.add(pending.reservation, idempotencyKey, leaseMs)
+      own.add(pending.reservation, idempotencyKey, leaseMs, ONLY_BUCKET)
     },
     pendingById: (id) => byId.get(id),
     pendingByKey: (idempotencyKey) => byKey.get(idempotencyKey),
@@ -77,7 +80,7 @@ export function createDecidedHere<Context>(
     },
     withdrawn,
     addOther(reservation, idempotencyKey, leaseMs) {
-      others.add(reservation, idempotencyKey, leaseMs)
+      others.add(reservation, idempotencyKey, leaseMs, ONLY_BUCKET)
     },
     knows: (idempotencyKey) => own.knows(idempotencyKey) || others.knows(idempotencyKey),
     get: (id) => own.get(id),

@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.js'
 import { openStore } from '../store/store.js'
 import type { StoreAddress, StoreParts } from '../store/store.js'
+import { CLUSTER_BUCKETS, createBuckets } from './buckets.js'
 import { createFailoverLedger } from './failover-ledger.js'
 import type { GuardedLedger } from './guarded-ledger.js'
 import { createMemoryLedger } from './memory-ledger.js'
@@ -50,9 +51,11 @@ const ledgers: {
   ) => {
     const { clock, random, processId } = parts
     const store = openStore(address, parts)
-    const ledger = createRedisLedger<Context>({ store, clock, timeoutMs })
+    const isCluster = 'cluster' in address
+    const buckets = createBuckets(isCluster ? CLUSTER_BUCKETS : 1)
+    const ledger = createRedisLedger<Context>({ store, clock, timeoutMs, buckets })
     return createFailoverLedger<Context>({
-      main: createSlicedLedger({ ledger, store, clock, random, timeoutMs }),
+      main: isCluster ? ledger : createSlicedLedger({ ledger, store, clock, random, timeoutMs }),
       local: {
         ledger: createMemoryLedger({ maxPartitions }),
         processes: createRedisProcesses({ store, clock, timeoutMs, processId }),

@@ -5,7 +5,14 @@ import { createRecent } from './recent.js'
 
 /** What a process remembers of the reservations that it made itself in a shared store. It only saves questions. */
 export interface OwnReservations<Context> {
-  add(reservation: Reservation<Context>, idempotencyKey: string, leaseMs: number): void
+  /** @param home the bucket of its home */
+  add(
+    reservation: Reservation<Context>,
+    idempotencyKey: string,
+    leaseMs: number,
+    home: number,
+  ): void
+  homeOf(id: string): number | undefined
   get(id: string): Reservation<Context> | undefined
   /** Its lease ran out: it is remembered for another one. */
   prolong(id: string, nowEpochMs: number): void
@@ -22,6 +29,7 @@ interface Own<Context> extends Queued {
   readonly reservation: Reservation<Context>
   readonly idempotencyKey: string
   readonly leaseMs: number
+  readonly home: number
 }
 
 /** The oldest beyond are forgotten, and asked for when their report comes. */
@@ -46,12 +54,12 @@ export function createOwnReservations<Context>(rememberEndedMs: number): OwnRese
   }
 
   return {
-    add(reservation, idempotencyKey, leaseMs) {
+    add(reservation, idempotencyKey, leaseMs, home) {
       if (byId.size >= MAX_OWN) {
         const oldest = queue.takeDue(Infinity)
         if (oldest !== undefined) drop(oldest)
       }
-      const own = { reservation, idempotencyKey, leaseMs, queuePosition: -1 }
+      const own = { reservation, idempotencyKey, leaseMs, home, queuePosition: -1 }
       byId.set(reservation.id, own)
       keys.add(idempotencyKey)
       queue.put(own, reservation.admittedAtEpochMs + 2 * leaseMs)
@@ -59,6 +67,7 @@ export function createOwnReservations<Context>(rememberEndedMs: number): OwnRese
         holders.set(partitionKey, (holders.get(partitionKey) ?? 0) + 1)
       }
     },
+    homeOf: (id) => byId.get(id)?.home,
     get: (id) => byId.get(id)?.reservation,
     prolong(id, nowEpochMs) {
       const own = byId.get(id)

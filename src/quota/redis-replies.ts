@@ -11,13 +11,17 @@ import type { WindowState } from './window-state.js'
  */
 export type Figures = string
 
-/** A reservation as the store keeps it: id, admission, context, quotas, key and amount of each hold. */
+/** What a reservation holds in another bucket than its home: its position among all holds, key and amount. */
+export type Elsewhere = readonly [index: number, key: string, amount: string]
+
+/** A reservation as the store keeps it: id, admission, context, quotas, key and amount of each hold, those elsewhere. */
 export type Told = readonly [
   id: string,
   admittedMs: number,
   context: string,
   quotas: string,
   holds: readonly (readonly [key: string, amount: string])[],
+  elsewhere: readonly Elsewhere[],
 ]
 
 export type HeldReply = readonly [
@@ -45,9 +49,7 @@ export type EndedReply = readonly [
   redisMs: number,
   nowMs: number,
   late: 0 | 1,
-  charges: readonly (readonly [actual: string, debt: string])[],
   figures: readonly Figures[],
-  told: Told | null,
 ]
 
 export type ExpiredReply = readonly [
@@ -56,6 +58,14 @@ export type ExpiredReply = readonly [
   ended: readonly Told[],
   more: 0 | 1,
   uncovered?: UncoveredReply,
+]
+
+export type StandsReply = readonly [
+  kind: 'stands',
+  redisMs: number,
+  nowMs: number,
+  figures: readonly Figures[],
+  shadowShort: readonly number[],
 ]
 
 type FoundReply = readonly [kind: 'found', redisMs: number, told: Told]
@@ -75,9 +85,10 @@ export type LedgerReply =
   | EndedReply
   | ExpiredReply
   | FoundReply
+  | StandsReply
   | FiguresReply<'balances'>
   | UncoveredReply
-  | readonly [kind: 'in_use' | 'abandoned' | 'unknown', redisMs: number]
+  | readonly [kind: 'in_use' | 'abandoned' | 'unknown' | 'kept', redisMs: number]
 
 /** The state as the memory ledger would have it, so that waits and balances are computed by the same code. */
 export function stateFrom(
@@ -119,12 +130,14 @@ export function createReservationReader<Context>(): ReservationReader<Context> {
   }
 
   return {
-    read([id, admittedAtEpochMs, context, quotas, holds]) {
+    read([id, admittedAtEpochMs, context, quotas, holds, elsewhere]) {
       const byHold = quotasFrom(quotas)
+      const all = [...holds]
+      for (const [index, key, amount] of elsewhere) all.splice(index, 0, [key, amount])
       return {
         id,
         context: JSON.parse(context) as Context,
-        holds: holds.map(([key, amount], index) => ({
+        holds: all.map(([key, amount], index) => ({
           quota: byHold[index] as Quota,
           partitionKey: partitionOf(key),
           amount: Number(amount),

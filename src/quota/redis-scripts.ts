@@ -8,6 +8,7 @@ export interface RedisScripts {
   readonly end: Script
   readonly expire: Script
   readonly find: Script
+  readonly stand: Script
   readonly balances: Script
   readonly turn: Script
 }
@@ -17,18 +18,23 @@ export function loadRedisScripts(): RedisScripts {
   return {
     reserve: withPrelude(prelude, 'reserve'),
     end: withPrelude(prelude, 'end'),
-    expire: withPrelude(prelude, 'expire'),
+    expire: withPrelude(prelude, 'expire', 'slot'),
     find: withPrelude(prelude, 'find'),
+    stand: withPrelude(prelude, 'stand'),
     balances: withPrelude(prelude, 'balances'),
     turn: withPrelude(prelude, 'turn'),
   }
 }
 
 /** A script's first line (`#!lua`, its flags) has to stay the first. */
-function withPrelude(prelude: string, name: keyof RedisScripts): Script {
+function withPrelude(
+  prelude: string,
+  name: keyof RedisScripts,
+  touches?: Script['touches'],
+): Script {
   const text = read(name)
   const firstLineEnds = text.indexOf('\n') + 1
-  return createScript(text.slice(0, firstLineEnds) + prelude + text.slice(firstLineEnds))
+  return createScript(text.slice(0, firstLineEnds) + prelude + text.slice(firstLineEnds), touches)
 }
 
 function read(name: string): string {

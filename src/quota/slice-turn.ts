@@ -1,9 +1,9 @@
 import type { Hold, Reservation, ReserveRequest } from './ledger.js'
 import type { Window } from './quota.js'
-import { LEASES, SLICES_DUE, storedIdempotencyKey, storedPartition } from './redis-keys.js'
+import { SLICES_DUE, storedIdempotencyKey, storedLeases, storedPartition } from './redis-keys.js'
 import { storedReservation, storedSlices, storedTurn } from './redis-keys.js'
-import { quotaText } from './redis-ledger.js'
 import type { Figures, Told, UncoveredReply } from './redis-replies.js'
+import { quotaText } from './redis-reserve.js'
 import type { Slice, Taking } from './slices.js'
 import { spell } from './windows.js'
 
@@ -121,7 +121,7 @@ export function spellTurn<Context>(
     }),
   }
   return {
-    keys: [storedTurn(owner), LEASES, SLICES_DUE, ...partitionKeys, ...reservationKeys],
+    keys: [storedTurn(owner), storedLeases(), SLICES_DUE, ...partitionKeys, ...reservationKeys],
     call: { ...call, windows: names.map((each) => [...each]) },
     texts,
     windows,

@@ -161,7 +161,7 @@ export const singleFaults: readonly SingleFault[] = [
   malformed('ledger.url', 'redis:6379', aRedisUrl),
   fault(
     { ledger: { kind: 'redis' } },
-    'ledger.url expected redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH, or ledger.sentinel, since ledger.kind is redis',
+    'ledger.url expected redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH, or ledger.sentinel or ledger.cluster, since ledger.kind is redis',
   ),
   fault(
     { ledger: { kind: 'redis', url: 'unix:///run/redis.sock', tls: { caFile: 'ca.pem' } } },
@@ -174,6 +174,22 @@ export const singleFaults: readonly SingleFault[] = [
   fault(
     { ledger: { kind: 'redis', url: 'redis://redis', sentinel: sentinelOf() } },
     'ledger.sentinel expected to be left out, since ledger.url says where Redis is',
+  ),
+  fault(
+    { ledger: { kind: 'redis', sentinel: sentinelOf(), cluster: { nodes: ['redis://a:1'] } } },
+    'ledger.cluster expected to be left out, since ledger.sentinel says where Redis is',
+  ),
+  fault(
+    { ledger: { kind: 'redis', cluster: { nodes: ['redis://a:1'] }, tls: { caFile: 'ca.pem' } } },
+    'ledger.tls expected to be left out, or ledger.cluster.nodes to begin with rediss://',
+  ),
+  fault(
+    { ledger: { kind: 'redis', cluster: { nodes: ['redis://a:1', 'rediss://b:2'] } } },
+    'ledger.cluster.nodes[1] expected redis:// or rediss://, the same in all items of the list',
+  ),
+  fault(
+    { ledger: { kind: 'redis', cluster: { nodes: [] } } },
+    'ledger.cluster.nodes expected a list of 1 to 32 items',
   ),
   fault(
     { ledger: { kind: 'redis', sentinel: sentinelOf(), tls: { caFile: 'ca.pem' } } },
@@ -194,6 +210,7 @@ export const singleFaults: readonly SingleFault[] = [
   ...Object.entries({
     url: 'redis://redis',
     sentinel: sentinelOf(),
+    cluster: { nodes: ['redis://a:1'] },
     tls: { caFile: 'ca.pem' },
     user: 'tollgate',
     passwordFile: 'password',

@@ -117,8 +117,14 @@ interface Known {
   phaseOverMs: number
 }
 
+/**
+ * Holds whose partitions follow the limits of a repeated call as they follow those of a first one. They may: a repeated
+ * call is one of the latest policy, and the next call says the same.
+ */
+export type FollowsWhenRepeated = (holds: readonly Hold[]) => readonly Hold[]
+
 /** One ledger and one model that are told the same. */
-function createPair(ledger: Ledger<string>) {
+function createPair(ledger: Ledger<string>, followsWhenRepeated: FollowsWhenRepeated) {
   const model = createExactModel(countBoundaries)
   const known: Known[] = []
   let clockMs = startMs
@@ -220,6 +226,9 @@ function createPair(ledger: Ledger<string>) {
     async repeat(reservation: Known): Promise<void> {
       if (reservation.phase === 'forgotten') return
       const { id, leaseMs, holds, shadowShort } = reservation
+      for (const { partitionKey, quota } of followsWhenRepeated(holds)) {
+        model.record(partitionKey, { atMs: nowMs, kind: 'limit', limit: quota.limit })
+      }
       const answer = await ledger.reserve(
         { id: 'another', idempotencyKey: id, holds, context: '', leaseMs },
         clockMs,
@@ -293,6 +302,7 @@ export function describeAgreement(
   name: string,
   makeLedger: () => Ledger<string> | Promise<Ledger<string>>,
   count: number,
+  followsWhenRepeated: FollowsWhenRepeated = () => [],
 ): void {
   test(
     `${name} agrees with the exact model in every answer, whatever happens in whatever order`,
@@ -301,7 +311,7 @@ export function describeAgreement(
         fc.asyncProperty(
           fc.array(fc.tuple(stepMs, command), { maxLength: 60, size: 'max' }),
           async (commands) => {
-            const pair = createPair(await makeLedger())
+            const pair = createPair(await makeLedger(), followsWhenRepeated)
             let current = generations[0] ?? []
             for (const [byMs, action] of commands) {
               pair.step(byMs)

@@ -424,7 +424,7 @@ describe('the keys', () => {
     const keys = await redis.client.keys('*')
     expect(keys).toHaveLength(6)
     for (const key of keys) {
-      expect(key).toMatch(/^tg1:(p:\{[\w-]{0,22}\}[\w-]{22}|r:[\w-]{22}|i:[\w-]{22}|leases)$/)
+      expect(key).toMatch(/^tg2:\{0\}:(p:\{[\w-]{0,22}\}[\w-]{22}|r:[\w-]{22}|i:[\w-]{22}|leases)$/)
     }
     const spelled = keys.join().toLowerCase()
     for (const text of [
@@ -440,6 +440,18 @@ describe('the keys', () => {
       if (text !== 'id') expect(spelled).not.toContain(text)
     }
     expect(spelled).not.toContain('reservation-id')
+  })
+
+  test('of a release with another schema are left alone, and count apart', async () => {
+    const others = { 'tg1:p:minute a': 'state', 'tg3:{0}:p:minute a': 'state' }
+    await redis.client.mset(others)
+    await redis.client.zadd('tg1:leases', 1, 'tg1:r:another')
+    const ledger = open()
+    await ledger.reserve(requestOf('a', 10, 0), nowMs())
+    expect(await ledger.expire(nowMs())).toHaveLength(1)
+    expect(await redis.client.mget(Object.keys(others))).toEqual(Object.values(others))
+    expect(await redis.client.zcard('tg1:leases')).toBe(1)
+    expect((await figures(ledger))[1]).toEqual([10, 0, 0])
   })
 
   test('all have an end, whatever happened', async () => {
@@ -474,7 +486,7 @@ describe('the keys', () => {
   test('of a partition that is held are kept as long as a reservation in it is', async () => {
     await open().reserve(requestOf('a'), nowMs())
     for (const key of ['minute a', 'parallel a']) {
-      expect(await redis.client.pttl(`tg1:p:${key}`)).toBeGreaterThan(2 * 60_000 + 86_400_000)
+      expect(await redis.client.pttl(`tg2:{0}:p:${key}`)).toBeGreaterThan(2 * 60_000 + 86_400_000)
     }
   })
 
@@ -482,7 +494,7 @@ describe('the keys', () => {
     const ledger = openGiven()
     const atMs = Date.parse('2026-02-02T00:00:00Z')
     await ledger.reserve(requestOf('a'), atMs)
-    await redis.client.del('tg1:p:month a', 'tg1:p:minute a', 'tg1:p:parallel a')
+    await redis.client.del('tg2:{0}:p:month a', 'tg2:{0}:p:minute a', 'tg2:{0}:p:parallel a')
     await ledger.reserve(requestOf('b'), atMs + 1)
     await ledger.end('a', settled(25), atMs + 2)
     const balances = await ledger.balances(requestOf('any').holds, atMs + 2)
@@ -496,7 +508,7 @@ describe('the keys', () => {
   test('of a reservation that were lost leave its idempotency key free', async () => {
     const ledger = open()
     await ledger.reserve(requestOf('a'), nowMs())
-    await redis.client.del(...(await redis.client.keys('tg1:r:*')))
+    await redis.client.del(...(await redis.client.keys('tg2:{0}:r:*')))
     await ledger.abandon('a', nowMs())
     const again = await ledger.reserve({ ...requestOf('a'), id: 'b' }, nowMs())
     expect(again).toMatchObject({ kind: 'held', repeated: false })
@@ -507,7 +519,7 @@ describe('the keys', () => {
     const holds = [holdOf(minute, 10)]
     await ledger.reserve({ ...requestOf('a'), holds }, nowMs())
     await ledger.end('a', settled(10), nowMs())
-    const left = await redis.client.pttl('tg1:p:minute a')
+    const left = await redis.client.pttl('tg2:{0}:p:minute a')
     expect(left).toBeGreaterThan(64_000 + 60_000 - 5000)
     expect(left).toBeLessThanOrEqual(65_000 + 60_000)
   })

@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
--- Ends a reservation, once: by its report, or because its answer was lost (`abandon`).
--- KEYS: reservation, leases.
--- ARGV: the call { actuals = units to amounts, released, abandon, rememberMs, tell }.
--- Answers 'ended' or 'unknown'.
+-- Ends a reservation, or the part of it that is in this bucket, once: by its report, or because its answer was lost
+-- (`abandon`).
+-- KEYS: reservation, leases, then the partitions that it is in, as far as the process knows them.
+-- ARGV: the call { actuals = units to amounts, released, abandon, rememberMs }.
+-- Answers 'ended' or 'unknown'; 'kept' where it must not be abandoned: it ended, or another answer carries it too.
 
 local reservationKey, leasesKey = KEYS[1], KEYS[2]
 local reservation = load_reservation(reservationKey)
@@ -14,9 +15,9 @@ end
 
 if not is_live(reservation) then
   if call.abandon and not reservation then bar() end
-  return { 'unknown', clockMs }
+  return { call.abandon and reservation and reservation.phase == 'ended' and 'kept' or 'unknown', clockMs }
 end
-if call.abandon and reservation.repeated then return { 'unknown', clockMs } end
+if call.abandon and reservation.repeated then return { 'kept', clockMs } end
 
 local placements = reservation.placements
 local keys, names = keys_of(placements)
@@ -24,17 +25,14 @@ local nowMs = moment_for(keys)
 local gap = uncovered(names, keys, nowMs)
 if gap then return gap end
 
-local charges = {}
-for index, placement in ipairs(placements) do
+for _, placement in ipairs(placements) do
   -- Nobody knows, or this release of Tollgate does not know the unit: it came to what it held.
   local actual = call.actuals[placement.unit] or placement.amount
-  local debt = end_placement(placement, reservation.phase, actual, nowMs)
-  charges[index] = { whole(actual), whole(debt) }
+  end_placement(placement, reservation.phase, actual, nowMs)
   let_go(placement, nowMs)
 end
 local late = reservation.phase == 'unsettled' and 1 or 0
-local reservationTold = call.tell and told(reservation) or false
-local ownsKey = redis.call('GET', reservation.idempotencyKey) == reservationKey
+local ownsKey = owns_key(reservation, reservationKey)
 reservation.phase = 'ended'
 local packed = cmsgpack.pack(reservation)
 
@@ -48,4 +46,4 @@ else
   keep(reservationKey, packed, call.rememberMs)
   if ownsKey then keep(reservation.idempotencyKey, reservationKey, call.rememberMs) end
 end
-return { 'ended', clockMs, nowMs, late, charges, figures_of(placements, nowMs), reservationTold }
+return { 'ended', clockMs, nowMs, late, figures_of(placements, nowMs) }

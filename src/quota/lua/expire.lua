@@ -1,8 +1,10 @@
 #!lua flags=allow-oom
 -- Ends reservations whose lease ran out, and forgets those whose late report did not come either. Whichever
 -- process asks first gets a reservation, so each is told once.
--- KEYS: leases. ARGV: the call { atMost }.
--- Answers 'expired' with what ended; whether there may be more; what of the calendars was missing.
+-- KEYS: leases. ARGV: the call { atMost }. What the leases are of is found here, so this must not run at a node of a
+-- cluster which their slot is being moved to: what has not come yet would look as if it never was. Where the slot is
+-- moved away, what is gone already is an error; nothing is written of a reservation before all of it was read.
+-- Answers 'expired' with what ended, except for parts away from their home; whether there may be more; what of the calendars was missing.
 
 local leasesKey = KEYS[1]
 local dueMs = call.momentMs or clockMs
@@ -20,19 +22,19 @@ for _, reservationKey in ipairs(due) do
     local gap = uncovered(names, keys, nowMs)
     if gap then return { 'expired', clockMs, ended, 1, gap } end
 
+    local ownsKey = owns_key(reservation, reservationKey)
     if reservation.phase == 'open' then
       for _, placement in ipairs(placements) do end_placement(placement, 'open', nil, nowMs) end
       reservation.phase = 'unsettled'
       local packed = cmsgpack.pack(reservation)
       local forMs = reservation.leaseMs + ORPHANED_MS
-      ended[#ended + 1] = told(reservation)
+      if not reservation.part then ended[#ended + 1] = told(reservation) end
       save_states(placements, nowMs)
       keep(reservationKey, packed, forMs)
-      keep(reservation.idempotencyKey, reservationKey, forMs)
+      if ownsKey then keep(reservation.idempotencyKey, reservationKey, forMs) end
       add_lease(leasesKey, reservationKey, dueMs + reservation.leaseMs, forMs)
     else
       for _, placement in ipairs(placements) do let_go(placement, nowMs) end
-      local ownsKey = redis.call('GET', reservation.idempotencyKey) == reservationKey
       save_states(placements, nowMs)
       if ownsKey then redis.call('DEL', reservation.idempotencyKey) end
       redis.call('DEL', reservationKey)

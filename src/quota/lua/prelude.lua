@@ -403,13 +403,21 @@ local function add_lease(key, reservationKey, dueMs, forMs)
   end
 end
 
--- What the process needs to know of a reservation that it may not have made. Context and quotas are its own texts.
+-- What the process needs to know of a reservation that it may not have made. Context and quotas are its own texts,
+-- `elsewhere` is what it holds in other buckets: position among all its holds, key and amount of each.
 local function told(reservation)
   local holds = {}
   for index, placement in ipairs(reservation.placements) do
     holds[index] = { placement.key, whole(placement.amount) }
   end
-  return { reservation.id, reservation.admittedMs, reservation.context, reservation.quotas, holds }
+  return {
+    reservation.id, reservation.admittedMs, reservation.context, reservation.quotas, holds, reservation.elsewhere or {},
+  }
+end
+
+-- Has the reservation its idempotency key still? Parts away from its home have none.
+local function owns_key(reservation, reservationKey)
+  return not reservation.part and redis.call('GET', reservation.idempotencyKey) == reservationKey
 end
 
 -- Where the reservation's partitions stand, as its own quotas see them; what was saved before is not changed.

@@ -1,7 +1,10 @@
 #!lua
 -- All-or-nothing over the holds, idempotent by its key.
 -- KEYS: reservation, idempotency key, leases, then the partition of each hold.
--- ARGV: the call { id, leaseMs, holds = { { amount, limit, window, unit, shadow } } }, context, quotas.
+-- ARGV: the call { id, leaseMs, holds = { { amount, limit, window, unit, shadow } }, part, elsewhere }, context, quotas.
+-- In a cluster a reservation that holds something in several buckets has a part in each. `part`: this is not its home,
+-- so it has no idempotency key and no context. `elsewhere`: as `told` says it.
+-- All keys are named, also those that are not there yet: in a slot that is being moved, Redis then runs nothing.
 -- Answers 'held', 'short', 'in_use' or 'abandoned'.
 
 local reservationKey, idempotencyKey, leasesKey = KEYS[1], KEYS[2], KEYS[3]
@@ -12,7 +15,7 @@ for index, hold in ipairs(holds) do
   names[index] = hold.window
 end
 
-local knownKey = redis.call('GET', idempotencyKey)
+local knownKey = not call.part and redis.call('GET', idempotencyKey)
 local known = knownKey and load_reservation(knownKey)
 if known and known.phase ~= 'abandoned' then
   local knownKeys, knownNames = keys_of(known.placements)
@@ -87,12 +90,12 @@ for index, hold in ipairs(holds) do replies[index] = figures(states[keys[index]]
 local reservation = cmsgpack.pack({
   id = call.id, idempotencyKey = idempotencyKey, phase = 'open', repeated = false,
   admittedMs = nowMs, leaseMs = call.leaseMs, shadowShort = shadowShort, placements = placements,
-  context = ARGV[2], quotas = ARGV[3],
+  context = ARGV[2], quotas = ARGV[3], part = call.part, elsewhere = call.elsewhere,
 })
 
 local forMs = rememberedUntilMs - nowMs
 save_states(placements, nowMs)
 keep(reservationKey, reservation, forMs)
-keep(idempotencyKey, reservationKey, forMs)
+if not call.part then keep(idempotencyKey, reservationKey, forMs) end
 add_lease(leasesKey, reservationKey, nowMs + call.leaseMs, forMs)
 return { 'held', clockMs, nowMs, replies, shadowShort }

@@ -1,0 +1,228 @@
+import { DependencyError } from '../errors.js'
+import { UnansweredError } from '../store/store.js'
+import { longerShortage, roomIn, shortage } from './balance.js'
+import type { Shortage } from './balance.js'
+import type { Part } from './buckets.js'
+import type { Held, Hold, ReserveRequest, Short } from './ledger.js'
+import type { Quota } from './quota.js'
+import type { Calendars } from './redis-calendars.js'
+import type { RedisEnds } from './redis-ends.js'
+import { storedIdempotencyKey, storedLeases, storedReservation } from './redis-keys.js'
+import type { Elsewhere, HeldReply, LedgerReply, ShortReply, Told } from './redis-replies.js'
+import { balancesOf, unexpected } from './redis-room.js'
+import type { RedisRoom, Seen } from './redis-room.js'
+import { askedBefore, requireWhole } from './request.js'
+import { spell } from './windows.js'
+
+/**
+ * Holds a request in every bucket that its holds are in, by one script each and in parallel: one, where there is no
+ * cluster. Each is all-or-nothing; what they make together is so too, since whatever is held is given back when one
+ * of them is short or fails. A process that ends before it has done that leaves parts to their leases.
+ */
+export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds<Context>) {
+  const { buckets, scripts, ask, own, reader, calendars } = room
+
+  async function reservePart(
+    request: ReserveRequest<Context>,
+    part: Part,
+    home: number,
+    nowEpochMs: number,
+  ): Promise<LedgerReply> {
+    const { id, idempotencyKey, holds, context, leaseMs } = request
+    const tag = buckets.tagOf(part.bucket)
+    const isHome = part.bucket === home
+    const here = part.indices.map((index) => holds[index] as Hold)
+    const key = storedReservation(id, tag)
+    const keys = [
+      key,
+      storedIdempotencyKey(idempotencyKey, tag),
+      storedLeases(tag),
+      ...room.partitionsOf(part, holds),
+    ]
+    const elsewhere = isHome ? elsewhereOf(request, part) : []
+    const call = {
+      id,
+      leaseMs,
+      holds: here.map(({ quota, amount }) => ({
+        amount,
+        limit: quota.limit,
+        window: spell(quota.window),
+        unit: quota.unit,
+        ...(quota.shadow ? { shadow: true } : {}),
+      })),
+      ...(isHome ? {} : { part: true }),
+      ...(elsewhere.length === 0 ? {} : { elsewhere }),
+    }
+    const windows = here.map(({ quota }) => quota.window)
+    const around = (atMs: number): Calendars => calendars.around(windows, atMs)
+    const texts = isHome ? [JSON.stringify(context), `[${holds.map(quotaText).join()}]`] : ['', '']
+    return ask(scripts.reserve, keys, call, room.nowAt(nowEpochMs, key), around, texts)
+  }
+
+  function elsewhereOf({ holds }: ReserveRequest<Context>, home: Part): readonly Elsewhere[] {
+    return holds.flatMap((hold, index) => {
+      if (home.indices.includes(index)) return []
+      const bucket = buckets.ofPartition(hold.partitionKey)
+      const [key = ''] = room.partitionsOf({ bucket, indices: [index] }, holds)
+      return [[index, key, String(hold.amount)] as const]
+    })
+  }
+
+  return async function reserve(
+    given: ReserveRequest<Context>,
+    nowEpochMs: number,
+  ): Promise<Held<Context> | Short> {
+    requireWhole('leaseMs', given.leaseMs)
+    for (const hold of given.holds) requireWhole('amount', hold.amount)
+    const home = buckets.homeOf(given)
+    const request = { ...given, id: buckets.nameId(given.id, home) }
+    const { id, holds } = request
+    const parts = buckets.partsOf(holds, home)
+    const outcomes = await Promise.allSettled(
+      parts.map((part) => reservePart(request, part, home, nowEpochMs)),
+    )
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected')
+    if (failed !== undefined) {
+      const doubtful = parts.filter((_, index) => mayHold(outcomes[index]))
+      if (doubtful.length > 0) ends.abandonInBackground({ id, holds, parts: doubtful }, nowEpochMs)
+      throw failed.reason
+    }
+    const replies = outcomes.map((outcome) => (outcome as { value: LedgerReply }).value)
+    const held = parts.filter((_, index) => replies[index]?.[0] === 'held')
+    const [atHome] = replies as [LedgerReply, ...LedgerReply[]]
+    if (atHome[0] === 'held' && atHome[5] !== undefined) {
+      const others = held.filter(({ bucket }) => bucket !== home)
+      if (others.length > 0) await ends.release({ id, holds, parts: others }, nowEpochMs)
+      return repeatedFrom(home, atHome, atHome[5], nowEpochMs)
+    }
+    if (held.length === parts.length) return heldFrom(request, home, parts, replies as HeldReply[])
+
+    const back = held.length === 0 ? [] : await ends.release({ id, holds, parts: held }, nowEpochMs)
+    const other = replies.find(([kind]) => kind !== 'held' && kind !== 'short')
+    if (other?.[0] === 'in_use') throw new RangeError('the reservation id is in use')
+    if (other !== undefined) throw unexpected(other[0])
+    return shortFrom(holds, parts, replies as (HeldReply | ShortReply)[], back)
+  }
+
+  function heldFrom(
+    request: ReserveRequest<Context>,
+    home: number,
+    parts: readonly Part[],
+    replies: readonly HeldReply[],
+  ): Held<Context> {
+    const { id, context, holds, idempotencyKey, leaseMs } = request
+    const seen: Seen[] = []
+    const shadowShort: number[] = []
+    for (const [at, part] of parts.entries()) {
+      const [, , atMs, figures, short] = replies[at] as HeldReply
+      room.see(seen, part, holds, figures, atMs)
+      shadowShort.push(...placesOf(part, short))
+    }
+    const admittedAtEpochMs = (replies[0] as HeldReply)[2]
+    const reservation = { id, context, holds, admittedAtEpochMs }
+    own.add(reservation, idempotencyKey, leaseMs, home)
+    return {
+      kind: 'held',
+      reservation,
+      repeated: false,
+      balances: balancesOf(holds, seen),
+      shadowShort: quotasAt(holds, shadowShort),
+    }
+  }
+
+  /** An earlier call with the same key holds it, perhaps one of another process that is not yet done. */
+  async function repeatedFrom(
+    home: number,
+    reply: HeldReply,
+    told: Told,
+    nowEpochMs: number,
+  ): Promise<Held<Context>> {
+    const reservation = own.get(told[0]) ?? reader.read(told)
+    const { id, holds } = reservation
+    const [homePart, ...others] = buckets.partsOf(holds, home) as [Part, ...Part[]]
+    const seen: Seen[] = []
+    const [, , atMs, figures, short] = reply
+    room.see(seen, homePart, holds, figures, atMs)
+    const shadowShort = placesOf(homePart, short)
+    await Promise.all(
+      others.map(async (part) => {
+        const key = storedReservation(id, buckets.tagOf(part.bucket))
+        const keys = [key, ...room.partitionsOf(part, holds)]
+        const nowMs = room.nowAt(nowEpochMs, key)
+        const stands = await ask(scripts.stand, keys, {}, nowMs, room.aroundAll)
+        // The first call is short there, has failed, or has not come so far: nobody may pass by it yet.
+        if (stands[0] === 'unknown') {
+          throw new DependencyError('ledger', 'an earlier call with the same key is not done')
+        }
+        if (stands[0] !== 'stands') throw unexpected(stands[0])
+        room.see(seen, part, holds, stands[3], stands[2])
+        shadowShort.push(...placesOf(part, stands[4]))
+      }),
+    )
+    return {
+      kind: 'held',
+      reservation,
+      repeated: true,
+      balances: balancesOf(holds, seen),
+      shadowShort: quotasAt(holds, shadowShort),
+    }
+  }
+
+  function shortFrom(
+    holds: readonly Hold[],
+    parts: readonly Part[],
+    replies: readonly (HeldReply | ShortReply)[],
+    back: readonly Seen[],
+  ): Short {
+    const seen: Seen[] = []
+    const shortHere = new Set<number>()
+    for (const [at, part] of parts.entries()) {
+      const [kind, , atMs, figures] = replies[at] as HeldReply | ShortReply
+      room.see(seen, part, holds, figures, atMs)
+      if (kind === 'short') for (const index of part.indices) shortHere.add(index)
+    }
+    let short: Shortage | undefined
+    for (const index of shortHere) {
+      const { quota, amount } = holds[index] as Hold
+      const { state, atMs } = seen[index] as Seen
+      const asked = amount + askedBefore(holds, index)
+      if (quota.shadow || asked <= roomIn(state, quota.limit)) continue
+      short = longerShortage(short, shortage(quota, state, asked, atMs))
+    }
+    if (short === undefined) throw unexpected('short')
+    return {
+      ...short,
+      balances: balancesOf(
+        holds,
+        holds.map((_, index) => back[index] ?? (seen[index] as Seen)),
+      ),
+    }
+  }
+}
+
+function mayHold(outcome: PromiseSettledResult<LedgerReply> | undefined): boolean {
+  if (outcome?.status === 'rejected') return outcome.reason instanceof UnansweredError
+  return outcome?.value[0] === 'held'
+}
+
+/** Where the holds of a part are among all, by their numbers in its script. */
+function placesOf({ indices }: Part, numbers: readonly number[]): number[] {
+  return numbers.map((number) => indices[number - 1] as number)
+}
+
+function quotasAt(holds: readonly Hold[], places: readonly number[]): readonly Quota[] {
+  return [...places].sort((one, other) => one - other).map((index) => (holds[index] as Hold).quota)
+}
+
+/** A quota is never changed, so it is spelled once. */
+const quotaTexts = new WeakMap<Quota, string>()
+
+/** As a reservation is kept with it. */
+export function quotaText({ quota }: Hold): string {
+  let text = quotaTexts.get(quota)
+  if (text === undefined) {
+    text = JSON.stringify(quota)
+    quotaTexts.set(quota, text)
+  }
+  return text
+}

@@ -1,0 +1,186 @@
+import type { Redis } from 'ioredis'
+import type { Clock } from '../clock.js'
+import { createBreaker } from './breaker.js'
+import { openConnection } from './connection.js'
+import { describeReply, errorCode, refusedFault, UnansweredError } from './faults.js'
+import type { Access, Place } from './place.js'
+import { redirectFrom } from './redirect.js'
+import type { Redirect } from './redirect.js'
+import { createRedisClock, redisNowMs } from './redis-clock.js'
+import type { Script } from './script.js'
+
+/** What a script answers: a word, Redis's moment in milliseconds, and whatever else. */
+export type Reply = readonly [kind: string, redisMs: number, ...rest: unknown[]]
+
+/** As `Store.run` takes it. */
+export interface Call {
+  readonly script: Script
+  readonly keys: readonly string[]
+  readonly argsUntil: (untilMs: number) => readonly string[]
+  readonly dueMonotonicMs: number
+}
+
+/** One server with a connection, a breaker and a clock of its own. Each call is answered in time or has failed. */
+export interface Server {
+  /**
+   * @param asking the node is to answer for a slot that is being moved to it
+   * @throws UnansweredError it may have taken effect
+   * @throws DependencyError nothing took effect
+   */
+  run(call: Call, asking: boolean): Promise<Reply | Redirect>
+  /** What its clock shows, as far as this process knows; undefined before the first connection. */
+  nowMs(): number | undefined
+  close(): void
+}
+
+export interface ServerParts {
+  readonly clock: Pick<Clock, 'monotonicMs'>
+  readonly random: () => number
+  /** `reason` is safe to log. Told once per outage. */
+  readonly onUnavailable?: (reason: string) => void
+  readonly onAvailable?: () => void
+  /** As of `ConnectionParts`. */
+  readonly find: () => Promise<Place>
+  readonly access: Access
+  /** It is one of a cluster: where it sends us instead is an answer, no failure. */
+  readonly redirects: boolean
+}
+
+/** What the clocks may drift apart since the last answer: upkeep asks every second. */
+const DRIFT_MARGIN_MS = 2
+
+const FAULTS_TO_OPEN = 5
+/** Between two probes of a store that does not answer. */
+const PROBE_PAUSE_MS = 250
+
+export function openServer(parts: ServerParts): Server {
+  const { clock, random, find, access, redirects, onUnavailable, onAvailable } = parts
+  const redisClock = createRedisClock()
+  let available = true
+
+  function tell(now: boolean, reason = ''): void {
+    if (now === available) return
+    available = now
+    if (now) onAvailable?.()
+    else onUnavailable?.(reason)
+  }
+
+  const connection = openConnection({
+    find,
+    access,
+    clock,
+    redisClock,
+    random,
+    onLost: (reason) => {
+      tell(false, reason)
+    },
+    onConnected: () => {
+      // A connection alone is not enough: with faults behind it, the next answer tells.
+      if (!breaker.isOpen()) tell(true)
+    },
+  })
+  const breaker = createBreaker({
+    faultsToOpen: FAULTS_TO_OPEN,
+    pauseMs: PROBE_PAUSE_MS,
+    clock,
+    onOpen: () => {
+      tell(false, 'Redis does not answer as it should')
+    },
+    onClose: () => {
+      tell(true)
+    },
+  })
+
+  async function clientBy(dueMonotonicMs: number): Promise<Redis> {
+    const client = connection.client()
+    if (client !== undefined) return client
+    // Only at the start there is something to wait for: afterwards an answer at once is worth more.
+    await inTime(clock, connection.triedOnce, dueMonotonicMs).catch(() => undefined)
+    const late = connection.client()
+    if (late === undefined) throw refusedFault('no connection to Redis')
+    return late
+  }
+
+  async function send(
+    command: 'EVALSHA' | 'EVAL',
+    call: Call,
+    asking: boolean,
+  ): Promise<Reply | Redirect> {
+    const { script, keys, argsUntil, dueMonotonicMs } = call
+    const client = await clientBy(dueMonotonicMs)
+    const untilMs = redisClock.atMonotonic(dueMonotonicMs - DRIFT_MARGIN_MS)
+    if (untilMs === undefined) throw refusedFault('the time of Redis is not known')
+    const sentMs = clock.monotonicMs()
+    const which = command === 'EVAL' ? script.text : script.digest
+    let reply: Reply
+    try {
+      // It holds for the one command that comes next on the connection.
+      if (asking) client.call('ASKING').catch(() => undefined)
+      const answer = client.call(command, which, keys.length, ...keys, ...argsUntil(untilMs))
+      reply = (await inTime(clock, answer, dueMonotonicMs)) as Reply
+    } catch (error) {
+      if (error instanceof UnansweredError) throw error
+      const code = errorCode(error)
+      // Redis keeps scripts until it restarts, fails over, or is told to forget them. Nothing has run.
+      if (code === 'NOSCRIPT' && command === 'EVALSHA') return send('EVAL', call, asking)
+      const redirect = redirects && code !== undefined ? redirectFrom(code, error) : undefined
+      if (redirect !== undefined) return redirect
+      // Another server has become the master, or will.
+      if (code === 'READONLY') connection.renew()
+      if (code !== undefined) throw refusedFault(describeReply(code, error))
+      throw new UnansweredError('the connection to Redis was lost before the answer')
+    }
+    redisClock.learn(reply[1], sentMs, clock.monotonicMs())
+    return reply
+  }
+
+  return {
+    async run(call, asking) {
+      const admitted = breaker.admit()
+      if (admitted === undefined) throw refusedFault('Redis is not asked: it did not answer')
+      try {
+        let reply = await send('EVALSHA', call, asking)
+        // Redis's clock was set forward: its moment is known now.
+        if (isLate(reply)) reply = await send('EVALSHA', call, asking)
+        if (isLate(reply)) throw refusedFault('Redis came to it too late')
+        admitted.succeeded()
+        return reply
+      } catch (error) {
+        admitted.failed()
+        // A half-open connection never says so, and another may lead to a server that takes writes.
+        if (breaker.isOpen()) connection.renew()
+        throw error
+      }
+    },
+    nowMs: () => redisNowMs(redisClock, clock),
+    close() {
+      connection.close()
+    },
+  }
+}
+
+function isLate(reply: Reply | Redirect): boolean {
+  return !('kind' in reply) && reply[0] === 'late'
+}
+
+/** Waits for an answer until it is due, and no longer. */
+export async function inTime<T>(
+  clock: Pick<Clock, 'monotonicMs'>,
+  promise: Promise<T>,
+  dueMonotonicMs: number,
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    let timer: NodeJS.Timeout | undefined
+    const giveUpWhenDue = (): void => {
+      const leftMs = dueMonotonicMs - clock.monotonicMs()
+      // A timer can fire early, and no call may be given up before its deadline in Redis has passed.
+      if (leftMs > 0) timer = setTimeout(giveUpWhenDue, Math.ceil(leftMs))
+      // Where the event loop was held up, the answer may lie there already: it is read before this runs.
+      else setImmediate(reject, new UnansweredError('Redis did not answer in time'))
+    }
+    giveUpWhenDue()
+    promise.then(resolve, reject).finally(() => {
+      clearTimeout(timer)
+    })
+  })
+}

@@ -1,0 +1,44 @@
+import { afterAll, beforeAll } from 'vitest'
+import { systemClock } from '../../src/clock.js'
+import { createBuckets } from '../../src/quota/buckets.js'
+import { createRedisLedger } from '../../src/quota/redis-ledger.js'
+import { openStore } from '../../src/store/store.js'
+import type { Store } from '../../src/store/store.js'
+import { startCluster } from '../redis-cluster.js'
+import type { ClusterGroup } from '../redis-cluster.js'
+import { describeLedger } from './ledger.contract.js'
+import { describeAgreement, rememberEndedMs } from './ledger.property.js'
+
+// The partitions of these tests are in buckets of their own, so nearly every request has parts on several nodes.
+
+let group: ClusterGroup
+let store: Store
+beforeAll(async () => {
+  group = await startCluster()
+  store = openStore(group.address, { clock: systemClock, random: Math.random })
+})
+afterAll(async () => {
+  store.close()
+  await group.stop()
+})
+
+const buckets = createBuckets(12, 'as given')
+
+async function makeLedger(options: { readonly rememberEndedMs?: number } = {}) {
+  await group.flush()
+  const given = { timeoutMs: 5000, moments: 'given', buckets, bucketsPerExpire: 12 } as const
+  const shared = { ...store, close: () => undefined }
+  return createRedisLedger<string>({ store: shared, clock: systemClock, ...given, ...options })
+}
+
+describeLedger('the Redis ledger on a cluster of three', () => makeLedger())
+
+describeAgreement(
+  'the Redis ledger on a cluster of three',
+  () => makeLedger({ rememberEndedMs }),
+  20,
+  (holds) => {
+    const home = buckets.homeOf({ holds, idempotencyKey: '' })
+    return holds.filter(({ partitionKey }) => buckets.ofPartition(partitionKey) !== home)
+  },
+)
