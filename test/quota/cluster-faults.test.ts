@@ -196,6 +196,24 @@ describe('a reservation with parts on three nodes', () => {
     expect((await figures()).map(([, reserved]) => reserved)).toEqual([10, 10, 1])
   })
 
+  test('that two answers carry stays whole when one of them is abandoned', async () => {
+    const [one, other] = [open(), open()]
+    const request = requestOf()
+    const id = await hold(one, request)
+    await other.reserve({ ...request, id: 'another' }, nowMs())
+    expect(await one.abandon(id, nowMs())).toBeUndefined()
+    expect((await figures()).map(([, reserved]) => reserved)).toEqual([10, 10, 1])
+    expect(await other.end(id, settled(3), nowMs())).toMatchObject({ outcome: 'settled' })
+  })
+
+  test('that is abandoned is given back everywhere, once', async () => {
+    const ledger = open()
+    const id = await hold(ledger)
+    expect(await ledger.abandon(id, nowMs())).toMatchObject({ outcome: 'released' })
+    expect(await figures()).toEqual(untouched)
+    expect(await ledger.abandon(id, nowMs())).toBeUndefined()
+  })
+
   test('that is asked for by many at once under one key holds once, or fails for some', async () => {
     const processes = [open(), open(), open()]
     for (let round = 0; round < runs(10); round += 1) {
@@ -239,11 +257,8 @@ describe('a process that ends between the parts', () => {
     await expect(lost.reserve(requestOf(10, 0), nowMs())).rejects.toThrow('lost')
     const reserved = (await figures()).map((each) => each[1])
     expect(reserved).toEqual([isHome ? 10 : 0, isHome ? 0 : 10, 0])
-    const ended = await eventually(async () => {
-      const told = await open().expire(nowMs())
-      expect((await figures()).map((each) => each[1])).toEqual([0, 0, 0])
-      return told
-    })
+    const ended = await open().expire(nowMs())
+    expect((await figures()).map((each) => each[1])).toEqual([0, 0, 0])
     // Only the home knows what the reservation was.
     expect(ended.map(({ outcome }) => outcome)).toEqual(isHome ? ['unsettled'] : [])
     await open().expire(nowMs())
