@@ -318,6 +318,20 @@ describe('a process with slices', () => {
     expect(await ledger.reserve(request, atMs + 1000)).toMatchObject({ kind: 'held' })
   })
 
+  test('leaves a partition near its limit to Redis for a while', async () => {
+    const ledger = open({ ...given, tuning: greedy })
+    const quota = { ...month, limit: 100 }
+    await ledger.reserve(requestOf('a', [quota]), atMs)
+    const holds = [holdOf(quota, 95), holdOf({ ...hour, slices: false }, 95)]
+    const short = await ledger.reserve({ ...requestOf('b'), holds }, atMs)
+    expect(short).toMatchObject({ kind: 'short', balances: [{ reserved: 10 }, { reserved: 0 }] })
+    const { decisions } = ledger.spoilt
+    await ledger.reserve(requestOf('c', [quota]), atMs + 249)
+    expect(ledger.spoilt.decisions).toBe(decisions + 1)
+    await ledger.reserve(requestOf('d', [quota]), atMs + 250)
+    expect(ledger.spoilt.decisions).toBe(decisions + 1)
+  })
+
   test('takes no slice of another window into account', async () => {
     const ledger = open(given)
     await ledger.reserve(requestOf('a', [month]), atMs)
@@ -497,6 +511,20 @@ describe('a turn that does not come through', () => {
     expect(await ledger.find('a', atMs)).toBeUndefined()
     await ledger.close()
     expect(await figures(sliced, atMs)).toEqual(standing(0))
+  })
+
+  test('lets nobody decide anew what it may have adopted', async () => {
+    const ledger = open(given)
+    await ledger.reserve(requestOf('a'), atMs)
+    ledger.spoilt.loseTurns = true
+    await expect(ledger.expire(atMs)).rejects.toThrow(DependencyError)
+    const again = { ...requestOf('a'), id: 'b' }
+    await expect(ledger.reserve(again, atMs)).rejects.toThrow(DependencyError)
+    ledger.spoilt.loseTurns = false
+    expect(await ledger.reserve(again, atMs)).toMatchObject({
+      repeated: true,
+      reservation: { id: 'a' },
+    })
   })
 
   test('adopts what was decided when it comes, long after its slices are over', async () => {
