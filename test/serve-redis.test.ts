@@ -183,12 +183,12 @@ describe('two programs on one Redis', () => {
     await vi.waitFor(
       async () => {
         await reserve(sliced.client, `e${String((more += 1))}`, 'dora')
-        expect(await redis.client.keys('tg1:s:*')).toHaveLength(2)
+        expect(await redis.client.keys('tg2:{0}:s:*')).toHaveLength(2)
       },
       { timeout: 20_000, interval: 50 },
     )
     sliced.child.signal('SIGTERM')
     expect(await sliced.child.exited).toBe(0)
-    expect(await redis.client.keys('tg1:s:*')).toEqual([])
+    expect(await redis.client.keys('tg2:{0}:s:*')).toEqual([])
   })
 })

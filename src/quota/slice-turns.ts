@@ -27,11 +27,12 @@ export interface SliceTurns<Context> {
   /** Places that died with other processes are looked for in the next turn. */
   sweep(): void
   /**
-   * Over when the store has answered everything that was asked of it before.
+   * Over when the store has answered everything that was asked of it before, or all but what waits for its adoption:
+   * slices are not to wait behind that.
    *
    * @throws DependencyError it did not; what was asked stays to be asked
    */
-  flush(): Promise<void>
+  flush(what?: 'all' | 'slices'): Promise<void>
 }
 
 export interface SliceTurnsOptions<Context> {
@@ -81,8 +82,8 @@ export function createSliceTurns<Context>(
   let slices = 0
   /** Asked, and not answered. */
   let open: Turn<Context> | undefined
-  let current: Promise<void> = Promise.resolve()
-  let next: Promise<void> | undefined
+  let waiters: Waiter[] = []
+  let isAsking = false
 
   function compose(): Turn<Context> | undefined {
     const adopted: Pending<Context>[] = []
@@ -193,17 +194,28 @@ export function createSliceTurns<Context>(
     return Infinity
   }
 
-  /** Asks until what came before is answered. */
-  async function run(): Promise<void> {
-    const until = asked
-    const isDone = (): boolean =>
-      open === undefined &&
-      !sweeping &&
-      until < Math.min(firstOf(pendings), firstOf(takings), firstReturn())
-    while (!isDone()) {
-      open ??= compose()
-      if (open === undefined) return
-      await ask(open)
+  function isAnswered({ until, what }: Waiter): boolean {
+    const oldest = Math.min(firstOf(takings), firstReturn())
+    return until < (what === 'slices' ? oldest : Math.min(oldest, firstOf(pendings)))
+  }
+
+  /** Asks as long as somebody waits. */
+  async function askOn(): Promise<void> {
+    isAsking = true
+    try {
+      while (waiters.length > 0) {
+        open ??= compose()
+        if (open !== undefined) await ask(open)
+        const answered = waiters.filter(isAnswered)
+        waiters = waiters.filter((waiter) => !answered.includes(waiter))
+        for (const { resolve } of answered) resolve()
+      }
+    } catch (error) {
+      const failed = waiters
+      waiters = []
+      for (const { reject } of failed) reject(error)
+    } finally {
+      isAsking = false
     }
   }
 
@@ -224,17 +236,21 @@ export function createSliceTurns<Context>(
     sweep() {
       sweeping = true
     },
-    flush() {
-      next ??= current
-        .catch(() => undefined)
-        .then(() => {
-          next = undefined
-          current = run()
-          return current
-        })
-      return next
+    flush(what = 'all') {
+      return new Promise((resolve, reject) => {
+        waiters.push({ until: asked, what, resolve, reject })
+        if (!isAsking) void askOn()
+      })
     },
   }
+}
+
+/** Who waits until everything up to a number is answered. */
+interface Waiter {
+  readonly until: number
+  readonly what: 'all' | 'slices'
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
 }
 
 /** The number of the oldest. */

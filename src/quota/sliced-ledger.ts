@@ -165,8 +165,8 @@ export function createSlicedLedger<Context>(
    *
    * @param dueMs when a request that is not decided has waited long enough: no further call is begun
    */
-  async function tell(dueMs: number): Promise<void> {
-    await turns.flush()
+  async function tell(dueMs: number, what: 'all' | 'slices'): Promise<void> {
+    await turns.flush(what)
     if (clock.monotonicMs() >= dueMs) throw new DependencyError('ledger', 'Redis was too slow')
   }
 
@@ -186,7 +186,7 @@ export function createSlicedLedger<Context>(
         return heldOf(earlier, true, now)
       }
       // The store has to learn that it was repeated.
-      if (earlier !== undefined) await tell(dueMs)
+      if (earlier !== undefined) await tell(dueMs, 'all')
       if (decided.knows(idempotencyKey) || decided.pendings() >= MAX_PENDING) return undefined
       if (decided.get(id) !== undefined) throw new RangeError('the reservation id is in use')
       const drawn = slices.draw(holds, tick())
@@ -195,7 +195,7 @@ export function createSlicedLedger<Context>(
       const wished = slices.wish(holds, leaseMs, tick())
       if (wished === undefined) return undefined
       for (const taking of wished) turns.take(taking)
-      await tell(dueMs)
+      await tell(dueMs, 'slices')
     }
   }
 
@@ -216,9 +216,9 @@ export function createSlicedLedger<Context>(
         (answer.balances[index]?.remaining ?? 0) < amount + askedBefore(request.holds, index),
     )
     // Near its limit a partition is the store's alone.
-    if (slices.pause(short, tick())) await tell(dueMs)
+    if (slices.pause(short, tick())) await tell(dueMs, 'slices')
     if (!slices.giveBack(short) && !turns.isReturning()) return answer
-    await tell(dueMs)
+    await tell(dueMs, 'slices')
     const again = await ledger.reserve(request, nowEpochMs)
     return again.kind === 'held' ? asHeld(request, again) : again
   }

@@ -3,7 +3,7 @@ import type { Ask } from './counters.js'
 import { windowStartSeconds } from './counters.js'
 
 /** A release that writes something else counts apart. */
-const SCHEMA = 'tg1:l:'
+const SCHEMA = 'tg2:l:'
 
 /** 128 bits, 22 characters of base64url: among 2^40 counters two share a key with a chance of about 2^-49. */
 const HASH_BYTES = 16

@@ -28,8 +28,8 @@ function open(processId: string, timeoutMs = 5000, address = redis.address) {
   return createRedisProcesses({ store, clock: systemClock, timeoutMs, processId })
 }
 
-const KEY = 'tg1:{processes}'
-const LOCAL = 'tg1:{processes}:local'
+const KEY = 'tg2:{processes}'
+const LOCAL = 'tg2:{processes}:local'
 
 /** As if a process had been seen so long ago. */
 async function silentFor(process: string, ms: number): Promise<void> {

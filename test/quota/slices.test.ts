@@ -189,9 +189,9 @@ describe('a process with slices', () => {
   test('takes a slice only of what is asked for again at once', async () => {
     const ledger = open({ ...given, tuning: {} })
     await ledger.reserve(requestOf('a'), atMs)
-    expect(await redis.client.keys('tg1:s:*')).toEqual([])
+    expect(await redis.client.keys('tg2:{0}:s:*')).toEqual([])
     await ledger.reserve(requestOf('b'), atMs + 1000)
-    expect(await redis.client.keys('tg1:s:*')).toHaveLength(3)
+    expect(await redis.client.keys('tg2:{0}:s:*')).toHaveLength(3)
     const { decisions } = ledger.spoilt
     await ledger.reserve(requestOf('c'), atMs + 2001)
     expect(ledger.spoilt.decisions).toBe(decisions + 1)
@@ -271,7 +271,7 @@ describe('a process with slices', () => {
     ledger.spoilt.aheadMs = 1000
     await ledger.expire(nowMs())
     expect(await figures()).toEqual(standing(0))
-    expect(await redis.client.keys('tg1:[sp]:*')).toEqual([])
+    expect(await redis.client.keys('tg2:{0}:[sp]:*')).toEqual([])
   })
 
   test('gives back all that it holds when it closes', async () => {
@@ -281,8 +281,8 @@ describe('a process with slices', () => {
     }
     await ledger.close()
     expect(await figures()).toEqual(standing(20))
-    expect(await redis.client.keys('tg1:s:*')).toEqual([])
-    expect(await redis.client.keys('tg1:due')).toEqual([])
+    expect(await redis.client.keys('tg2:{0}:s:*')).toEqual([])
+    expect(await redis.client.keys('tg2:{0}:due')).toEqual([])
   })
 
   test('leaves no key without an end', async () => {
@@ -292,7 +292,7 @@ describe('a process with slices', () => {
     const keys = await redis.client.keys('*')
     expect(keys.length).toBeGreaterThan(8)
     for (const key of keys) {
-      expect(key).toMatch(/^tg1:([ps]:[a-z]+ a|[rit]:[\w-]{22}|leases|due)$/)
+      expect(key).toMatch(/^tg2:\{0\}:([ps]:[a-z]+ a|[rit]:[\w-]{22}|leases|due)$/)
       expect(await redis.client.pttl(key)).toBeGreaterThan(0)
     }
   })
@@ -316,6 +316,20 @@ describe('a process with slices', () => {
     const holds = [holdOf(quota, 90), holdOf({ ...hour, slices: false }, 90)]
     const request = { ...requestOf('b'), holds }
     expect(await ledger.reserve(request, atMs + 1000)).toMatchObject({ kind: 'held' })
+  })
+
+  test('leaves a partition near its limit to Redis for a while', async () => {
+    const ledger = open({ ...given, tuning: greedy })
+    const quota = { ...month, limit: 100 }
+    await ledger.reserve(requestOf('a', [quota]), atMs)
+    const holds = [holdOf(quota, 95), holdOf({ ...hour, slices: false }, 95)]
+    const short = await ledger.reserve({ ...requestOf('b'), holds }, atMs)
+    expect(short).toMatchObject({ kind: 'short', balances: [{ reserved: 10 }, { reserved: 0 }] })
+    const { decisions } = ledger.spoilt
+    await ledger.reserve(requestOf('c', [quota]), atMs + 249)
+    expect(ledger.spoilt.decisions).toBe(decisions + 1)
+    await ledger.reserve(requestOf('d', [quota]), atMs + 250)
+    expect(ledger.spoilt.decisions).toBe(decisions + 1)
   })
 
   test('takes no slice of another window into account', async () => {
@@ -499,6 +513,20 @@ describe('a turn that does not come through', () => {
     expect(await figures(sliced, atMs)).toEqual(standing(0))
   })
 
+  test('lets nobody decide anew what it may have adopted', async () => {
+    const ledger = open(given)
+    await ledger.reserve(requestOf('a'), atMs)
+    ledger.spoilt.loseTurns = true
+    await expect(ledger.expire(atMs)).rejects.toThrow(DependencyError)
+    const again = { ...requestOf('a'), id: 'b' }
+    await expect(ledger.reserve(again, atMs)).rejects.toThrow(DependencyError)
+    ledger.spoilt.loseTurns = false
+    expect(await ledger.reserve(again, atMs)).toMatchObject({
+      repeated: true,
+      reservation: { id: 'a' },
+    })
+  })
+
   test('adopts what was decided when it comes, long after its slices are over', async () => {
     const ledger = open(given)
     await ledger.reserve(requestOf('a'), atMs)
@@ -586,6 +614,6 @@ describe('a process that dies', () => {
     expect(await figures(quotas, atMs + leaseMs)).toEqual([[0, held - 1, 0]])
     await other.expire(atMs + leaseMs + 1000)
     expect(await figures(quotas, atMs + leaseMs + 1000)).toEqual([[0, 0, 0]])
-    expect(await redis.client.keys('tg1:[sd]*')).toEqual([])
+    expect(await redis.client.keys('tg2:{0}:[sd]*')).toEqual([])
   })
 })

@@ -94,7 +94,7 @@ describe('keys', () => {
     const keys = await redis.client.keys('*')
     expect(keys).toHaveLength(2)
     for (const key of keys) {
-      expect(key).toMatch(/^p:tg1:l:\{[\w-]{22}\}[\w-]{22}$/)
+      expect(key).toMatch(/^p:tg2:l:\{[\w-]{22}\}[\w-]{22}$/)
       expect(await redis.client.get(key)).toMatch(/^\d+ 1$/)
     }
     expect(new Set(keys.map((key) => key.slice(0, 32))).size).toBe(1)
@@ -225,7 +225,7 @@ describe('what Redis may have done meanwhile', () => {
 
   // As docs/configuration.md says.
   test.each([
-    ['safe', '~tg1:*', ['get', 'set', 'del']],
+    ['safe', '~tg2:*', ['get', 'set', 'del']],
     ['shared', '~d_*', ['get', 'incrby', 'decrby', 'expire']],
   ] as const)('mode %s needs no rights but these: %s %s', async (mode, keys, rights) => {
     const name = `only-${mode}`
