@@ -219,7 +219,8 @@ const faults: Record<string, Fault> = {
     },
   },
   'is a replica': {
-    said: /READONLY/,
+    // It is left at once, and asked for again.
+    said: /READONLY|no connection/,
     fail: () => call('REPLICAOF', '127.0.0.1', '1'),
     mend: () => call('REPLICAOF', 'NO', 'ONE'),
   },

@@ -17,8 +17,9 @@ export function checkRateLimitService(
       )
     }
   })
-  given([section.mode, ledger.cluster], (mode, cluster) => {
-    if (mode === 'shared' && cluster !== undefined && section.redis === undefined) {
+  given([section.mode, ledger.kind, ledger.cluster], (mode, kind, cluster) => {
+    const isInCluster = kind === 'redis' && cluster !== undefined && section.redis === undefined
+    if (mode === 'shared' && isInCluster) {
       fault(
         ['rateLimitService', 'redis'],
         'a single server, since the keys of mode shared are in no one slot of ledger.cluster',

@@ -195,13 +195,16 @@ function checkSlices({ ledger, quotas }: FileContent, fault: SayFault): void {
     given([item.slices, ledger.kind], (slices, kind) => {
       if (slices && kind === 'memory') fault(at, 'to be left out, since ledger.kind is memory')
     })
-    given([item.slices, ledger.cluster], (slices, cluster) => {
-      if (slices && cluster !== undefined) {
+    given([item.slices, ledger.kind, ledger.cluster], (slices, kind, cluster) => {
+      if (slices && kind === 'redis' && cluster !== undefined) {
         fault(at, 'to be left out, since a Redis Cluster (ledger.cluster) has no slices')
       }
     })
     given([item.slices, item.window], (slices, window) => {
-      if (slices && window?.kind === 'sliding' && window.lengthMs < leastSlicedWindowMs) {
+      const isShort =
+        (window?.kind === 'sliding' || window?.kind === 'fixed') &&
+        window.lengthMs < leastSlicedWindowMs
+      if (slices && isShort) {
         fault(at, 'to be left out, or a window of 30s or longer')
       }
     })

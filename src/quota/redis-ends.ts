@@ -164,6 +164,20 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     }
   }
 
+  /** Where that fails, what is at its home is abandoned later: of one that this process did not make no more is known. */
+  async function findToAbandon(
+    id: string,
+    nowEpochMs: number,
+  ): Promise<Reservation<Context> | undefined> {
+    try {
+      return await find(id, nowEpochMs)
+    } catch (error) {
+      const parts = buckets.partsOf([], buckets.homeOfId(id))
+      if (error instanceof DependencyError) later({ id, holds: [], parts, how: 'abandon' })
+      throw error
+    }
+  }
+
   function later(held: MayBeHeld & { readonly how: How }): void {
     // Last in the queue: what fails again must not keep back what would not.
     unanswered.delete(held.id)
@@ -183,7 +197,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     },
 
     async abandon(id, nowEpochMs) {
-      const reservation = own.get(id) ?? (await find(id, nowEpochMs))
+      const reservation = own.get(id) ?? (await findToAbandon(id, nowEpochMs))
       const home = reservation === undefined ? buckets.homeOfId(id) : homeOf(reservation)
       const holds = reservation?.holds ?? []
       const parts = buckets.partsOf(holds, home)

@@ -89,7 +89,8 @@ test('of 25 replies that are lost after their script has run, none leads to a se
   // A process answers of its own reservations from memory: this one made none.
   const onlooker = open(redis.address)
   // Redis knows the script from now on: else the answer that is lost would be that it does not.
-  await direct.end('nobody', settled, Date.now())
+  await direct.reserve(requestOf('first'), Date.now())
+  await direct.end('first', { kind: 'released' }, Date.now())
   let lost = 0
   for (let round = 0; round < runs(1); round += 1) {
     // Two kinds of reserves and three of ends, by what comes afterwards.
@@ -105,6 +106,8 @@ test('of 25 replies that are lost after their script has run, none leads to a se
     const endOf = (id: string): End =>
       over.includes(id) ? { ...settled, inputTokens: RESERVED + 3 } : settled
     await eventually(() => through.balances(holds, Date.now()))
+    // As a report does: who ends it has asked for it.
+    for (const id of ending) await through.find(id, Date.now())
 
     proxy.dropAnswers(true)
     const asked = [

@@ -332,6 +332,21 @@ describe('a process with slices', () => {
     expect(ledger.spoilt.decisions).toBe(decisions + 1)
   })
 
+  test.each([
+    ['calendar', calendar('minute')],
+    ['fixed', { kind: 'fixed', lengthMs: 60_000 }],
+    ['sliding', { kind: 'sliding', lengthMs: 64 * 60_000 }],
+  ] as const)('uses no slice beyond the cell of its %s window', async (_, window) => {
+    const ledger = open(given)
+    const quota = { ...month, window }
+    await ledger.reserve(requestOf('a', [quota]), atMs - 500)
+    const { asked } = ledger.spoilt
+    await ledger.reserve(requestOf('b', [quota]), atMs - 400)
+    expect(ledger.spoilt.asked).toBe(asked)
+    await ledger.reserve(requestOf('c', [quota]), atMs)
+    expect(ledger.spoilt.asked).toBeGreaterThan(asked)
+  })
+
   test('takes no slice of another window into account', async () => {
     const ledger = open(given)
     await ledger.reserve(requestOf('a', [month]), atMs)

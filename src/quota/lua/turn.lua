@@ -174,6 +174,7 @@ local function first_ms_after(window, cell, nowMs)
     local _, nextStart = calendar_start(window, nowMs)
     return nextStart
   end
+  if window.kind == 'fixed' then return cell + window.lengthMs end
   return math.huge
 end
 
