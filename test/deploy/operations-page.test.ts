@@ -11,6 +11,19 @@ const metrics = createMetrics()
 // Those that have no series before something is said of them.
 metrics.setPolicy('0123456789ab', [quotaOf()])
 metrics.setLedger('memory')
+metrics.rateLimit.countAnswer({
+  ...{ isOver: false, isDomainUnknown: false, isShadowed: false },
+  ...{ statuses: [], tightest: undefined, metadata: undefined },
+  measures: [
+    {
+      metricKey: 'd.k',
+      hits: {
+        ...{ total_hits: 1, within_limit: 1, near_limit: 0 },
+        ...{ over_limit: 0, over_limit_with_local_cache: 0, shadow_mode: 0 },
+      },
+    },
+  ],
+})
 const rendered = await metrics.render()
 const names = [...rendered.matchAll(/^# TYPE (\S+) /gm)].map(([, name = '']) => name)
 
