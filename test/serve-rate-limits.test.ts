@@ -122,7 +122,7 @@ test('answers over gRPC and as JSON from one counter, and measures', async () =>
   })
   expect(await ask('edge', 'both')).toBe('2 2 0')
   const keys = await redis.client.keys('*')
-  expect(keys.filter((key) => key.startsWith('tg1:l:'))).toHaveLength(1)
+  expect(keys.filter((key) => key.startsWith('tg2:l:'))).toHaveLength(1)
   const hits = (result: string) =>
     metric(`tollgate_rate_limit_hits_total{key="edge.k",result="${result}"}`)
   expect([await hits('total_hits'), await hits('over_limit')]).toEqual([3, 1])
