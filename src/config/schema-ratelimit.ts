@@ -41,8 +41,10 @@ export const rateLimitService = mapping({
   redis: redisServer().optional(),
   /** Where limits per second are counted instead. */
   perSecond: redisServer().optional(),
-  cacheKeyPrefix: text('a text of at most 64 printable characters without spaces', (value) =>
-    /^[!-~]{0,64}$/.test(value),
+  /** Braces in it would put the counters of all domains on one node of a cluster, or those of one call on several. */
+  cacheKeyPrefix: text(
+    'a text of at most 64 printable characters, neither spaces nor braces',
+    (value) => /^[!-z|~]{0,64}$/.test(value),
   ).default(''),
   /** A counter is kept for up to so much longer than its window. */
   expirationJitterMaxSeconds: wholeNumber(0, 86_400, 'seconds').default(300),

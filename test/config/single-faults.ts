@@ -248,10 +248,12 @@ export const singleFaults: readonly SingleFault[] = [
     'rateLimitService.redis expected where all other limits are counted, since perSecond is given and ledger.kind is memory',
     ['ledger.kind'],
   ),
-  malformed(
-    'rateLimitService.cacheKeyPrefix',
-    'a b',
-    'a text of at most 64 printable characters without spaces',
+  ...['a b', '{a', 'a}', 'a'.repeat(65)].map((prefix) =>
+    malformed(
+      'rateLimitService.cacheKeyPrefix',
+      prefix,
+      'a text of at most 64 printable characters, neither spaces nor braces',
+    ),
   ),
   malformed(
     'rateLimitService.responseHeaders.reset',
