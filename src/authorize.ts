@@ -106,8 +106,9 @@ async function authorizePrompt(
 
   // 5. Is a quota already used up? Then the costly work below is not done.
   const idempotencyKey = idempotencyKeyOf(draft.request, parts)
-  const nothing = { inputTokens: 0, outputTokens: 0 }
-  const binding = holdsFor(policy, principal, model, nothing, draft.request)
+  // What it will hold at least, so that it is not told to come back too early: the input is not counted yet.
+  const least = { inputTokens: 0, outputTokens: (admitted.outputTokens ?? 0) * ask.choices }
+  const binding = holdsFor(policy, principal, model, least, draft.request)
   const exhausted = await parts.ledger.exhausted(
     { holds: binding, idempotencyKey },
     parts.clock.nowEpochMs(),

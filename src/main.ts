@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { getHeapStatistics } from 'node:v8'
 import type { Admission } from './admission.js'
 import { createLateReports } from './late-reports.js'
 import { listenForAdmin, listenForProbes } from './admin.js'
@@ -83,6 +84,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
     clock: systemClock,
     random: Math.random,
     processId: randomId(),
+    heapBytes: getHeapStatistics().heap_size_limit,
     onUnavailable: (reason) => {
       log.warn(
         { reason },

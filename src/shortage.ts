@@ -2,6 +2,7 @@ import { deny } from './denial.js'
 import type { Denial } from './denial.js'
 import type { StoreFailure, Unavailable } from './quota/guarded-ledger.js'
 import type { Balance, Short } from './quota/ledger.js'
+import { isTold } from './quota/quota.js'
 import type { Quota } from './quota/quota.js'
 import { formatAmount } from './quota/units.js'
 import type { Estimate } from './quota/units.js'
@@ -47,13 +48,9 @@ function describeLimit({ unit, limit }: Quota): string {
   return `${formatAmount(unit, limit)} ${unit.replace('_', ' ')}`
 }
 
-/**
- * Of a partition that other tenants share, what is left would tell what they spend. Shadow quotas refuse nobody and
- * are not told.
- */
 function describeLeft(balances: readonly Balance[]): string {
   const levels = balances
-    .filter(({ quota }) => !quota.shadow && quota.by.includes('tenant'))
+    .filter(({ quota }) => isTold(quota))
     .map(
       ({ quota, remaining }) =>
         `${quota.name} ${formatAmount(quota.unit, remaining)} of ${describeLimit(quota)}`,

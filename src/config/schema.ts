@@ -82,7 +82,7 @@ const ledger = mapping({
   /** Processes that share the limits, at least: of so many each has its share while Redis is away. */
   processes: wholeNumber(1, 10_000, 'processes').optional(),
   /** Balances that this process keeps in its memory; what is new and finds no room goes by `onStoreFailure`. */
-  maxPartitions: wholeNumber(1000, 100_000_000, 'partitions').default(1_000_000),
+  maxPartitions: wholeNumber(1000, 100_000_000, 'partitions').optional(),
 }).prefault({})
 
 const action = () => word(['block', 'flag', 'shadow', 'off'])

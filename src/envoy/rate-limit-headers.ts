@@ -1,4 +1,5 @@
 import type { Balance } from '../quota/ledger.js'
+import { isTold } from '../quota/quota.js'
 import type { QuotaUnitName } from '../quota/quota.js'
 import { formatAmount } from '../quota/units.js'
 import { HOUR_MS, MINUTE_MS, SECOND_MS } from '../units.js'
@@ -16,7 +17,7 @@ const headerUnits = [
 
 /**
  * Where the caller stands, in the headers that OpenAI's clients read: per unit, the quota that has least left, since
- * that one refuses first. Shadow quotas refuse nobody and are not told.
+ * that one refuses first.
  */
 export function rateLimitHeaders(balances: readonly Balance[]): readonly HeaderValueOption[] {
   return headerUnits.flatMap((unit) => {
@@ -35,7 +36,7 @@ export function rateLimitHeaders(balances: readonly Balance[]): readonly HeaderV
 function tightestOf(balances: readonly Balance[], unit: QuotaUnitName): Balance | undefined {
   let tightest: Balance | undefined
   for (const balance of balances) {
-    if (balance.quota.shadow || balance.quota.unit !== unit) continue
+    if (!isTold(balance.quota) || balance.quota.unit !== unit) continue
     if (tightest === undefined || balance.remaining < tightest.remaining) tightest = balance
   }
   return tightest

@@ -68,7 +68,7 @@ export interface Short {
   /** Of all quotas that are short the one that is so for longest: the request needs them all. */
   readonly quota: Quota
   /**
-   * When `amount` will fit if nothing else happens, from now; at least 1. `exhausted` asks for 1 unit. In an
+   * When `amount` will fit if nothing else happens, from now; at least 1. In an
    * open window any request's end may make room at any moment: 1000.
    * Undefined when it can never fit: the amount is larger than the limit itself.
    */
@@ -115,7 +115,8 @@ export interface LedgerSize {
  */
 export interface Ledger<Context> {
   /**
-   * Is a non-shadow quota known to have nothing left? Reads only; `amount` of the holds is ignored. Never for a
+   * Is a non-shadow quota known to have nothing left? Reads only. The wait is for `amount` of the hold, which may be less
+   * than the request will hold, and for 1 unit at least. Never for a
    * key that `reserve` would answer with its first reservation: that may be the very one that used the quota up.
    */
   exhausted(

@@ -4,7 +4,7 @@ import type { StoreAddress, StoreParts } from '../store/store.js'
 import { CLUSTER_BUCKETS, createBuckets } from './buckets.js'
 import { createFailoverLedger } from './failover-ledger.js'
 import type { GuardedLedger } from './guarded-ledger.js'
-import { createMemoryLedger } from './memory-ledger.js'
+import { boundsIn, createMemoryLedger } from './memory-ledger.js'
 import { createRedisLedger } from './redis-ledger.js'
 import { createRedisProcesses } from './redis-processes.js'
 import { createSlicedLedger } from './sliced-ledger.js'
@@ -13,12 +13,12 @@ import { createSlicedLedger } from './sliced-ledger.js'
 interface SettingsByKind {
   readonly memory: {
     /** Of this process: with a store, what its own shares are kept in while the store is away. */
-    readonly maxPartitions: number
+    readonly maxPartitions: number | undefined
   }
   readonly redis: {
     readonly address: StoreAddress
     readonly timeoutMs: number
-    readonly maxPartitions: number
+    readonly maxPartitions: number | undefined
     /** Processes that share the limits, at least. */
     readonly processes: number
   }
@@ -34,6 +34,8 @@ export interface LedgerParts extends StoreParts {
   readonly clock: Clock
   /** Random: what this process is known by in the store. */
   readonly processId: string
+  /** What the heap of this process may hold. */
+  readonly heapBytes: number
 }
 
 /** Every kind of ledger that a policy can name. A new one is one file beside this one and one line here. */
@@ -43,13 +45,13 @@ const ledgers: {
     parts: LedgerParts,
   ) => GuardedLedger<Context>
 } = {
-  memory: ({ maxPartitions }) =>
-    createFailoverLedger({ main: createMemoryLedger({ maxPartitions }) }),
+  memory: ({ maxPartitions }, { heapBytes }) =>
+    createFailoverLedger({ main: createMemoryLedger(boundsOf(maxPartitions, heapBytes)) }),
   redis: <Context>(
     { address, timeoutMs, maxPartitions, processes }: LedgerSettings<'redis'>,
     parts: LedgerParts,
   ) => {
-    const { clock, random, processId } = parts
+    const { clock, random, processId, heapBytes } = parts
     const store = openStore(address, parts)
     const isCluster = 'cluster' in address
     const buckets = createBuckets(isCluster ? CLUSTER_BUCKETS : 1)
@@ -57,12 +59,18 @@ const ledgers: {
     return createFailoverLedger<Context>({
       main: isCluster ? ledger : createSlicedLedger({ ledger, store, clock, random, timeoutMs }),
       local: {
-        ledger: createMemoryLedger({ maxPartitions }),
+        ledger: createMemoryLedger(boundsOf(maxPartitions, heapBytes)),
         processes: createRedisProcesses({ store, clock, timeoutMs, processId }),
         atLeast: processes,
       },
     })
   },
+}
+
+/** @param maxPartitions as the policy says; else what the heap has room for */
+function boundsOf(maxPartitions: number | undefined, heapBytes: number) {
+  const bounds = boundsIn(heapBytes)
+  return { ...bounds, maxPartitions: maxPartitions ?? bounds.maxPartitions }
 }
 
 export const ledgerKinds = Object.keys(ledgers) as readonly LedgerKind[]

@@ -30,6 +30,19 @@ export interface MemoryLedgerOptions {
 }
 
 const MILLION = 1_000_000
+/** Bytes of each, generously (docs/measurements.md), and how much of the heap they may take beside everything else. */
+const PARTITION_BYTES = 1200
+const RESERVATION_BYTES = 1000
+const PART_OF_HEAP = 4
+
+/** What a heap of this size has room for: a quarter of it for partitions, a quarter for reservations. */
+export function boundsIn(
+  heapBytes: number,
+): Required<Pick<MemoryLedgerOptions, 'maxPartitions' | 'maxReservations'>> {
+  const fit = (bytes: number): number =>
+    Math.min(MILLION, Math.floor(heapBytes / PART_OF_HEAP / bytes))
+  return { maxPartitions: fit(PARTITION_BYTES), maxReservations: fit(RESERVATION_BYTES) }
+}
 
 /** A ledger in the memory of this process: limits are per process, and a restart forgets what was spent. */
 export interface MemoryLedger<Context> extends Ledger<Context> {
@@ -199,7 +212,7 @@ export function createMemoryLedger<Context>(
         const { quota } = hold
         const state = partitions.look(hold, now)
         if (quota.shadow || roomIn(state, quota.limit) > 0) continue
-        short = longerShortage(short, shortage(quota, state, 1, now))
+        short = longerShortage(short, shortage(quota, state, Math.max(1, hold.amount), now))
       }
       return short && { ...short, balances: balancesOf(holds, now) }
     },

@@ -64,8 +64,16 @@ export interface Quota {
   readonly shadow: boolean
   /** Absent, as in what an older release stored: `deny`. */
   readonly onStoreFailure?: OnStoreFailure
-  /** The limit came with the credential: it is told to its caller and written nowhere. */
+  /** The limit came with the credential: it is told to its caller, and in no log, metric or record. */
   readonly limitCarried?: boolean
   /** Processes may take slices of it ahead of requests (`sliced-ledger.ts`). */
   readonly slices?: boolean
+}
+
+/**
+ * May a caller know where it stands? What is left of a partition that other tenants share would tell what they
+ * spend, and a shadow quota refuses nobody.
+ */
+export function isTold({ shadow, by }: Quota): boolean {
+  return !shadow && by.includes('tenant')
 }

@@ -102,7 +102,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
         seen.push({ state, atMs })
         const { quota } = hold
         if (quota.shadow || roomIn(state, quota.limit) > 0) continue
-        short = longerShortage(short, shortage(quota, state, 1, atMs))
+        short = longerShortage(short, shortage(quota, state, Math.max(1, hold.amount), atMs))
       }
       if (short === undefined || own.knows(idempotencyKey)) return undefined
       return { ...short, balances: balancesOf(holds, seen) }

@@ -97,7 +97,7 @@ describe('a good policy file', () => {
         metrics: { kind: 'tcp', host: '0.0.0.0', port: 9192 },
         admin: { kind: 'tcp', host: '127.0.0.1', port: 9193 },
       },
-      ledger: { kind: 'memory', maxPartitions: 1_000_000 },
+      ledger: { kind: 'memory', maxPartitions: undefined },
       audit: undefined,
       limits: {
         maxBodyBytes: 8_388_608,

@@ -329,6 +329,8 @@ describe('what the client gets', () => {
       balance('tokens', 1_000_000, 900_000, { resetMs: 60_000 }),
       balance('tokens', 60_000, 58_876, { resetMs: 1124 }),
       balance('tokens', 10, 0, { shadow: true }),
+      // Others' spending would be read from it.
+      balance('tokens', 20, 1, { by: [] }),
       balance('requests', 20, 19, { resetMs: 3000 }),
       balance('in_flight', 8, 7),
       balance('cost', 25_500_000, 1_234_500, { resetMs: 3000 }),

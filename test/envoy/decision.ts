@@ -72,7 +72,11 @@ export function balance(
   unit: QuotaUnitName,
   limit: number,
   remaining: number,
-  changes: { readonly shadow?: boolean; readonly resetMs?: number } = {},
+  changes: {
+    readonly shadow?: boolean
+    readonly resetMs?: number
+    readonly by?: Balance['quota']['by']
+  } = {},
 ): Balance {
   return {
     quota: {
@@ -80,7 +84,7 @@ export function balance(
       unit,
       limit,
       window: { kind: 'sliding', lengthMs: 60_000 },
-      by: ['tenant'],
+      by: changes.by ?? ['tenant'],
       groups: [],
       models: [],
       shadow: changes.shadow ?? false,

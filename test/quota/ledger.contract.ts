@@ -735,6 +735,21 @@ export function describeLedger(
         })
       })
 
+      test('tells when the amount will fit that is known so far', async () => {
+        const quota = quotaOf()
+        await hold([holdOf(quota, 10)], dayMs)
+        await hold([holdOf(quota, 90)], dayMs + 10_000)
+        const waitFor = async (amount: number) => {
+          const asked = { holds: [holdOf(quota, amount)], idempotencyKey: 'asked' }
+          return ledger.exhausted(asked, dayMs + 10_000)
+        }
+        const first = await waitFor(10)
+        expect(await waitFor(0)).toEqual(first)
+        expect(first).toMatchObject({ retryAfterMs: 55_000 })
+        expect(await waitFor(11)).toMatchObject({ retryAfterMs: 65_000 })
+        expect(await waitFor(101)).toMatchObject({ retryAfterMs: undefined })
+      })
+
       test('is never a shadow quota', async () => {
         const shadow = quotaOf({ shadow: true })
         await hold([holdOf(shadow, 500)], dayMs)

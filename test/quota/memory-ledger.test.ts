@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { FullError } from '../../src/quota/full-error.js'
-import { createMemoryLedger } from '../../src/quota/memory-ledger.js'
+import { boundsIn, createMemoryLedger } from '../../src/quota/memory-ledger.js'
 import { describeLedger } from './ledger.contract.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
 
@@ -136,6 +136,11 @@ describe('the size of the memory ledger', () => {
 })
 
 describe('the bound of the memory ledger', () => {
+  test('follows from the heap where nothing else is said: a quarter each, a million at most', () => {
+    expect(boundsIn(384 * 1024 * 1024)).toEqual({ maxPartitions: 83_886, maxReservations: 100_663 })
+    expect(boundsIn(64 * 1024 ** 3)).toEqual({ maxPartitions: 1e6, maxReservations: 1e6 })
+  })
+
   const minute = quotaOf({ window: calendar('minute') })
   const day = quotaOf({ name: 'day', limit: 1000, window: calendar('day') })
   const asked = (id: string, holds: readonly ReturnType<typeof holdOf>[]) => ({
