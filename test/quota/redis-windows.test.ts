@@ -1,10 +1,12 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.js'
+import { createRedisLedger } from '../../src/quota/redis-ledger.js'
 import { loadRedisScripts } from '../../src/quota/redis-scripts.js'
 import { openStore } from '../../src/store/store.js'
 import type { Store } from '../../src/store/store.js'
 import { startRedis } from '../redis-server.js'
 import type { RedisServer } from '../redis-server.js'
+import { calendar, holdOf, quotaOf } from './quotas.js'
 
 let redis: RedisServer
 let store: Store
@@ -40,4 +42,20 @@ test.each(['lunar 5', 'calendar decade UTC', 'calendar fixed 1.5', 'Open'])(
 test('a script knows the window that it does know', async () => {
   expect((await reserveUnder('calendar fixed 60000'))[0]).toBe('held')
   expect(await redis.client.dbsize()).toBe(4)
+})
+
+test.each([
+  ['week', 7],
+  ['month', 28],
+  ['year', 365],
+] as const)('a debt of more than a %s is kept until it has fallen', async (period, days) => {
+  await redis.client.flushall()
+  const quota = quotaOf({ limit: 100, window: calendar(period) })
+  const ledger = createRedisLedger<string>({ store, clock: systemClock, timeoutMs: 5000 })
+  const request = { id: 'r', idempotencyKey: 'k', context: '', leaseMs: 1000 }
+  await ledger.reserve({ ...request, holds: [holdOf(quota, 0)] }, Date.now())
+  // It stands until the second boundary from now, at least.
+  await ledger.end('r', { kind: 'settled', inputTokens: 150, outputTokens: 0 }, Date.now())
+  const [key = ''] = await redis.client.keys('tg2:{0}:p:*')
+  expect(await redis.client.pttl(key)).toBeGreaterThan(days * 86_400_000)
 })
