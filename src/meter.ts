@@ -73,6 +73,14 @@ export async function meter(
   return { atEpochMs: nowEpochMs, ended, end, report }
 }
 
+/**
+ * Do other processes reserve in the same ledger? Then a reservation that it does not know may only not have reached it
+ * yet: one from a slice does so afterwards (`quota/sliced-ledger.ts`), and its report can be quicker, at any process.
+ */
+export function isShared({ ledger }: MeterParts): boolean {
+  return ledger.size().processes !== undefined
+}
+
 /** Ends what was never reported: its lease ran out, all of it stays spent. */
 export async function expireLeases(parts: MeterParts): Promise<readonly EndedReservation[]> {
   const nowEpochMs = parts.clock.nowEpochMs()

@@ -22,7 +22,7 @@ import type {
 } from './envoy/wire.js'
 import { AbandonedError, DependencyError, InvalidCallError } from './errors.js'
 import type { LateReports } from './late-reports.js'
-import { meter } from './meter.js'
+import { isShared, meter } from './meter.js'
 import type { EndedReservation, MeterParts, Report } from './meter.js'
 import type { Ended } from './quota/ledger.js'
 import type { Recorder } from './telemetry/record.js'
@@ -107,8 +107,12 @@ export function createServices(parts: ServiceParts): Services {
   async function answerReport(request: RateLimitRequest): Promise<RateLimitResponse> {
     const report = toReport(request)
     const ended = await meterOrKeep(report)
-    parts.recorder.report(ended)
-    if (ended !== undefined) await parts.recorder.ended(ended)
+    if (ended !== undefined) {
+      parts.recorder.report(ended)
+      await parts.recorder.ended(ended)
+    } else if (!isShared(parts) || !parts.lateReports.keepUnknown(report)) {
+      parts.recorder.report(undefined)
+    }
     return toRateLimitResponse(request)
   }
 

@@ -14,14 +14,15 @@ export interface UpkeepParts extends MeterParts {
 }
 
 /**
- * What is due about once a second, whether calls come or not: health follows readiness, reports that the
- * ledger missed are metered, and reservations whose report never came are ended by their lease. Never fails: what could not be ended is tried again the next time.
+ * What is due about once a second, whether calls come or not: health follows readiness, reports that the ledger
+ * missed, or that came before their reservation, are metered, and reservations whose report never came are ended by
+ * their lease. Never fails: what could not be ended is tried again the next time.
  */
 export async function upkeep(parts: UpkeepParts): Promise<void> {
   parts.setServing(parts.ready())
   parts.metrics.setLedgerSize(parts.ledger.size())
   try {
-    for (const ended of await parts.lateReports.retry(parts)) {
+    for await (const ended of parts.lateReports.retry(parts)) {
       parts.recorder.report(ended)
       if (ended !== undefined) await parts.recorder.ended(ended)
     }

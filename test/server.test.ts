@@ -550,12 +550,27 @@ describe('the report', () => {
     expect(broken.lateReports()).toBe(0)
   })
 
+  test('of a reservation that a shared ledger does not know yet is kept, and not counted before it is given up', async () => {
+    const outcomes: unknown[] = []
+    const ledger = createMemoryLedger<Admission>()
+    const size = () => ({ ...ledger.size(), processes: 2 })
+    const recorder = { report: (ended: EndedReservation | undefined) => outcomes.push(ended) }
+    const it = await rig({ parts: { ledger: { ...ledger, size } }, recorder })
+    expect((await report(it.client, 'of-another').done).error).toBeNull()
+    expect([outcomes, it.lateReports()]).toEqual([[], 1])
+    // Sent again, it is one too many.
+    expect((await report(it.client, 'of-another').done).error).toBeNull()
+    expect([outcomes, it.lateReports()]).toEqual([[undefined], 1])
+  })
+
   test('of an unknown reservation is taken, and ends nothing', async () => {
     const it = await rig()
     await check(it.client).done
     expect((await report(it.client, 'unknown').done).error).toBeNull()
     expect(it.ended).toEqual([])
     expect(it.openReservations()).toBe(1)
+    // Nobody else reserves in this ledger.
+    expect(it.lateReports()).toBe(0)
   })
 })
 

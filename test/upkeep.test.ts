@@ -102,8 +102,8 @@ describe('once a second', () => {
     expect(sizes).toEqual([0, 1])
   })
 
-  test('a report that the ledger missed settles its reservation once the ledger answers', async () => {
-    await reserve()
+  describe('late reports', () => {
+    const gone = new DependencyError('ledger', 'gone')
     const report: Report = {
       reservationId: 'r',
       usage: {
@@ -120,19 +120,140 @@ describe('once a second', () => {
       upstreamBytesReceived: 1200,
       upstreamDurationMs: 1900,
     }
-    const { lateReports } = parts
-    lateReports.keep(report)
-    lateReports.keep({ ...report, reservationId: 'unknown' })
-    const error = new DependencyError('ledger', 'gone')
-    await upkeep({ ...parts, ledger: { ...ledger, end: () => Promise.reject(error) } })
-    expect([ended, lateReports.count()]).toEqual([[], 2])
+    const reportOf = (reservationId: string): Report => ({ ...report, reservationId })
+    /** As of a ledger that other processes reserve in as well. */
+    const shared = (): UpkeepParts => ({
+      ...parts,
+      ledger: { ...ledger, size: () => ({ ...ledger.size(), processes: 2 }) },
+    })
 
-    await upkeep(parts)
-    await upkeep(parts)
-    expect(ended.map((one) => [one.ended.outcome, one.report])).toEqual([['settled', report]])
-    expect(reported).toEqual([ended[0], undefined])
-    expect(await remaining()).toEqual([1, 900])
-    expect([failures, lateReports.count()]).toEqual([[], 0])
+    test('settle their reservation once the ledger answers', async () => {
+      await reserve()
+      const { lateReports } = parts
+      lateReports.keep(report)
+      await upkeep({ ...parts, ledger: { ...ledger, end: () => Promise.reject(gone) } })
+      expect([ended, lateReports.count()]).toEqual([[], 1])
+
+      lateReports.keep(reportOf('unknown'))
+      await upkeep(parts)
+      await upkeep(parts)
+      expect(ended.map((one) => [one.ended.outcome, one.report])).toEqual([['settled', report]])
+      expect(reported).toEqual([ended[0], undefined])
+      expect(await remaining()).toEqual([1, 900])
+      expect([failures, lateReports.count()]).toEqual([[], 0])
+    })
+
+    test('do not wait behind one that fails', async () => {
+      await reserve()
+      const { lateReports } = parts
+      for (const id of ['at a node that is away', 'r', 'there, too']) lateReports.keep(reportOf(id))
+      const asked: string[] = []
+      const find: typeof ledger.find = async (id, now) => {
+        asked.push(id)
+        if (id !== 'r') throw gone
+        return ledger.find(id, now)
+      }
+      await upkeep({ ...parts, ledger: { ...ledger, find } })
+      expect(ended.map((one) => one.report?.reservationId)).toEqual(['r'])
+      expect([reported.length, lateReports.count()]).toEqual([1, 2])
+
+      lateReports.keep(reportOf('a later one'))
+      asked.length = 0
+      await upkeep({ ...parts, ledger: { ...ledger, find } })
+      expect(asked).toEqual(['at a node that is away', 'there, too', 'a later one'])
+    })
+
+    test('are left for the next time when failing has taken half a second, and what failed is then last', async () => {
+      const { lateReports } = parts
+      for (const id of ['a', 'b', 'c']) lateReports.keep(reportOf(id))
+      let monotonicMs = 0
+      const asked: string[] = []
+      const find: typeof ledger.find = async (id) => {
+        asked.push(id)
+        monotonicMs += 250
+        throw gone
+      }
+      const clock = { nowEpochMs: () => nowEpochMs, monotonicMs: () => monotonicMs }
+      const failing = { ...parts, clock, ledger: { ...ledger, find } }
+      await upkeep(failing)
+      expect(asked).toEqual(['a', 'b'])
+      await upkeep(failing)
+      expect(asked).toEqual(['a', 'b', 'c', 'a'])
+      expect(lateReports.count()).toBe(3)
+    })
+
+    test('are tried by one round at a time', async () => {
+      await reserve()
+      parts.lateReports.keep(report)
+      await Promise.all([upkeep(parts), upkeep(parts)])
+      expect(reported).toEqual([ended[0]])
+    })
+
+    test('whose fault is our own are dropped, and what ended before is told', async () => {
+      await reserve()
+      const { lateReports } = parts
+      for (const id of ['r', 'broken']) lateReports.keep(reportOf(id))
+      const ours = new TypeError('ours')
+      const find: typeof ledger.find = async (id, now) => {
+        if (id === 'broken') throw ours
+        return ledger.find(id, now)
+      }
+      await upkeep({ ...parts, ledger: { ...ledger, find } })
+      expect(ended.map((one) => one.ended.outcome)).toEqual(['settled'])
+      expect([failures, lateReports.count()]).toEqual([[['expire', ours]], 0])
+    })
+
+    test('find a reservation that reaches a shared ledger after them', async () => {
+      const { lateReports } = parts
+      expect(lateReports.keepUnknown(report)).toBe(true)
+      await upkeep(shared())
+      await upkeep(shared())
+      expect([reported, lateReports.count()]).toEqual([[], 1])
+
+      await reserve()
+      await upkeep(shared())
+      expect(ended.map((one) => one.ended.outcome)).toEqual(['settled'])
+      expect([reported, lateReports.count()]).toEqual([ended, 0])
+      expect(await remaining()).toEqual([1, 900])
+    })
+
+    test.each(['keep', 'keepUnknown'] as const)(
+      'whose reservation a shared ledger does not know at the third try are given up: %s',
+      async (how) => {
+        const { lateReports } = parts
+        lateReports[how](report)
+        const away = { ...shared(), ledger: { ...ledger, find: () => Promise.reject(gone) } }
+        for (const each of [shared(), away, shared()]) {
+          await upkeep(each)
+          expect([reported, lateReports.count()]).toEqual([[], 1])
+        }
+        await upkeep(shared())
+        expect([reported, lateReports.count()]).toEqual([[undefined], 0])
+        expect([ended, failures]).toEqual([[], []])
+      },
+    )
+
+    test('with an unknown id are kept once, and a thousand of them', () => {
+      const { lateReports } = parts
+      lateReports.keep(reportOf('failed'))
+      const kept = Array.from({ length: 1100 }, (_, index) =>
+        lateReports.keepUnknown(reportOf(`u${String(index)}`)),
+      )
+      expect(kept.filter(Boolean)).toHaveLength(1000)
+      expect(lateReports.count()).toBe(1001)
+    })
+
+    test('that failed push out none but the oldest of their own, beyond 10,000', async () => {
+      const { lateReports } = parts
+      await reserve()
+      lateReports.keepUnknown(report)
+      for (let index = 0; index <= 10_000; index += 1) lateReports.keep(reportOf(String(index)))
+      expect(lateReports.count()).toBe(10_001)
+      await upkeep(parts)
+      expect(ended.map((one) => one.ended.outcome)).toEqual(['settled'])
+      // 500 of a kind in one round.
+      expect([reported.length, lateReports.count()]).toEqual([501, 9500])
+    })
   })
 
   test('a ledger that fails is told of, and asked again the next time', async () => {
