@@ -28,6 +28,7 @@ afterAll(async () => {
 
 const PROCESSES = 3
 const HOUR_MS = 3_600_000
+const FIXED_MS = 1300
 const startMs = Date.parse('2026-02-02T00:59:59.500Z')
 const quotas = [
   quotaOf({ name: 'second', limit: 100, window: { kind: 'sliding', lengthMs: 977 } }),
@@ -36,6 +37,7 @@ const quotas = [
   quotaOf({ name: 'requests', unit: 'requests', limit: 30 }),
   quotaOf({ name: 'parallel', unit: 'in_flight', limit: 12, window: { kind: 'open' } }),
   quotaOf({ name: 'shadow', limit: 60, shadow: true }),
+  quotaOf({ name: 'fixed', limit: 200, window: { kind: 'fixed', lengthMs: FIXED_MS } }),
 ]
 const partitions = ['a', 'b']
 
@@ -45,8 +47,8 @@ const amounts = { inputTokens: fc.nat({ max: 9 }), outputTokens: fc.nat({ max: 9
 const ask = fc.record({
   by: asker,
   quotas: fc.oneof(
-    { weight: 3, arbitrary: fc.constant<number[]>([0, 1, 2, 3, 4, 5]) },
-    fc.subarray<number>([0, 1, 2, 3, 4, 5], { minLength: 1 }),
+    { weight: 3, arbitrary: fc.constant<number[]>([0, 1, 2, 3, 4, 5, 6]) },
+    fc.subarray<number>([0, 1, 2, 3, 4, 5, 6], { minLength: 1 }),
   ),
   partition: fc.constantFrom('a', 'a', 'b'),
   ...amounts,
@@ -92,9 +94,10 @@ interface Known {
 
 /** Several processes on one Redis that take slices of everything, against the exact model of what they admit. */
 function createHouse(processes: readonly Ledger<string>[]) {
-  const model = createExactModel(
-    (_, fromMs, toMs) => Math.floor(toMs / HOUR_MS) - Math.floor(fromMs / HOUR_MS),
-  )
+  const model = createExactModel(({ window }, fromMs, toMs) => {
+    const lengthMs = window.kind === 'fixed' ? FIXED_MS : HOUR_MS
+    return Math.floor(toMs / lengthMs) - Math.floor(fromMs / lengthMs)
+  })
   const open: Known[] = []
   let nowMs = startMs
   let asked = 0

@@ -175,7 +175,8 @@ local function first_ms_after(window, cell, nowMs)
     return nextStart
   end
   if window.kind == 'fixed' then return cell + window.lengthMs end
-  return math.huge
+  if window.kind == 'open' then return math.huge end
+  error('a window of which the first moment after a cell is not known')
 end
 
 local function take(asked)
