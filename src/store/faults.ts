@@ -13,10 +13,29 @@ export class UnansweredError extends DependencyError {
   }
 }
 
+/**
+ * A script gave up on what it found in one key, before its first write: nothing of the call took effect. The store is
+ * well, and other calls are none the worse.
+ */
+export class ScriptError extends DependencyError {
+  constructor(message: string) {
+    super('ledger', message)
+    this.name = 'ScriptError'
+  }
+}
+
 /** `READONLY` of `READONLY You can't write against a read only replica.`; undefined if it is no reply of Redis. */
 export function errorCode(error: unknown): string | undefined {
   if (!(error instanceof Error) || error.name !== 'ReplyError') return undefined
   return /^[A-Z]{2,20}(?= |$)/.exec(error.message)?.[0] ?? 'an error'
+}
+
+/** Was it raised by the script itself? Redis 6 says so with more words. What Redis lacks as a whole has its own code. */
+export function isOfScript(code: string, error: unknown): boolean {
+  if (code === 'WRONGTYPE') return true
+  return (
+    error instanceof Error && /^ERR (Error running script .*)?user_script:\d+: /.test(error.message)
+  )
 }
 
 /**

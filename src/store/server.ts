@@ -2,7 +2,14 @@ import type { Redis } from 'ioredis'
 import type { Clock } from '../clock.js'
 import { createBreaker } from './breaker.js'
 import { openConnection } from './connection.js'
-import { describeReply, errorCode, refusedFault, UnansweredError } from './faults.js'
+import {
+  describeReply,
+  errorCode,
+  isOfScript,
+  refusedFault,
+  ScriptError,
+  UnansweredError,
+} from './faults.js'
 import type { Access, Place } from './place.js'
 import { redirectFrom } from './redirect.js'
 import type { Redirect } from './redirect.js'
@@ -25,6 +32,7 @@ export interface Server {
   /**
    * @param asking the node is to answer for a slot that is being moved to it
    * @throws UnansweredError it may have taken effect
+   * @throws ScriptError nothing took effect, and nothing is wrong with the store
    * @throws DependencyError nothing took effect
    */
   run(call: Call, asking: boolean): Promise<Reply | Redirect>
@@ -127,6 +135,9 @@ export function openServer(parts: ServerParts): Server {
       if (redirect !== undefined) return redirect
       // Another server has become the master, or will.
       if (code === 'READONLY') connection.renew()
+      if (code !== undefined && isOfScript(code, error)) {
+        throw new ScriptError(describeReply(code, error))
+      }
       if (code !== undefined) throw refusedFault(describeReply(code, error))
       throw new UnansweredError('the connection to Redis was lost before the answer')
     }
@@ -146,6 +157,11 @@ export function openServer(parts: ServerParts): Server {
         admitted.succeeded()
         return reply
       } catch (error) {
+        // It ran and was answered: one key that it cannot read says nothing of the others.
+        if (error instanceof ScriptError) {
+          admitted.succeeded()
+          throw error
+        }
         admitted.failed()
         // A half-open connection never says so, and another may lead to a server that takes writes.
         if (breaker.isOpen()) connection.renew()

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import { DependencyError } from '../../src/errors.js'
-import { createScript, openStore, UnansweredError } from '../../src/store/store.js'
+import { createScript, openStore, ScriptError, UnansweredError } from '../../src/store/store.js'
 import type { Reply, Store, StoreAddress } from '../../src/store/store.js'
 import { startFaultProxy } from '../fault-proxy.js'
 import { createSelfSigned } from '../identity/self-signed.js'
@@ -237,6 +237,23 @@ describe('an error that Redis answers', () => {
       expect(server.connections()).toBe(2)
     })
     server.stop()
+  })
+
+  test.each([
+    'ERR user_script:12: a window that this release does not know script: f00, on @user_script:12.',
+    'ERR Error running script (call to f_f00): @user_script:12: user_script:12: a window',
+    'WRONGTYPE Operation against a key holding the wrong kind of value script: f00, on @user_script:3.',
+  ])('that a script raises of what it found stops nothing else: %s', async (error) => {
+    const server = await startRefusing(error)
+    const events: string[] = []
+    const store = open(addressOf(server.url), events)
+    for (let call = 0; call < 8; call += 1) {
+      await expect(run(store)).rejects.toThrow(ScriptError)
+    }
+    expect(server.scripts()).toBe(8)
+    expect(server.connections()).toBe(1)
+    server.stop()
+    expect(events).toEqual([])
   })
 
   test('five times in a row is the last for a while', async () => {
