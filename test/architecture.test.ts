@@ -50,7 +50,7 @@ const ranks: Record<string, number> = {
   'stale-socket.ts': 6,
   'server.ts': 7,
   'listen.ts': 7,
-  'admin.ts': 7,
+  admin: 7,
   'upkeep.ts': 7,
   'drain.ts': 7,
   // what the program is put together from
