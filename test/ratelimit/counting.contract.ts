@@ -266,7 +266,7 @@ export function describeCounting(name: string, create: CreateCounters): void {
     )
 
     test('S70: hits near the limit are those from the ratio on, up to the limit', async () => {
-      for (const [limit, before, hits, expected] of [
+      for (const [limit, before, hits, expected, nearLimitRatio = 0.8] of [
         [15, 10, 1, { within_limit: 1 }],
         [15, 12, 1, { within_limit: 1, near_limit: 1 }],
         [15, 15, 1, { over_limit: 1 }],
@@ -275,9 +275,14 @@ export function describeCounting(name: string, create: CreateCounters): void {
         [20, 19, 3, { over_limit: 2, near_limit: 1 }],
         [20, 15, 7, { over_limit: 2, near_limit: 4 }],
         [10, 27, 3, { over_limit: 3 }],
+        [15, 6, 1, { within_limit: 1 }, 0.5],
+        [15, 6, 3, { within_limit: 3, near_limit: 2 }, 0.5],
+        // 63 in single precision; in double precision it would be 62.
+        [90, 62, 1, { within_limit: 1 }, 0.7],
+        [90, 63, 1, { within_limit: 1, near_limit: 1 }, 0.7],
       ] as const) {
         const value = `${String(limit)}-${String(before)}`
-        const rig = await createRig(create, [at('k', `${String(limit)}/year`)])
+        const rig = await createRig(create, [at('k', `${String(limit)}/year`)], { nearLimitRatio })
         await rig.call([D(`k=${value}`, { h: before })])
         await rig.call([D(`k=${value}`, { h: hits })])
         expect(rig.answers[1]?.measures[0]?.hits).toMatchObject({
