@@ -91,6 +91,17 @@ test('hits that are given back are heard', async () => {
   expect(await rig.say([D('k2=r')])).toBe('OK: OK 0 of 20/minute')
 })
 
+test('hits that are given back are heard by what was remembered longest, too', async () => {
+  const { rig, asked } = await rigWith({ maxBytes: 256 * 4 }, [at('k', '1/hour')])
+  // Room for two, twice: with the third the first two are the older half.
+  for (const value of ['a', 'b', 'c']) await rig.call([D(`k=${value}`, { h: 2 })])
+  asked.splice(0)
+  expect(await rig.say([D('k=a', { h: 0 })])).toBe('OVER: OVER 0 of 1/hour')
+  expect(asked).toHaveLength(0)
+  expect(await rig.say([D('k=a', { refund: true })])).toBe('OK: OK 0 of 1/hour')
+  expect(await rig.say([D('k=a', { h: 0 })])).toBe('OK: OK 0 of 1/hour')
+})
+
 test('a limit that was raised is asked for', async () => {
   const { rig } = await rigWith()
   await rig.call([D('any=x', { h: 5, limit: '3/day' })])
