@@ -1,85 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.js'
-import { DependencyError } from '../../src/errors.js'
-import type { Ask, Counters } from '../../src/ratelimit/counters.js'
-import { openCounters } from '../../src/ratelimit/open-counters.js'
-import type { CounterSettings, OpenCounters } from '../../src/ratelimit/open-counters.js'
 import { createRedisCounters } from '../../src/ratelimit/redis-counters.js'
-import type { RateLimitUnit } from '../../src/ratelimit/rule.js'
 import { openStore } from '../../src/store/store.js'
-import { startRedis } from '../redis-server.js'
-import type { RedisServer } from '../redis-server.js'
-
-const directory = mkdtempSync(join(tmpdir(), 'tg-counters-'))
-let redis: RedisServer
-let other: RedisServer
-beforeAll(async () => {
-  redis = await startRedis()
-  other = await startRedis()
-})
-afterAll(async () => {
-  await redis.stop()
-  await other.stop()
-  rmSync(directory, { recursive: true })
-})
-beforeEach(async () => {
-  await redis.client.flushall()
-  await other.client.flushall()
-})
-
-const opened: Counters[] = []
-afterEach(() => {
-  for (const counters of opened.splice(0)) counters.close()
-})
-
-function server({ address }: RedisServer) {
-  return { kind: 'redis' as const, address, timeoutMs: 5000 }
-}
-
-function open(
-  changes: Partial<CounterSettings> = {},
-  parts: { readonly random?: () => number; readonly onUnavailable?: () => void } = {},
-): OpenCounters {
-  const made = openCounters(
-    {
-      mode: 'safe',
-      stopWhenOver: false,
-      expirationJitterMaxSeconds: 300,
-      store: server(redis),
-      perSecond: undefined,
-      cacheKeyPrefix: '',
-      localCacheBytes: 0,
-      ...changes,
-    },
-    {
-      clock: systemClock,
-      random: () => 0,
-      onUnavailable: () => undefined,
-      onAvailable: () => undefined,
-      ...parts,
-    },
-  )
-  opened.push(made.counters)
-  return made
-}
-
-function ask(value: string, unit: RateLimitUnit = 'year', hits = 1): Ask {
-  return {
-    counted: [{ key: 'key4', value }],
-    limit: { requestsPerUnit: 10, unit },
-    hits,
-    isRefund: false,
-  }
-}
-
-/** How many commands of its clients a Redis has seen, those of scripts not among them. */
-async function commands({ client }: RedisServer, name: string): Promise<number> {
-  const found = new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(await client.info('commandstats'))
-  return Number(found?.[1] ?? 0)
-}
+import { ask, open, opened, redis } from './counter-servers.js'
 
 /** Some of it has passed since it was set. */
 function expectAbout(ttlMs: number, seconds: number): void {
@@ -132,6 +55,52 @@ describe('keys', () => {
     expectAbout(await redis.client.pttl(key), 86_400 + longer)
   })
 
+  test('S71: the peer writes an empty value as one, and so do we', async () => {
+    const { counters } = open({ mode: 'shared' })
+    await counters.count('d', [
+      { ...ask(''), counted: [{ key: 'k', value: '' }] },
+      {
+        ...ask(''),
+        counted: [
+          { key: 'k', value: '' },
+          { key: 'l', value: 'v' },
+        ],
+      },
+    ])
+    expect((await redis.client.keys('*')).sort()).toEqual([
+      expect.stringMatching(/^d_k__\d+$/),
+      expect.stringMatching(/^d_k__l_v_\d+$/),
+    ])
+  })
+
+  test('S78: two that the peer spells alike are one counter in mode shared alone', async () => {
+    const alike = [
+      { ...ask(''), counted: [{ key: 'a', value: 'b_c' }] },
+      { ...ask(''), counted: [{ key: 'a_b', value: 'c' }] },
+    ]
+    for (const [mode, counts] of [
+      ['shared', [1, 2]],
+      ['safe', [1, 1]],
+    ] as const) {
+      await redis.client.flushall()
+      const { counters } = open({ mode })
+      expect((await counters.count('d', alike)).map(({ after }) => after)).toEqual(counts)
+      expect(await redis.client.keys('*')).toHaveLength(mode === 'shared' ? 1 : 2)
+    }
+  })
+
+  test.each(['safe', 'shared'] as const)(
+    'S71: in mode %s each hit begins the time for which it is kept',
+    async (mode) => {
+      const { counters } = open({ mode })
+      await counters.count('d', [ask('a', 'month')])
+      const [key = ''] = await redis.client.keys('*')
+      await redis.client.expire(key, 60)
+      await counters.count('d', [ask('a', 'month')])
+      expectAbout(await redis.client.pttl(key), 2_592_000)
+    },
+  )
+
   test('a counter that everything was given back to is gone', async () => {
     const { counters } = open()
     await counters.count('d', [ask('a')])
@@ -140,149 +109,19 @@ describe('keys', () => {
   })
 })
 
-describe('the store', () => {
-  test('is asked once for a call, whatever the number of its descriptors', async () => {
-    for (const mode of ['safe', 'shared'] as const) {
-      const { counters } = open({ mode, stopWhenOver: true })
-      // Loads the script.
-      await counters.count('d', [ask('a')])
-      await redis.client.config('RESETSTAT')
-      await counters.count(
-        'd',
-        Array.from({ length: 50 }, (_, index) => ask(String(index))),
-      )
-      expect(await commands(redis, 'evalsha')).toBe(1)
-      expect(await commands(redis, 'eval')).toBe(0)
-    }
-  })
-
-  test.each(['safe', 'shared'] as const)('to ask alone writes nothing, mode %s', async (mode) => {
-    const { counters } = open({ mode })
-    await counters.count('d', [ask('a')])
-    await redis.client.config('RESETSTAT')
-    expect((await counters.count('d', [ask('a', 'year', 0)]))[0]?.after).toBe(1)
-    for (const write of ['set', 'del', 'incrby', 'expire']) {
-      expect(await commands(redis, write)).toBe(0)
-    }
-  })
-
-  test.each([
-    ['safe', / 1$/],
-    ['shared', /^1$/],
-  ] as const)(
-    'S66: mode %s: one that does not answer fails the call in time, and counts nothing later',
-    async (mode, once) => {
-      const told: string[] = []
-      const { counters, isAvailable } = open(
-        { mode, store: { ...server(redis), timeoutMs: 50 } },
-        { onUnavailable: () => told.push('unavailable') },
-      )
-      await counters.count('d', [ask('a', 'year', 1)])
-      expect(isAvailable()).toBe(true)
-      redis.pause()
-      try {
-        for (let call = 0; call < 6; call += 1) {
-          const failed = counters.count('d', [ask('a', 'year', 100)])
-          await expect(failed).rejects.toThrow(DependencyError)
-          await expect(failed).rejects.toMatchObject({ dependency: 'rate_limit_store' })
-        }
-        expect(isAvailable()).toBe(false)
-        expect(told).toEqual(['unavailable'])
-      } finally {
-        redis.resume()
-      }
-      // What was sent is run now, after its deadline.
-      await redis.client.ping()
-      const [key = ''] = await redis.client.keys('*')
-      expect(await redis.client.get(key)).toMatch(once)
-    },
-  )
-
-  test('S75: is not available before it has answered', async () => {
-    const { counters, isAvailable } = open()
-    expect(isAvailable()).toBe(false)
-    await counters.count('d', [ask('a')])
-    expect(isAvailable()).toBe(true)
-  })
-
-  test('a value that is no counter fails the call, and one that is full is over', async () => {
-    const { counters } = open({ mode: 'shared', stopWhenOver: true })
-    const windowStart = Math.floor(systemClock.nowEpochMs() / 1000 / 31_536_000) * 31_536_000
-    await redis.client.set(`d_key4_text_${String(windowStart)}`, 'text')
-    await expect(counters.count('d', [ask('text')])).rejects.toThrow(DependencyError)
-    await redis.client.set(`d_key4_full_${String(windowStart)}`, '9223372036854775807')
-    expect((await counters.count('d', [ask('full')]))[0]?.after).toBe(Number.MAX_SAFE_INTEGER)
-  })
-})
-
-describe('what Redis may have done meanwhile', () => {
-  test('its scripts were forgotten', async () => {
-    const { counters } = open()
-    await counters.count('d', [ask('a')])
-    await redis.client.script('FLUSH')
-    expect((await counters.count('d', [ask('a')]))[0]?.after).toBe(2)
-  })
-
-  // As docs/configuration.md says.
-  test.each([
-    ['safe', '~tg2:*', ['get', 'set', 'del']],
-    ['shared', '~d_*', ['get', 'incrby', 'decrby', 'expire']],
-  ] as const)('mode %s needs no rights but these: %s %s', async (mode, keys, rights) => {
-    const name = `only-${mode}`
-    const allowed = ['evalsha', 'eval', 'time', ...rights].map((right) => `+${right}`)
-    await redis.client.call('ACL', 'SETUSER', name, 'on', '>secret', keys, ...allowed)
-    const passwordFile = join(directory, mode)
-    writeFileSync(passwordFile, 'secret')
-    const { address, ...rest } = server(redis)
-    const store = { ...rest, address: { ...address, user: name, passwordFile } }
-    const { counters } = open({ mode, store })
-    for (const isRefund of [false, true]) {
-      await counters.count('d', [ask('a'), { ...ask('a'), isRefund }])
-    }
-    expect((await counters.count('d', [ask('a')]))[0]?.after).toBe(3)
-  })
-})
-
-describe('S72: limits per second have a server of their own', () => {
-  test('each key is where it belongs, and answers stand in order', async () => {
-    const { counters } = open({ mode: 'shared', perSecond: server(other) })
-    const asks = [ask('a', 'second', 3), ask('b', 'minute', 2), ask('c', 'second')]
-    expect((await counters.count('d', asks)).map(({ after }) => after)).toEqual([3, 2, 1])
-    expect(await redis.client.keys('*')).toEqual([expect.stringMatching(/^d_key4_b_\d+$/)])
-    expect((await other.client.keys('*')).sort()).toEqual([
-      expect.stringMatching(/^d_key4_a_\d+$/),
-      expect.stringMatching(/^d_key4_c_\d+$/),
-    ])
-  })
-
-  test('with stopWhenOver one that is over in one keeps the other from counting', async () => {
-    const { counters } = open({ perSecond: server(other), stopWhenOver: true })
-    const call = [ask('a', 'second', 1), ask('b', 'hour', 11), ask('c', 'hour', 2)]
-    const counts = await counters.count('d', call)
-    expect(counts.map(({ after }) => after)).toEqual([0, 11, 0])
-    expect(await other.client.keys('*')).toEqual([])
-    const fits = await counters.count('d', [ask('a', 'second', 1), ask('c', 'hour', 2)])
-    expect(fits.map(({ after }) => after)).toEqual([1, 2])
-  })
-
-  test('with stopWhenOver hits are given back all the same, and are never over', async () => {
-    const { counters } = open({ mode: 'shared', perSecond: server(other), stopWhenOver: true })
-    const hour = ask('a', 'hour', 8)
-    await counters.count('d', [hour])
-    const back = { ...ask('a', 'hour', 5), isRefund: true }
-    const fits = await counters.count('d', [back, ask('b', 'second', 1)])
-    expect(fits.map(({ after }) => after)).toEqual([3, 1])
-    const over = await counters.count('d', [{ ...back, hits: 2 }, ask('c', 'second', 11)])
-    expect(over.map(({ after }) => after)).toEqual([1, 11])
-  })
-
-  test('where only one is needed only one is asked', async () => {
-    const { counters } = open({ perSecond: server(other), stopWhenOver: true })
-    await counters.count('d', [ask('b', 'hour')])
-    await redis.client.config('RESETSTAT')
-    await other.client.config('RESETSTAT')
-    await counters.count('d', [ask('b', 'hour')])
-    expect(await commands(redis, 'evalsha')).toBe(1)
-    expect((await commands(other, 'evalsha')) + (await commands(other, 'eval'))).toBe(0)
-  })
+// By half an hour in one direction or the other it is in another hour than Redis.
+test.each([-30, 30])('mode safe: a clock that is %i minutes off decides nothing', async (off) => {
+  const clock = { ...systemClock, nowEpochMs: () => systemClock.nowEpochMs() + off * 60_000 }
+  const { counters } = open({}, { clock })
+  const redisMs = async (): Promise<number> => Number((await redis.client.time())[0]) * 1000
+  const startOf = (ms: number): number => Math.floor(ms / 3_600_000) * 3600
+  const earliestMs = await redisMs()
+  const [count] = await counters.count('d', [ask('a', 'hour')])
+  const latestMs = (await redisMs()) + 1000
+  const [key = ''] = await redis.client.keys('*')
+  const startSeconds = Number((await redis.client.get(key))?.split(' ')[0])
+  expect([startOf(earliestMs), startOf(latestMs)]).toContain(startSeconds)
+  const endMs = (startSeconds + 3600) * 1000
+  expect(endMs - (count?.resetMs ?? 0)).toBeGreaterThanOrEqual(earliestMs)
+  expect(endMs - (count?.resetMs ?? 0)).toBeLessThanOrEqual(latestMs)
 })
