@@ -7,16 +7,8 @@ import type { InspectionRules } from './inspection/rules.js'
 import type { AskSummary } from './llm/ask.js'
 import { dialectNamed } from './llm/dialects.js'
 import type { Model } from './llm/model.js'
-import { partitionKey } from './quota/keys.js'
-import type { PartitionedCaller } from './quota/keys.js'
-import type { Hold } from './quota/ledger.js'
-import { quotaFor } from './quota/limits.js'
 import type { PolicyQuota } from './quota/limits.js'
 import type { Quota } from './quota/quota.js'
-import { amountToReserve } from './quota/units.js'
-import type { Estimate } from './quota/units.js'
-import type { IncomingRequest } from './request.js'
-import { spiffeIdOf } from './spiffe.js'
 
 /** Who may call what, with how much output. Default deny: nothing is allowed that no grant allows. */
 export interface Grant {
@@ -270,47 +262,6 @@ export function bindsModel(quota: Quota, modelName: string): boolean {
   return (
     quota.models.length === 0 || quota.models.some((pattern) => matchesPattern(pattern, modelName))
   )
-}
-
-/** What quotas may count a request by. */
-export function partitionedCaller(
-  principal: Principal,
-  model: Model,
-  { path, peer }: Pick<IncomingRequest, 'path' | 'peer'>,
-): PartitionedCaller {
-  const { tenant, subject, client, groups, claims = noClaims } = principal
-  const { name, pool } = model
-  return {
-    tenant,
-    subject,
-    client,
-    groups,
-    model: name,
-    pool,
-    route: path,
-    spiffe: spiffeIdOf(peer),
-    claims,
-  }
-}
-
-const noClaims: PartitionedCaller['claims'] = new Map()
-
-/** What the request holds against every quota that binds it. */
-export function holdsFor(
-  policy: Policy,
-  principal: Principal,
-  model: Model,
-  estimate: Estimate,
-  request: Pick<IncomingRequest, 'path' | 'peer'>,
-): readonly Hold[] {
-  const caller = partitionedCaller(principal, model, request)
-  return policy.quotas
-    .filter((quota) => bindsModel(quota, model.name))
-    .map((quota) => ({
-      quota: quotaFor(quota, caller),
-      partitionKey: partitionKey(quota, caller),
-      amount: amountToReserve(quota.unit, { ...estimate, prices: model.prices }),
-    }))
 }
 
 const refusalOf: Record<Category, { reason: Reason; message: string }> = {

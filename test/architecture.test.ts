@@ -38,6 +38,7 @@ const ranks: Record<string, number> = {
   // what the stories are told with
   'decision.ts': 4,
   'estimate.ts': 4,
+  'holds.ts': 4,
   // the two stories
   'authorize.ts': 5,
   'meter.ts': 5,

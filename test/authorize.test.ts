@@ -139,7 +139,7 @@ function reasonOf({ verdict }: Decision): string {
 }
 
 async function spending({ ledger }: Bench, policy = examplePolicy()): Promise<number> {
-  const { holdsFor } = await import('../src/policy.js')
+  const { holdsFor } = await import('../src/holds.js')
   const model = policy.models[0]
   if (model === undefined) throw new Error('the example has a model')
   const holds = holdsFor(policy, alice, model, { inputTokens: 0, outputTokens: 0 }, post(chat))
