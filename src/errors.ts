@@ -49,6 +49,17 @@ export class DependencyError extends Error {
   }
 }
 
+/**
+ * The dependency answered, and what it said leaves the call undecided. A failure as any other of it to the caller; but
+ * it is there, so nothing that holds for its absence does (`onStoreFailure`).
+ */
+export class UndecidedError extends DependencyError {
+  constructor(dependency: Dependency, message: string, options?: { cause?: unknown }) {
+    super(dependency, message, options)
+    this.name = 'UndecidedError'
+  }
+}
+
 /** The caller (Envoy) gave up or its deadline passed: whatever was held must be released. */
 export class AbandonedError extends Error {
   constructor(message: string) {

@@ -1,4 +1,4 @@
-import { DependencyError } from '../errors.js'
+import { DependencyError, UndecidedError } from '../errors.js'
 import { answerOf, mayPass } from './guarded-ledger.js'
 import type { GuardedHeld, GuardedLedger, StoreFailure, Unavailable } from './guarded-ledger.js'
 import type { Ended, Hold, Ledger, ReserveRequest, Short } from './ledger.js'
@@ -213,9 +213,10 @@ function namesOf(holds: readonly Hold[]): readonly string[] {
 /**
  * What failed, fit for a log.
  *
- * @throws what is no failure of the store
+ * @throws what is no failure of the store, or of one that answers
  */
 function faultOf(error: unknown): string {
+  if (error instanceof UndecidedError) throw error
   if (error instanceof DependencyError && error.dependency === 'ledger') return error.message
   throw error
 }

@@ -1,14 +1,14 @@
-import { DependencyError } from '../errors.js'
+import { UndecidedError } from '../errors.js'
 import { UnansweredError } from '../store/store.js'
 import { longerShortage, roomIn, shortage } from './balance.js'
 import type { Shortage } from './balance.js'
 import type { Part } from './buckets.js'
-import type { Held, Hold, ReserveRequest, Short } from './ledger.js'
+import type { Held, Hold, Reservation, ReserveRequest, Short } from './ledger.js'
 import type { Quota } from './quota.js'
 import type { Calendars } from './redis-calendars.js'
 import type { RedisEnds } from './redis-ends.js'
 import { storedIdempotencyKey, storedLeases, storedReservation } from './redis-keys.js'
-import type { Elsewhere, HeldReply, LedgerReply, ShortReply, Told } from './redis-replies.js'
+import type { Elsewhere, HeldReply, LedgerReply, ShortReply } from './redis-replies.js'
 import { balancesOf, unexpected } from './redis-room.js'
 import type { RedisRoom, Seen } from './redis-room.js'
 import { askedBefore, requireWhole } from './request.js'
@@ -92,8 +92,19 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     const [atHome] = replies as [LedgerReply, ...LedgerReply[]]
     if (atHome[0] === 'held' && atHome[5] !== undefined) {
       const others = held.filter(({ bucket }) => bucket !== home)
-      if (others.length > 0) await ends.release({ id, holds, parts: others }, nowEpochMs)
-      return repeatedFrom(home, atHome, atHome[5], nowEpochMs)
+      const back =
+        others.length > 0 ? await ends.release({ id, holds, parts: others }, nowEpochMs) : []
+      const first = own.get(atHome[5][0]) ?? reader.read(atHome[5])
+      const { answer, missing } = await repeatedFrom(home, atHome, first, nowEpochMs)
+      if (answer !== undefined) return answer
+      // Where the first holds something, it may itself be what leaves no room for this call.
+      const refusing = parts.filter(
+        ({ bucket }, index) => replies[index]?.[0] === 'short' && missing.has(bucket),
+      )
+      if (refusing.length === 0 || !replies.every(hasFigures) || !holdTheSame(first.holds, holds)) {
+        throw new UndecidedError('ledger', 'an earlier call with the same key is not done')
+      }
+      return shortFrom(holds, parts, replies, refusing, back)
     }
     if (held.length === parts.length) return heldFrom(request, home, parts, replies as HeldReply[])
 
@@ -101,7 +112,8 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     const other = replies.find(([kind]) => kind !== 'held' && kind !== 'short')
     if (other?.[0] === 'in_use') throw new RangeError('the reservation id is in use')
     if (other !== undefined) throw unexpected(other[0])
-    return shortFrom(holds, parts, replies as (HeldReply | ShortReply)[], back)
+    const refusing = parts.filter((_, index) => replies[index]?.[0] === 'short')
+    return shortFrom(holds, parts, replies as (HeldReply | ShortReply)[], refusing, back)
   }
 
   function heldFrom(
@@ -130,41 +142,46 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     }
   }
 
-  /** An earlier call with the same key holds it, perhaps one of another process that is not yet done. */
+  /**
+   * An earlier call with the same key holds it, perhaps one of another process that is not yet done.
+   *
+   * @returns no answer where the first is not whole: it is short in the buckets that miss it, has failed there, or has
+   *   not come so far, and nobody may pass by it
+   */
   async function repeatedFrom(
     home: number,
     reply: HeldReply,
-    told: Told,
+    reservation: Reservation<Context>,
     nowEpochMs: number,
-  ): Promise<Held<Context>> {
-    const reservation = own.get(told[0]) ?? reader.read(told)
+  ): Promise<{ readonly answer?: Held<Context>; readonly missing: ReadonlySet<number> }> {
     const { id, holds } = reservation
     const [homePart, ...others] = buckets.partsOf(holds, home) as [Part, ...Part[]]
     const seen: Seen[] = []
     const [, , atMs, figures, short] = reply
     room.see(seen, homePart, holds, figures, atMs)
     const shadowShort = placesOf(homePart, short)
+    const missing = new Set<number>()
     await Promise.all(
       others.map(async (part) => {
         const key = storedReservation(id, buckets.tagOf(part.bucket))
         const keys = [key, ...room.partitionsOf(part, holds)]
         const nowMs = room.nowAt(nowEpochMs, key)
         const stands = await ask(scripts.stand, keys, {}, nowMs, room.aroundAll)
-        // The first call is short there, has failed, or has not come so far: nobody may pass by it yet.
         if (stands[0] === 'unknown') {
-          throw new DependencyError('ledger', 'an earlier call with the same key is not done')
+          missing.add(part.bucket)
+          return
         }
         if (stands[0] !== 'stands') throw unexpected(stands[0])
         room.see(seen, part, holds, stands[3], stands[2])
         shadowShort.push(...placesOf(part, stands[4]))
       }),
     )
+    if (missing.size > 0) return { missing }
+    const balances = balancesOf(holds, seen)
+    const would = quotasAt(holds, shadowShort)
     return {
-      kind: 'held',
-      reservation,
-      repeated: true,
-      balances: balancesOf(holds, seen),
-      shadowShort: quotasAt(holds, shadowShort),
+      answer: { kind: 'held', reservation, repeated: true, balances, shadowShort: would },
+      missing,
     }
   }
 
@@ -172,17 +189,16 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     holds: readonly Hold[],
     parts: readonly Part[],
     replies: readonly (HeldReply | ShortReply)[],
+    refusing: readonly Part[],
     back: readonly Seen[],
   ): Short {
     const seen: Seen[] = []
-    const shortHere = new Set<number>()
     for (const [at, part] of parts.entries()) {
-      const [kind, , atMs, figures] = replies[at] as HeldReply | ShortReply
+      const [, , atMs, figures] = replies[at] as HeldReply | ShortReply
       room.see(seen, part, holds, figures, atMs)
-      if (kind === 'short') for (const index of part.indices) shortHere.add(index)
     }
     let short: Shortage | undefined
-    for (const index of shortHere) {
+    for (const index of refusing.flatMap(({ indices }) => indices)) {
       const { quota, amount } = holds[index] as Hold
       const { state, atMs } = seen[index] as Seen
       const asked = amount + askedBefore(holds, index)
@@ -198,6 +214,18 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
       ),
     }
   }
+}
+
+function hasFigures(reply: LedgerReply): reply is HeldReply | ShortReply {
+  return reply[0] === 'held' || reply[0] === 'short'
+}
+
+/** In the same partitions, in the same order: what is told of the one is true of the other. */
+function holdTheSame(one: readonly Hold[], other: readonly Hold[]): boolean {
+  return (
+    one.length === other.length &&
+    one.every(({ partitionKey }, index) => partitionKey === other[index]?.partitionKey)
+  )
 }
 
 function mayHold(outcome: PromiseSettledResult<LedgerReply> | undefined): boolean {

@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.js'
-import { DependencyError } from '../errors.js'
+import { UndecidedError } from '../errors.js'
 import type { Store } from '../store/store.js'
 import { balanceOf } from './balance.js'
 import type { Buckets, Part } from './buckets.js'
@@ -110,7 +110,7 @@ export function balancesOf(holds: readonly Hold[], seen: readonly Seen[]): reado
   })
 }
 
-/** A script's answer that its caller has no use for. */
-export function unexpected(kind: string): DependencyError {
-  return new DependencyError('ledger', `the script answered ${kind}`)
+/** A script's answer that its caller has no use for. Redis is there: no quota is asked what it says without it. */
+export function unexpected(kind: string): UndecidedError {
+  return new UndecidedError('ledger', `the script answered ${kind}`)
 }

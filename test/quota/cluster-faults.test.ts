@@ -3,10 +3,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { systemClock } from '../../src/clock.js'
-import { DependencyError } from '../../src/errors.js'
+import { DependencyError, UndecidedError } from '../../src/errors.js'
 import { createBuckets } from '../../src/quota/buckets.js'
+import { createFailoverLedger } from '../../src/quota/failover-ledger.js'
+import type { GuardedLedger } from '../../src/quota/guarded-ledger.js'
 import { partitionKey } from '../../src/quota/keys.js'
 import type { End, Hold, Ledger } from '../../src/quota/ledger.js'
+import { createMemoryLedger } from '../../src/quota/memory-ledger.js'
 import type { Quota } from '../../src/quota/quota.js'
 import { createRedisLedger } from '../../src/quota/redis-ledger.js'
 import { loadRedisScripts } from '../../src/quota/redis-scripts.js'
@@ -61,6 +64,13 @@ function open({ timeoutMs = 5000, lose, onScript }: Differences = {}): Ledger<st
   const ledger = createRedisLedger<string>({ store, clock: systemClock, ...options })
   ledgers.push(ledger)
   return ledger
+}
+
+/** Which asks each quota what it says when a node is away; no process is counted, so none has a share. */
+function overFailure(main: Ledger<string>): GuardedLedger<string> {
+  const processes = { census: () => Promise.reject(new DependencyError('ledger', 'not asked')) }
+  const local = { ledger: createMemoryLedger<string>(), processes, atLeast: 1 }
+  return createFailoverLedger({ main, local })
 }
 
 /** Three quotas whose partitions are each on a master of their own; the first is the home. */
@@ -241,6 +251,44 @@ describe('a reservation with parts on three nodes', () => {
     // The first call has asked, is short away from home, and ends before it gives anything back.
     const first = open({ lose: (script) => script.digest === scripts.end.digest })
     expect(await first.reserve(request, nowMs())).toMatchObject({ kind: 'short' })
+    // It is short there itself, which is true of both.
+    const second = await open().reserve({ ...request, id: 'another' }, nowMs())
+    expect(second).toMatchObject({ kind: 'short', quota: { name: 'away' } })
+    expect(second.balances).toHaveLength(3)
+    expect((await figures()).map((each) => each[1])).toEqual([10, 0, 1])
+  })
+
+  test('whose first call has not come everywhere fails a second one, whatever its quotas say without a store', async () => {
+    const holds = [home, away, third].map((each) => ({
+      ...each,
+      quota: { ...each.quota, onStoreFailure: 'allow' as const },
+    }))
+    const request = { ...requestOf(), holds }
+    const first = open({
+      lose: (script, bucket) => script.digest === scripts.end.digest || bucket === bucketOf(away),
+    })
+    await expect(first.reserve(request, nowMs())).rejects.toThrow('lost')
+    const second = overFailure(open()).reserve({ ...request, id: 'another' }, nowMs())
+    await expect(second).rejects.toThrow('an earlier call with the same key is not done')
+    await expect(second).rejects.toBeInstanceOf(UndecidedError)
+    expect((await figures()).map((each) => each[1])).toEqual([10, 0, 1])
+  })
+
+  test('that comes after its abandon fails, whatever its quotas say without a store', async () => {
+    const quota = { ...home.quota, onStoreFailure: 'allow' as const }
+    const request = { ...requestOf(), holds: [{ ...home, quota }] }
+    const ledger = open()
+    await ledger.abandon(buckets.nameId(request.id, bucketOf(home)), nowMs())
+    const late = overFailure(ledger).reserve(request, nowMs())
+    await expect(late).rejects.toThrow('the script answered abandoned')
+  })
+
+  test('whose first call itself leaves no room for a second one is not refused by it', async () => {
+    const request = { ...requestOf(), holds: [home, { ...away, amount: 60 }, third] }
+    const first = open({
+      lose: (script, bucket) => script.digest === scripts.end.digest || bucket === bucketOf(third),
+    })
+    await expect(first.reserve(request, nowMs())).rejects.toThrow('lost')
     const second = open().reserve({ ...request, id: 'another' }, nowMs())
     await expect(second).rejects.toThrow('an earlier call with the same key is not done')
   })

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import { DependencyError } from '../../src/errors.js'
+import { DependencyError, UndecidedError } from '../../src/errors.js'
 import { createFailoverLedger } from '../../src/quota/failover-ledger.js'
 import type { GuardedLedger } from '../../src/quota/guarded-ledger.js'
 import type { End, Hold, Ledger, ReserveRequest } from '../../src/quota/ledger.js'
@@ -295,7 +295,11 @@ test('all shares together are the limit', async () => {
 
 test('a failure that is not the store’s stays one', async () => {
   const broken = { ...createMemoryLedger<string>() }
-  const errors = [new RangeError('misuse'), new DependencyError('audit', 'gone')]
+  const errors = [
+    new RangeError('misuse'),
+    new DependencyError('audit', 'gone'),
+    new UndecidedError('ledger', 'it answers, and says nothing'),
+  ]
   for (const error of errors) {
     const main = {
       ...broken,
