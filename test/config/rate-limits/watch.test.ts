@@ -207,6 +207,30 @@ describe('a thread', () => {
     expect(await loadRateLimitsInWorker(settings, workerFile)).toEqual(loadRateLimits(settings))
   })
 
+  test('reads files of one domain again, too, where they are merged', async () => {
+    const path = directory()
+    const settings = { configDir: path, mergeDomains: true }
+    const fileOf = (key: string): string => `domain: a\ndescriptors: [{ key: ${key} }]`
+    writeFileSync(join(path, 'a.yaml'), fileOf('one'))
+    writeFileSync(join(path, 'b.yaml'), fileOf('two'))
+    const told = new Promise<RateLimitConfig>((resolve, reject) => {
+      const watch = watchRateLimits(settings, {
+        running: loadRateLimits(settings),
+        load: (files) => loadRateLimitsInWorker(files, workerFile),
+        onConfig: resolve,
+        onFault: reject,
+      })
+      opened.push(watch)
+      writeFileSync(join(path, 'c.yaml'), fileOf('three'))
+      watch.reload()
+    })
+    expect([...((await told).domains.get('a')?.nodes.keys() ?? [])]).toEqual([
+      'one',
+      'two',
+      'three',
+    ])
+  })
+
   test('finds the same faults', async () => {
     const path = directory()
     writeFileSync(join(path, 'a.yaml'), 'domain: tollgate')
