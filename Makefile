@@ -42,7 +42,7 @@ build: $(packages) ## compile src/ into dist/
 	@cp -R src/ratelimit/lua dist/ratelimit/
 	@chmod +x dist/cli.js
 
-bench: $(packages) redis $(if $(filter overshoot,$(ARGS)),build envoy peer) ## what a decision costs; ARGS=ledger measures the ledgers, ARGS=overshoot how many pass at once
+bench: $(packages) redis $(if $(filter overshoot,$(ARGS)),build envoy peer) ## what a decision costs; ARGS=ledger the ledgers, and the peer if built, ARGS=overshoot how many pass at once
 	@$(if $(filter overshoot,$(ARGS)),node --import tsx bench/overshoot.ts,$(compiled_bench))
 
 define compiled_bench
