@@ -143,8 +143,9 @@ test('S64: files come, go and are refused while it runs', async () => {
   writeFileSync(join(limits, 'reload.yaml'), 'domain: tollgate\ndescriptors: []\n')
   await vi.waitFor(async () => {
     expect(await loads('refused')).toBe(1)
+    // It is written after it was counted.
+    expect(log()).toContain('rate limit files refused, the last good ones stay')
   }, patience)
-  expect(log()).toContain('rate limit files refused, the last good ones stay')
   expect(await ask('reload', 'y')).toMatch(/^1 50 /)
 
   rmSync(join(limits, 'reload.yaml'))
