@@ -191,4 +191,39 @@ describe('two programs on one Redis', () => {
     expect(await sliced.child.exited).toBe(0)
     expect(await redis.client.keys('tg2:{0}:s:*')).toEqual([])
   })
+
+  test('take a report that comes before the other has told Redis of the reservation', async () => {
+    const made = await start('makes', slicedQuotas)
+    const told = await start('is-told', slicedQuotas)
+    programs.push(made, told)
+    const size = 40
+    for (let index = 0; index < size; index += 1) {
+      // What is decided from slices is told 25 ms later, and this report comes at once.
+      const id = await reserve(made.client, `f${String(index)}`, 'frank')
+      expect(id).toMatch(/^[\w-]{22}$/)
+      expect(await release(told.client, String(id))).toBe(status.OK)
+    }
+    const reports = async (outcome: string) => {
+      const text = await metricsOf(told)
+      const label = `tollgate_reports_total{outcome="${outcome}"} `
+      return Number(
+        text
+          .split('\n')
+          .find((line) => line.startsWith(label))
+          ?.slice(label.length),
+      )
+    }
+    await vi.waitFor(
+      async () => {
+        expect(await reports('released')).toBe(size)
+      },
+      { timeout: 20_000, interval: 50 },
+    )
+    expect(await reports('unknown')).toBe(0)
+  })
 })
+
+async function metricsOf({ log }: { readonly log: () => string }): Promise<string> {
+  const address = /"metrics":"([^"]+)"/.exec(log())?.[1] ?? ''
+  return (await fetch(`http://${address}/metrics`)).text()
+}
