@@ -23,13 +23,38 @@ export interface Pending<Context> {
 export type Adoption = 'adopted' | 'abandoned' | Told
 
 /** All that one script call tells of. */
-export interface Turn<Context> {
+export interface Turn<Context> extends Parts<Context> {
   /** Of this process's turns, so that each takes effect once. */
   readonly number: number
+}
+
+/** What a turn tells of. */
+export interface Parts<Context> {
   readonly adopted: readonly Pending<Context>[]
   readonly returned: readonly (readonly [Slice, number])[]
   readonly taken: readonly { readonly taking: Taking; readonly id: string }[]
   readonly sweep: boolean
+}
+
+/** The first half of a turn and the other; undefined: it is one thing only. */
+export function halve<Context>(
+  parts: Parts<Context>,
+): readonly [Parts<Context>, Parts<Context>] | undefined {
+  const { adopted, returned, taken, sweep } = parts
+  const things = adopted.length + returned.length + taken.length
+  if (things + (sweep ? 1 : 0) < 2) return undefined
+  const middle = Math.ceil(things / 2)
+  const cut = (from: number, to: number, withSweep: boolean): Parts<Context> => {
+    const within = <Thing>(list: readonly Thing[], before: number): readonly Thing[] =>
+      list.slice(Math.max(0, from - before), Math.max(0, to - before))
+    return {
+      adopted: within(adopted, 0),
+      returned: within(returned, adopted.length),
+      taken: within(taken, adopted.length + returned.length),
+      sweep: withSweep,
+    }
+  }
+  return [cut(0, middle, false), cut(middle, things, sweep)]
 }
 
 /** Figures and moment of the partition; what was taken of it, until when it may be used, and where it counts. */

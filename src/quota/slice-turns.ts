@@ -1,30 +1,34 @@
 import type { Clock } from '../clock.js'
 import { DependencyError } from '../errors.js'
+import { ScriptError } from '../store/store.js'
 import type { Store } from '../store/store.js'
 import type { Hold } from './ledger.js'
 import { createCalendarSource } from './redis-calendars.js'
 import type { Calendars } from './redis-calendars.js'
 import { stateFrom } from './redis-replies.js'
 import { loadRedisScripts } from './redis-scripts.js'
-import { spellTurn } from './slice-turn.js'
-import type { Adoption, Pending, TakenReply, Turn, TurnReply } from './slice-turn.js'
+import { halve, spellTurn } from './slice-turn.js'
+import type { Adoption, Parts, Pending, TakenReply, Turn, TurnReply } from './slice-turn.js'
 import type { Slice, Taking } from './slices.js'
 import type { Timeline } from './timeline.js'
 import { createWindowState } from './window-state.js'
 
 /**
  * What a process tells the store of its slices, in turns: one at a time, each of them once. A turn whose answer was
- * lost is asked again as it was, under its own number, before the next.
+ * lost is asked again as it was, under its own number, before the next. One that the script gave up on has changed
+ * nothing: it is halved until what it gave up on is alone, so that one partition never stops the others.
  */
 export interface SliceTurns<Context> {
   adopt(pending: Pending<Context>): void
   /** False if it was sent already. */
   withdraw(pending: Pending<Context>): boolean
+  /** Adopts in the next turn what was set aside since it could not be adopted. */
+  retry(pending: Pending<Context>): void
   giveBack(slice: Slice, amount: number): void
   take(taking: Taking): void
   /** Something was given back that the store does not know yet. */
   isReturning(): boolean
-  /** Places that died with other processes are looked for in the next turn. */
+  /** Places that died with other processes are looked for in the next turn, and one that was set aside is retried. */
   sweep(): void
   /**
    * Over when the store has answered everything that was asked of it before, or all but what waits for its adoption:
@@ -50,6 +54,10 @@ export interface SliceTurnsOptions<Context> {
   readonly timelineOf: (hold: Hold) => Timeline
   readonly onAdopted: (pending: Pending<Context>, adoption: Adoption) => void
   readonly onTaken: (taking: Taking, slice: Slice | undefined) => void
+  /** The script gives up on it. It is set aside. */
+  readonly onSetAside: (pending: Pending<Context>) => void
+  /** Too many are aside: it will not be adopted, and its place stays spent. */
+  readonly onGivenUp: (pending: Pending<Context>) => void
 }
 
 /** So much one turn does: some 1 ms of Redis's time. */
@@ -57,6 +65,9 @@ const MAX_ADOPTED = 32
 const MAX_HOLDS = 96
 const MAX_RETURNED = 16
 const MAX_TAKEN = 16
+
+/** What was admitted and cannot be adopted: beyond, the oldest is given up. */
+const MAX_ASIDE = 256
 
 /** For how much longer a slice may be over in Redis than here, by drifting clocks. */
 const DRIFT_MARGIN_MS = 2
@@ -68,7 +79,7 @@ export function createSliceTurns<Context>(
   options: SliceTurnsOptions<Context>,
 ): SliceTurns<Context> {
   const { store, clock, timeoutMs, moments, owner, share, lifeMs } = options
-  const { nowMs, timelineOf, onAdopted, onTaken } = options
+  const { nowMs, timelineOf, onAdopted, onTaken, onSetAside, onGivenUp } = options
   const { turn: script } = loadRedisScripts()
   const calendars = createCalendarSource()
 
@@ -82,10 +93,15 @@ export function createSliceTurns<Context>(
   let slices = 0
   /** Asked, and not answered. */
   let open: Turn<Context> | undefined
+  /** Of one that the script gave up on. */
+  const pieces: Parts<Context>[] = []
+  const aside = new Set<Pending<Context>>()
+  /** The one of them that is tried again: where it is adopted, the next may be. */
+  let retried: Pending<Context> | undefined
   let waiters: Waiter[] = []
   let isAsking = false
 
-  function compose(): Turn<Context> | undefined {
+  function compose(): Parts<Context> | undefined {
     const adopted: Pending<Context>[] = []
     let holds = 0
     for (const pending of pendings.keys()) {
@@ -111,7 +127,47 @@ export function createSliceTurns<Context>(
     for (const { taking } of taken) takings.delete(taking)
     const sweep = sweeping
     sweeping = false
-    return { number: (turns += 1), adopted, returned, taken, sweep }
+    return { adopted, returned, taken, sweep }
+  }
+
+  function nextTurn(): Turn<Context> | undefined {
+    const parts = pieces.shift() ?? compose()
+    return parts && { ...parts, number: (turns += 1) }
+  }
+
+  function retry(pending: Pending<Context>): void {
+    if (aside.delete(pending)) pendings.set(pending, (asked += 1))
+  }
+
+  function retryOldest(): void {
+    retried = undefined
+    for (const pending of aside) {
+      retried = pending
+      retry(pending)
+      return
+    }
+  }
+
+  function setAside(pending: Pending<Context>): void {
+    aside.add(pending)
+    onSetAside(pending)
+    const [oldest] = aside
+    if (aside.size <= MAX_ASIDE || oldest === undefined) return
+    aside.delete(oldest)
+    onGivenUp(oldest)
+  }
+
+  /** The script gave up on the turn, and will as long as what it found stays. */
+  function divide(turn: Turn<Context>): void {
+    open = undefined
+    const halves = halve(turn)
+    if (halves !== undefined) {
+      pieces.unshift(...halves)
+      return
+    }
+    // What is not returned stays reserved until its cell has left.
+    for (const pending of turn.adopted) setAside(pending)
+    for (const { taking } of turn.taken) onTaken(taking, undefined)
   }
 
   async function ask(turn: Turn<Context>): Promise<void> {
@@ -157,6 +213,7 @@ export function createSliceTurns<Context>(
     open = undefined
     for (const [index, pending] of turn.adopted.entries()) {
       onAdopted(pending, adopted[index] ?? 'adopted')
+      if (pending === retried) retryOldest()
     }
     for (const [index, { taking, id }] of turn.taken.entries()) {
       const told = taken[index]
@@ -199,15 +256,26 @@ export function createSliceTurns<Context>(
     return until < (what === 'slices' ? oldest : Math.min(oldest, firstOf(pendings)))
   }
 
+  async function askOrDivide(turn: Turn<Context>): Promise<void> {
+    try {
+      await ask(turn)
+    } catch (error) {
+      if (!(error instanceof ScriptError)) throw error
+      divide(turn)
+    }
+  }
+
   /** Asks as long as somebody waits. */
   async function askOn(): Promise<void> {
     isAsking = true
     try {
       while (waiters.length > 0) {
-        open ??= compose()
-        if (open !== undefined) await ask(open)
-        const answered = waiters.filter(isAnswered)
-        waiters = waiters.filter((waiter) => !answered.includes(waiter))
+        open ??= nextTurn()
+        if (open !== undefined) await askOrDivide(open)
+        if (pieces.length > 0) continue
+        const [waiting, answered]: [Waiter[], Waiter[]] = [[], []]
+        for (const waiter of waiters) (isAnswered(waiter) ? answered : waiting).push(waiter)
+        waiters = waiting
         for (const { resolve } of answered) resolve()
       }
     } catch (error) {
@@ -224,6 +292,7 @@ export function createSliceTurns<Context>(
       pendings.set(pending, (asked += 1))
     },
     withdraw: (pending) => pendings.delete(pending),
+    retry,
     giveBack(slice, amount) {
       const known = returns.get(slice)
       if (known === undefined) returns.set(slice, { amount, asked: (asked += 1) })
@@ -232,9 +301,12 @@ export function createSliceTurns<Context>(
     take(taking) {
       takings.set(taking, (asked += 1))
     },
-    isReturning: () => returns.size + (open?.returned.length ?? 0) > 0,
+    isReturning: () =>
+      returns.size + (open?.returned.length ?? 0) > 0 ||
+      pieces.some(({ returned }) => returned.length > 0),
     sweep() {
       sweeping = true
+      retryOldest()
     },
     flush(what = 'all') {
       return new Promise((resolve, reject) => {

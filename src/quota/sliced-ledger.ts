@@ -96,6 +96,15 @@ export function createSlicedLedger<Context>(
     onTaken: (taking, slice) => {
       slices.taken(taking, slice, tick())
     },
+    onSetAside: ({ request: { holds } }) => {
+      // Nothing more is admitted from slices that the store cannot read.
+      slices.pause(holds, tick())
+      slices.giveBack(holds)
+    },
+    onGivenUp: (pending) => {
+      // Remembered as if it were: what it was admitted from is not free.
+      decided.adopted(pending, 'adopted')
+    },
   })
 
   /** The moment as this process knows it. */
@@ -263,7 +272,15 @@ export function createSlicedLedger<Context>(
 
     async end(id, end, nowEpochMs) {
       nowFrom(nowEpochMs)
-      if (decided.pendingById(id) !== undefined) await turns.flush()
+      const pending = decided.pendingById(id)
+      if (pending !== undefined) {
+        turns.retry(pending)
+        await turns.flush()
+        // Told to end what it does not know, the store would say that there was nothing: the report comes again.
+        if (decided.pendingById(id) !== undefined) {
+          throw new DependencyError('ledger', 'Redis could not adopt the reservation')
+        }
+      }
       const ended = await ledger.end(decided.storedId(id), end, nowEpochMs)
       const reservation = ended && asMadeHere(ended.reservation)
       decided.remove(id, ended !== undefined && end.kind === 'released')

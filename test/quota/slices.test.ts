@@ -567,6 +567,86 @@ describe('a turn that does not come through', () => {
   })
 })
 
+describe('a partition that this release cannot read', () => {
+  /** As a process of a later release would leave it; answers how it is put back. */
+  async function spoil(key: string): Promise<() => Promise<unknown>> {
+    const stored = (await redis.client.dumpBuffer(key)) ?? Buffer.alloc(0)
+    await redis.client.eval(
+      `local state = cmsgpack.unpack(redis.call('GET', KEYS[1]))
+      state.window = 'rolling 60000'
+      redis.call('SET', KEYS[1], cmsgpack.pack(state))`,
+      1,
+      key,
+    )
+    return () => redis.client.restore(key, 0, stored, 'REPLACE')
+  }
+
+  test('keeps no other from being decided, adopted and ended', async () => {
+    const ledger = open(given)
+    for (const quota of [hour, month]) await ledger.reserve(requestOf(quota.name, [quota]), atMs)
+    const putBack = await spoil('tg2:{0}:p:month a')
+    await ledger.expire(atMs)
+    const { decisions } = ledger.spoilt
+    await ledger.reserve(requestOf('more', [hour]), atMs)
+    expect(ledger.spoilt.decisions).toBe(decisions)
+    for (const id of ['hour', 'more']) {
+      expect(await ledger.end(id, settled(5), atMs)).toMatchObject({ outcome: 'settled' })
+    }
+    expect(await figures([hour], atMs)).toEqual([[10, expect.any(Number), 0]])
+    const bad = requestOf('bad', [month])
+    await expect(ledger.reserve(bad, atMs)).rejects.toThrow(DependencyError)
+    // Its report is not lost.
+    await expect(ledger.end('month', settled(5), atMs)).rejects.toThrow(DependencyError)
+    await putBack()
+    expect(await ledger.end('month', settled(5), atMs)).toMatchObject({ outcome: 'settled' })
+    await ledger.close()
+    expect((await figures([hour], atMs))[0]).toEqual([10, 0, 0])
+  })
+
+  test('has what was decided of it adopted when it can be read', async () => {
+    const ledger = open(given)
+    for (const id of ['a', 'b', 'c']) await ledger.reserve(requestOf(id, [month]), atMs)
+    const putBack = await spoil('tg2:{0}:p:month a')
+    for (let times = 0; times < 3; times += 1) await ledger.expire(atMs)
+    await putBack()
+    // One is tried again, and the others after it.
+    for (let times = 0; times < 3; times += 1) await ledger.expire(atMs)
+    for (const id of ['a', 'b', 'c']) {
+      expect(await openPlain('given').find(id, atMs)).toMatchObject({ id })
+    }
+  })
+
+  test('has no more than 256 of its reservations wait for that', async () => {
+    const ledger = open(given)
+    const ids = Array.from({ length: 260 }, (_, index) => `r${String(index)}`)
+    const request = (id: string) => ({ ...requestOf(id), holds: [holdOf(month, 0)] })
+    await ledger.reserve(request('first'), atMs)
+    ledger.spoilt.loseTurns = true
+    for (const id of ids) await ledger.reserve(request(id), atMs)
+    await spoil('tg2:{0}:p:month a')
+    ledger.spoilt.loseTurns = false
+    await ledger.expire(atMs)
+    const ends = await Promise.allSettled(ids.map((id) => ledger.end(id, settled(5), atMs)))
+    expect(ends.filter(({ status }) => status === 'rejected').length).toBeGreaterThanOrEqual(255)
+    expect(ends.filter(({ status }) => status === 'fulfilled').length).toBeGreaterThanOrEqual(4)
+  })
+
+  test('keeps no place in flight of another from coming back', async () => {
+    const dying = open(given)
+    // The last one is adopted by nobody: what it has in flight is in its slice.
+    for (const partition of ['b', 'a']) {
+      const holds = [holdOf(parallel, 1, partition)]
+      await dying.reserve({ ...requestOf(partition, [], 1000), holds }, atMs)
+    }
+    dying.spoilt.kill()
+    await spoil('tg2:{0}:p:parallel a')
+    const laterMs = atMs + 2000
+    await open(given).expire(laterMs)
+    const [balance] = await openPlain('given').balances([holdOf(parallel, 1, 'b')], laterMs)
+    expect(balance).toMatchObject({ reserved: 0 })
+  })
+})
+
 describe('a process that dies', () => {
   test('takes at most a tenth of the limit along, whoever asks on', async () => {
     const attempts = runs(2500)
