@@ -83,9 +83,9 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     )
     const failed = outcomes.find((outcome) => outcome.status === 'rejected')
     if (failed !== undefined) {
-      const doubtful = parts.filter((_, index) => mayHold(outcomes[index]))
-      if (doubtful.length > 0) ends.abandonInBackground({ id, holds, parts: doubtful }, nowEpochMs)
-      throw failed.reason
+      const short = await shortBeside(request, parts, outcomes, nowEpochMs)
+      if (short === undefined) throw failed.reason
+      return short
     }
     const replies = outcomes.map((outcome) => (outcome as { value: LedgerReply }).value)
     const held = parts.filter((_, index) => replies[index]?.[0] === 'held')
@@ -114,6 +114,35 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     if (other !== undefined) throw unexpected(other[0])
     const refusing = parts.filter((_, index) => replies[index]?.[0] === 'short')
     return shortFrom(holds, parts, replies as (HeldReply | ShortReply)[], refusing, back)
+  }
+
+  /**
+   * Gives back what may be held where another part failed.
+   *
+   * @returns what the parts that answered are short by, whatever the others would say
+   */
+  async function shortBeside(
+    { id, idempotencyKey, holds }: ReserveRequest<Context>,
+    parts: readonly Part[],
+    outcomes: readonly PromiseSettledResult<LedgerReply>[],
+    nowEpochMs: number,
+  ): Promise<Short | undefined> {
+    const replyOf = (part: Part): LedgerReply | undefined => {
+      const outcome = outcomes[parts.indexOf(part)]
+      return outcome?.status === 'fulfilled' ? outcome.value : undefined
+    }
+    const doubtful = parts.filter((_, index) => mayHold(outcomes[index]))
+    if (doubtful.length > 0) ends.abandonInBackground({ id, holds, parts: doubtful }, nowEpochMs)
+    const refusing = parts.filter((part) => replyOf(part)?.[0] === 'short')
+    // An earlier call may be what leaves no room for this one, and at its home that can perhaps not be asked.
+    const isRepeat = replyOf(parts[0] as Part)?.[5] !== undefined || own.knows(idempotencyKey)
+    if (refusing.length === 0 || isRepeat) return undefined
+    const answered = parts.filter((part) => {
+      const reply = replyOf(part)
+      return reply !== undefined && hasFigures(reply)
+    })
+    const replies = answered.map((part) => replyOf(part) as HeldReply | ShortReply)
+    return shortFrom(holds, answered, replies, refusing, [])
   }
 
   function heldFrom(
@@ -208,10 +237,11 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     if (short === undefined) throw unexpected('short')
     return {
       ...short,
-      balances: balancesOf(
-        holds,
-        holds.map((_, index) => back[index] ?? (seen[index] as Seen)),
-      ),
+      // Of what a node has that did not answer nothing is said.
+      balances: holds.flatMap((hold, index) => {
+        const stood = back[index] ?? seen[index]
+        return stood === undefined ? [] : balancesOf([hold], [stood])
+      }),
     }
   }
 }

@@ -374,6 +374,46 @@ test('a node that hangs fails what has a part there, charges none of it, and not
   })
 })
 
+describe('a node that hangs', () => {
+  const allowing = [home, away, third].map((each) => ({
+    ...each,
+    quota: { ...each.quota, onStoreFailure: 'allow' as const },
+  })) as [Hold, Hold, Hold]
+  let ledger: Ledger<string>
+  let guarded: GuardedLedger<string>
+  let hung: ReturnType<typeof masterOf>
+
+  async function hang(at: Hold): Promise<void> {
+    ledger = open({ timeoutMs: 50 })
+    guarded = overFailure(ledger)
+    await eventually(() => ledger.balances([home, away, third], nowMs()))
+    hung = masterOf(at)
+    hung.pause()
+  }
+  afterEach(() => {
+    hung.resume()
+  })
+
+  test.each([
+    ['at home', home, away],
+    ['elsewhere', away, home],
+  ])('%s does not undo what another says is used up', async (_, down, full) => {
+    await hang(down)
+    const holds = allowing.map((each) =>
+      each.partitionKey === full.partitionKey ? { ...each, amount: 101 } : each,
+    )
+    for (let times = 0; times < 4; times += 1) {
+      const answer = await guarded.reserve({ ...requestOf(), holds }, nowMs())
+      expect(answer).toMatchObject({ kind: 'short', quota: { name: full.quota.name } })
+    }
+    hung.resume()
+    await eventually(async () => {
+      await ledger.expire(nowMs())
+      expect(await figures()).toEqual(untouched)
+    })
+  })
+})
+
 test('processes that race for quotas on different nodes never admit more, and what is left can be had', async () => {
   const processes = [open(), open(), open(), open()]
   const attempts = runs(1000)
