@@ -7,6 +7,10 @@ export interface FaultProxy {
   readonly port: number
   /** Answers are thrown away; what is asked still arrives. */
   dropAnswers(drop: boolean): void
+  /** Answers are kept back, and passed on in their order when they no longer are; what is asked still arrives. */
+  delayAnswers(delay: boolean): void
+  /** Bytes of answers that are kept back. */
+  readonly delayedBytes: () => number
   /** Nothing passes any more, either way, and no connection is closed: half-open. New ones are as dead. */
   swallow(swallows: boolean): void
   /** Cuts every connection. */
@@ -19,6 +23,8 @@ export interface FaultProxy {
 export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
   const sockets = new Set<Socket>()
   let dropping = false
+  let delaying = false
+  const delayed: { readonly client: Socket; readonly data: Buffer }[] = []
   let swallowing = false
   let opened = 0
   const server = createServer((client) => {
@@ -37,7 +43,9 @@ export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
       if (!swallowing) target.write(data)
     })
     target.on('data', (data) => {
-      if (!dropping && !swallowing) client.write(data)
+      if (dropping || swallowing) return
+      if (delaying) delayed.push({ client, data })
+      else client.write(data)
     })
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -50,6 +58,12 @@ export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
     dropAnswers(drop) {
       dropping = drop
     },
+    delayAnswers(delay) {
+      delaying = delay
+      if (delay) return
+      for (const { client, data } of delayed.splice(0)) if (!client.destroyed) client.write(data)
+    },
+    delayedBytes: () => delayed.reduce((sum, { data }) => sum + data.length, 0),
     swallow(swallows) {
       swallowing = swallows
       // What was swallowed is gone, and a connection without it speaks nonsense.

@@ -281,6 +281,32 @@ describe('an answer that is lost', () => {
   })
 })
 
+test('an answer that comes after the deadline, over a connection that was never cut, holds and charges nothing', async () => {
+  const ledger = throughProxy(1000)
+  const direct = open()
+  await eventually(() => ledger.balances([holdOf(month, 0)], nowMs()))
+  const opened = proxy.opened()
+  proxy.delayAnswers(true)
+  try {
+    const given = ledger.reserve(requestOf('a'), nowMs())
+    await eventually(async () => expect(await direct.find('a', nowMs())).toBeDefined())
+    await expect(given).rejects.toThrow(DependencyError)
+    expect(proxy.delayedBytes()).toBeGreaterThan(0)
+  } finally {
+    proxy.delayAnswers(false)
+  }
+  // Answers come in order, so the late one has been read before this one, which is of its own question.
+  expect(await ledger.balances([holdOf(month, 0)], nowMs())).toMatchObject([{ debt: 0 }])
+  await eventually(async () => {
+    await ledger.expire(nowMs())
+    expect(await figures(direct)).toEqual(untouched)
+  })
+  expect(await direct.find('a', nowMs())).toBeUndefined()
+  expect(await ledger.reserve(requestOf('b'), nowMs())).toMatchObject({ reservation: { id: 'b' } })
+  expect((await figures(direct)).map(([, reserved]) => reserved)).toEqual([10, 10, 1])
+  expect(proxy.opened()).toBe(opened)
+})
+
 describe('a Redis that hangs', () => {
   test('charges nothing when it goes on, though no abandon ever comes', async () => {
     const { end } = loadRedisScripts()
