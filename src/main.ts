@@ -243,6 +243,8 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   const left = () => ({
     callsUnderWay: services.underWay(),
     openReservations: ledger.size().reservations,
+    // Nobody else has them.
+    lateReports: lateReports.count(),
   })
   log.info({ signal, ...left() }, 'draining')
   const isDrained = await drain(settings.drain, {

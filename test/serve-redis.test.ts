@@ -46,7 +46,7 @@ const slicedQuotas = `
   - { name: all, unit: requests, limit: 8000, window: month, timezone: UTC, by: [], slices: true }
   - { name: all-tokens, unit: tokens, limit: 100000000, window: 1d, by: [], slices: true }`
 
-function policy(name: string, quotasOfIt: string): string {
+function policy(name: string, quotasOfIt: string, drainDeadlineMs: number): string {
   return `
 listen: { grpc: 'unix://${join(directory, `${name}.sock`)}', metrics: '127.0.0.1:0', admin: '127.0.0.1:0' }
 ledger: { kind: redis, url: 'redis://127.0.0.1:${String(redis.port)}', passwordFile: password, timeoutMs: 2000 }
@@ -56,13 +56,13 @@ models: [{ name: llama, tokenizer: o200k_base, contextTokens: 8192, pool: gpu-a 
 grants: [{ tenants: [acme], models: [llama] }]
 quotas: ${quotasOfIt}
 limits: { examinationWorkers: 1 }
-drain: { delayMs: 0, deadlineMs: 0 }
+drain: { delayMs: 0, deadlineMs: ${String(drainDeadlineMs)} }
 `
 }
 
-async function start(name: string, quotasOfIt = quotas) {
+async function start(name: string, quotasOfIt = quotas, drainDeadlineMs = 0) {
   const policyFile = join(directory, `${name}.yaml`)
-  writeFileSync(policyFile, policy(name, quotasOfIt))
+  writeFileSync(policyFile, policy(name, quotasOfIt, drainDeadlineMs))
   const logFile = join(directory, `${name}.log`)
   const child = await startChild({
     command: process.execPath,
@@ -194,15 +194,18 @@ describe('two programs on one Redis', () => {
 
   test('take a report that comes before the other has told Redis of the reservation', async () => {
     const made = await start('makes', slicedQuotas)
-    const told = await start('is-told', slicedQuotas)
+    const told = await start('is-told', slicedQuotas, 20_000)
     programs.push(made, told)
     const size = 40
-    for (let index = 0; index < size; index += 1) {
-      // What is decided from slices is told 25 ms later, and this report comes at once.
-      const id = await reserve(made.client, `f${String(index)}`, 'frank')
-      expect(id).toMatch(/^[\w-]{22}$/)
-      expect(await release(told.client, String(id))).toBe(status.OK)
+    /** What is decided from slices is told 25 ms later, and this report comes at once. */
+    const reportQuickly = async (name: string) => {
+      for (let index = 0; index < size; index += 1) {
+        const id = await reserve(made.client, `${name}${String(index)}`, 'frank')
+        expect(id).toMatch(/^[\w-]{22}$/)
+        expect(await release(told.client, String(id))).toBe(status.OK)
+      }
     }
+    await reportQuickly('f')
     const reports = async (outcome: string) => {
       const text = await metricsOf(told)
       const label = `tollgate_reports_total{outcome="${outcome}"} `
@@ -220,6 +223,12 @@ describe('two programs on one Redis', () => {
       { timeout: 20_000, interval: 50 },
     )
     expect(await reports('unknown')).toBe(0)
+
+    // A program that is told to end has these done first.
+    await reportQuickly('g')
+    told.child.signal('SIGTERM')
+    expect(await told.child.exited).toBe(0)
+    expect(told.log().match(/"reservation ended"/g)).toHaveLength(2 * size)
   })
 })
 
