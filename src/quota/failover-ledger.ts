@@ -1,4 +1,5 @@
 import { DependencyError, UndecidedError } from '../errors.js'
+import { createFirstAnswers } from './first-answers.js'
 import { answerOf, mayPass } from './guarded-ledger.js'
 import type { GuardedHeld, GuardedLedger, StoreFailure, Unavailable } from './guarded-ledger.js'
 import type { Ended, Hold, Ledger, ReserveRequest, Short } from './ledger.js'
@@ -54,6 +55,7 @@ export function createFailoverLedger<Context>(
 ): GuardedLedger<Context> {
   const { main, local } = options
   const shares = createShares(local?.atLeast ?? 1)
+  const firsts = createFirstAnswers<Context>()
   let lastLocalEpochMs: number | undefined
 
   function ledgerOf(id: string): Ledger<Context> {
@@ -133,7 +135,8 @@ export function createFailoverLedger<Context>(
 
   return {
     async exhausted(request, nowEpochMs) {
-      if (local?.ledger.knows(request.idempotencyKey)) return undefined
+      const { idempotencyKey } = request
+      if (local?.ledger.knows(idempotencyKey) || firsts.knows(idempotencyKey)) return undefined
       try {
         return await main.exhausted(request, nowEpochMs)
       } catch (error) {
@@ -152,18 +155,32 @@ export function createFailoverLedger<Context>(
         return repeatLocally(request, local.ledger, nowEpochMs)
       }
       try {
-        return await main.reserve(request, nowEpochMs)
+        const answer = await main.reserve(request, nowEpochMs)
+        if (answer.kind === 'held') firsts.add(request, answer, nowEpochMs)
+        return answer
       } catch (error) {
-        return reserveLocally(request, local.ledger, faultOf(error), nowEpochMs)
+        const fault = faultOf(error)
+        // Held in the store already: a second reservation, here, would be a second charge for one stream.
+        const first = firsts.repeat(request.idempotencyKey)
+        return first ?? (await reserveLocally(request, local.ledger, fault, nowEpochMs))
       }
     },
 
     find: async (id, nowEpochMs) => ledgerOf(id).find(id, nowEpochMs),
-    end: async (id, end, nowEpochMs) => ledgerOf(id).end(id, end, nowEpochMs),
-    abandon: async (id, nowEpochMs) => ledgerOf(id).abandon(id, nowEpochMs),
+
+    async end(id, end, nowEpochMs) {
+      const ended = await ledgerOf(id).end(id, end, nowEpochMs)
+      firsts.remove(id)
+      return ended
+    },
+
+    async abandon(id, nowEpochMs) {
+      return firsts.giveUp(id) ? ledgerOf(id).abandon(id, nowEpochMs) : undefined
+    },
 
     async expire(nowEpochMs) {
       if (local === undefined) return main.expire(nowEpochMs)
+      firsts.forgetDue(nowEpochMs)
       const unsettled: Ended<Context>[] = [...(await local.ledger.expire(nowEpochMs))]
       const failures: unknown[] = []
       try {
@@ -196,6 +213,7 @@ export function createFailoverLedger<Context>(
     },
 
     async close() {
+      firsts.clear()
       await main.close()
       await local?.ledger.close()
     },

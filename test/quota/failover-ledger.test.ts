@@ -268,6 +268,59 @@ describe('while the store is away', () => {
   })
 })
 
+describe('a stream that the store holds already', () => {
+  const request = requestOf('a', [holdOf(local, 20), holdOf(denying, 20), holdOf(allowing, 20)])
+  const again = (changes = {}) =>
+    one.ledger.reserve({ ...request, id: 'b', context: 'b', ...changes }, nowMs)
+
+  beforeEach(async () => {
+    expect(await one.ledger.reserve(request, nowMs)).toMatchObject({ kind: 'held' })
+    store.isUp = false
+  })
+
+  test('is held by that when it is asked for again while the store is away, and by nothing else', async () => {
+    expect(await one.ledger.exhausted(request, nowMs)).toBeUndefined()
+    const answer = await again()
+    expect(answer).toMatchObject({
+      kind: 'held',
+      repeated: true,
+      reservation: { id: 'a', context: 'a', holds: request.holds },
+      balances: [],
+    })
+    expect(answer).not.toHaveProperty('fallback')
+    expect(one.local.size()).toMatchObject({ partitions: 0, reservations: 0 })
+  })
+
+  test('stays held when one of its two answers reached nobody', async () => {
+    await again()
+    expect(await one.ledger.abandon('a', nowMs)).toBeUndefined()
+    store.isUp = true
+    expect(await one.ledger.abandon('a', nowMs)).toBeUndefined()
+    expect(await one.ledger.end('a', settled(7), nowMs)).toMatchObject({ outcome: 'settled' })
+  })
+
+  test('is not held by what is to be abandoned', async () => {
+    await expect(one.ledger.abandon('a', nowMs)).rejects.toThrow(DependencyError)
+    expect(await again()).toMatchObject({ kind: 'unavailable', quota: denying })
+  })
+
+  test.each([
+    ['has ended', async () => one.ledger.end('a', settled(7), nowMs)],
+    [
+      'is forgotten after two leases',
+      async () => {
+        nowMs += 120_000
+        await one.ledger.expire(nowMs)
+      },
+    ],
+  ])('is asked for anew when it %s', async (_, pass) => {
+    store.isUp = true
+    await pass()
+    store.isUp = false
+    expect(await again()).toMatchObject({ kind: 'unavailable', quota: denying })
+  })
+})
+
 test('what a share has held stays counted when the store is back and goes again', async () => {
   store.isUp = false
   await reserve('a', holdOf(local, 20))
