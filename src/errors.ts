@@ -60,6 +60,18 @@ export class UndecidedError extends DependencyError {
   }
 }
 
+/** A part of the dependency did not answer, and what the others said was given back: they may be asked alone. */
+export class PartError extends DependencyError {
+  /** What of the call concerns the part that failed, by its place. */
+  readonly places: readonly number[]
+
+  constructor(dependency: Dependency, message: string, places: readonly number[]) {
+    super(dependency, message)
+    this.name = 'PartError'
+    this.places = places
+  }
+}
+
 /** The caller (Envoy) gave up or its deadline passed: whatever was held must be released. */
 export class AbandonedError extends Error {
   constructor(message: string) {

@@ -1,4 +1,4 @@
-import { DependencyError, UndecidedError } from '../errors.js'
+import { DependencyError, PartError, UndecidedError } from '../errors.js'
 import { createFirstAnswers } from './first-answers.js'
 import { answerOf, mayPass } from './guarded-ledger.js'
 import type { GuardedHeld, GuardedLedger, StoreFailure, Unavailable } from './guarded-ledger.js'
@@ -107,6 +107,39 @@ export function createFailoverLedger<Context>(
     }
   }
 
+  /**
+   * Where a part of the store is away, only its quotas are asked what they say; the others are held as ever. Undefined
+   * where that cannot be: the store fails again, or a share here would be a second reservation beside the one there.
+   */
+  async function reserveRest(
+    request: ReserveRequest<Context>,
+    { message: fault, places }: PartError,
+    nowEpochMs: number,
+  ): Promise<GuardedHeld<Context> | Short | Unavailable | undefined> {
+    const failed = request.holds.filter((_, index) => places.includes(index))
+    const holds = request.holds.filter((_, index) => !places.includes(index))
+    const plan = planFor({ ...request, holds: failed }, nowEpochMs)
+    if ('refusing' in plan) return unavailable(plan.refusing, plan.why, fault)
+    if (plan.local.length > 0) return undefined
+    try {
+      // Under another id: what was asked for under the first may still be on its way to be abandoned.
+      const rest = { ...request, id: `${request.id}-2`, holds }
+      const answer = await main.reserve(rest, nowEpochMs)
+      if (answer.kind === 'short') return answer
+      const uncountedQuotas = namesOf(plan.uncounted)
+      const held = {
+        ...answer,
+        shadowShort: [...answer.shadowShort, ...plan.shadowShort],
+        fallback: { why: 'store', fault, localQuotas: [], uncountedQuotas },
+      } as const
+      firsts.add(request, held, nowEpochMs)
+      return held
+    } catch (error) {
+      faultOf(error)
+      return undefined
+    }
+  }
+
   /** The same stream again: it is held already, by some of its quotas. */
   async function repeatLocally(
     request: ReserveRequest<Context>,
@@ -154,6 +187,11 @@ export function createFailoverLedger<Context>(
       if (local.ledger.knows(request.idempotencyKey)) {
         return repeatLocally(request, local.ledger, nowEpochMs)
       }
+      // Where a part of the store was away, the whole of it may not know the key.
+      if (firsts.isPartial(request.idempotencyKey)) {
+        const first = firsts.repeat(request.idempotencyKey)
+        if (first !== undefined) return first
+      }
       try {
         const answer = await main.reserve(request, nowEpochMs)
         if (answer.kind === 'held') firsts.add(request, answer, nowEpochMs)
@@ -162,7 +200,10 @@ export function createFailoverLedger<Context>(
         const fault = faultOf(error)
         // Held in the store already: a second reservation, here, would be a second charge for one stream.
         const first = firsts.repeat(request.idempotencyKey)
-        return first ?? (await reserveLocally(request, local.ledger, fault, nowEpochMs))
+        const answer =
+          first ??
+          (error instanceof PartError ? await reserveRest(request, error, nowEpochMs) : undefined)
+        return answer ?? reserveLocally(request, local.ledger, fault, nowEpochMs)
       }
     },
 

@@ -11,6 +11,8 @@ export interface FirstAnswers<Context> {
     nowEpochMs: number,
   ): void
   knows(idempotencyKey: string): boolean
+  /** Is it held by some of its quotas alone, as their store says or would say later? */
+  isPartial(idempotencyKey: string): boolean
   /** The same again, without figures; from now on two answers carry the reservation. */
   repeat(idempotencyKey: string): GuardedHeld<Context> | undefined
   /** Nobody has the answer: it is not repeated any more. False where another answer carries the reservation. */
@@ -64,6 +66,7 @@ export function createFirstAnswers<Context>(): FirstAnswers<Context> {
       queue.put(first, nowEpochMs + 2 * leaseMs)
     },
     knows: (idempotencyKey) => byKey.has(idempotencyKey),
+    isPartial: (idempotencyKey) => byKey.get(idempotencyKey)?.held.fallback !== undefined,
     repeat(idempotencyKey) {
       const first = byKey.get(idempotencyKey)
       if (first !== undefined) first.repeated = true

@@ -1,4 +1,4 @@
-import { UndecidedError } from '../errors.js'
+import { DependencyError, PartError, UndecidedError } from '../errors.js'
 import { UnansweredError } from '../store/store.js'
 import { longerShortage, roomIn, shortage } from './balance.js'
 import type { Shortage } from './balance.js'
@@ -83,9 +83,7 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     )
     const failed = outcomes.find((outcome) => outcome.status === 'rejected')
     if (failed !== undefined) {
-      const short = await shortBeside(request, parts, outcomes, nowEpochMs)
-      if (short === undefined) throw failed.reason
-      return short
+      return besideFailure(request, parts, outcomes, failed.reason, nowEpochMs)
     }
     const replies = outcomes.map((outcome) => (outcome as { value: LedgerReply }).value)
     const held = parts.filter((_, index) => replies[index]?.[0] === 'held')
@@ -120,29 +118,44 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
    * Gives back what may be held where another part failed.
    *
    * @returns what the parts that answered are short by, whatever the others would say
+   * @throws PartError it names what could not be asked, where all else was given back
    */
-  async function shortBeside(
+  async function besideFailure(
     { id, idempotencyKey, holds }: ReserveRequest<Context>,
     parts: readonly Part[],
     outcomes: readonly PromiseSettledResult<LedgerReply>[],
+    failure: unknown,
     nowEpochMs: number,
-  ): Promise<Short | undefined> {
+  ): Promise<Short> {
     const replyOf = (part: Part): LedgerReply | undefined => {
       const outcome = outcomes[parts.indexOf(part)]
       return outcome?.status === 'fulfilled' ? outcome.value : undefined
     }
-    const doubtful = parts.filter((_, index) => mayHold(outcomes[index]))
+    const held = parts.filter((part) => {
+      const reply = replyOf(part)
+      return reply?.[0] === 'held' && reply[5] === undefined
+    })
+    const back = held.length === 0 ? [] : await ends.release({ id, holds, parts: held }, nowEpochMs)
+    const isBack = ({ indices }: Part): boolean => indices.every((index) => back[index])
+    const doubtful = parts.filter((part, index) =>
+      held.includes(part) ? !isBack(part) : isUnanswered(outcomes[index]),
+    )
     if (doubtful.length > 0) ends.abandonInBackground({ id, holds, parts: doubtful }, nowEpochMs)
     const refusing = parts.filter((part) => replyOf(part)?.[0] === 'short')
     // An earlier call may be what leaves no room for this one, and at its home that can perhaps not be asked.
     const isRepeat = replyOf(parts[0] as Part)?.[5] !== undefined || own.knows(idempotencyKey)
-    if (refusing.length === 0 || isRepeat) return undefined
+    if (refusing.length === 0 || isRepeat) {
+      const gone = parts.filter((part) => replyOf(part) === undefined || doubtful.includes(part))
+      if (gone.length === parts.length || !(failure instanceof DependencyError)) throw failure
+      const places = gone.flatMap(({ indices }) => indices)
+      throw new PartError('ledger', failure.message, places)
+    }
     const answered = parts.filter((part) => {
       const reply = replyOf(part)
       return reply !== undefined && hasFigures(reply)
     })
     const replies = answered.map((part) => replyOf(part) as HeldReply | ShortReply)
-    return shortFrom(holds, answered, replies, refusing, [])
+    return shortFrom(holds, answered, replies, refusing, back)
   }
 
   function heldFrom(
@@ -195,7 +208,12 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
         const key = storedReservation(id, buckets.tagOf(part.bucket))
         const keys = [key, ...room.partitionsOf(part, holds)]
         const nowMs = room.nowAt(nowEpochMs, key)
-        const stands = await ask(scripts.stand, keys, {}, nowMs, room.aroundAll)
+        const stands = await ask(scripts.stand, keys, {}, nowMs, room.aroundAll).catch(
+          (cause: unknown) => {
+            const what = 'an earlier call with the same key cannot be seen everywhere'
+            throw new UndecidedError('ledger', what, { cause })
+          },
+        )
         if (stands[0] === 'unknown') {
           missing.add(part.bucket)
           return
@@ -258,9 +276,8 @@ function holdTheSame(one: readonly Hold[], other: readonly Hold[]): boolean {
   )
 }
 
-function mayHold(outcome: PromiseSettledResult<LedgerReply> | undefined): boolean {
-  if (outcome?.status === 'rejected') return outcome.reason instanceof UnansweredError
-  return outcome?.value[0] === 'held'
+function isUnanswered(outcome: PromiseSettledResult<LedgerReply> | undefined): boolean {
+  return outcome?.status === 'rejected' && outcome.reason instanceof UnansweredError
 }
 
 /** Where the holds of a part are among all, by their numbers in its script. */

@@ -228,7 +228,9 @@ describe('a reservation with parts on three nodes', () => {
     const processes = [open(), open(), open()]
     for (let round = 0; round < runs(10); round += 1) {
       await group.flush()
-      const request = requestOf()
+      // With room for all at once: else what the others hold for a moment may refuse the first.
+      const roomy = { ...third, quota: { ...third.quota, limit: 3 } }
+      const request = { ...requestOf(), holds: [home, away, roomy] }
       const answers = await Promise.allSettled(
         processes.map((ledger, index) =>
           ledger.reserve({ ...request, id: `${request.id}-${String(index)}` }, nowMs()),
@@ -392,6 +394,43 @@ describe('a node that hangs', () => {
   }
   afterEach(() => {
     hung.resume()
+  })
+
+  test.each([
+    ['at home', home, away],
+    ['elsewhere', away, home],
+  ])('%s leaves the quotas of the others counted', async (_, down, counted) => {
+    await hang(down)
+    const request = { ...requestOf(), holds: allowing }
+    const first = await guarded.reserve(request, nowMs())
+    expect(first).toMatchObject({
+      kind: 'held',
+      repeated: false,
+      fallback: { why: 'store', localQuotas: [], uncountedQuotas: [down.quota.name] },
+    })
+    if (first.kind !== 'held') throw new Error('not held')
+    const { id } = first.reservation
+    const deny = { ...down, quota: { ...down.quota, onStoreFailure: 'deny' as const } }
+    const refused = allowing.map((each) => (each.partitionKey === down.partitionKey ? deny : each))
+    expect(await guarded.reserve({ ...requestOf(), holds: refused }, nowMs())).toMatchObject({
+      kind: 'unavailable',
+      quota: deny.quota,
+    })
+    hung.resume()
+    await eventually(() => ledger.balances([home, away, third], nowMs()))
+    // Its home may be another, now that all nodes answer.
+    expect(await guarded.reserve({ ...request, id: 'another' }, nowMs())).toMatchObject({
+      repeated: true,
+      reservation: { id },
+    })
+    await eventually(async () => {
+      await ledger.expire(nowMs())
+      const reserved = [home, away].map((each) => (each === counted ? 10 : 0))
+      expect((await figures()).map((each) => each[1])).toEqual([...reserved, 1])
+    })
+    expect(await guarded.end(id, settled(4), nowMs())).toMatchObject({ outcome: 'settled' })
+    const spent = [home, away].map((each) => (each === counted ? 4 : 0))
+    expect((await figures()).map(([spent]) => spent)).toEqual([...spent, 0])
   })
 
   test.each([
