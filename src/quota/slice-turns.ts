@@ -26,6 +26,11 @@ export interface SliceTurns<Context> {
   retry(pending: Pending<Context>): void
   giveBack(slice: Slice, amount: number): void
   take(taking: Taking): void
+  /**
+   * How long `flush('slices')` takes, if its turns take as long as the last that was answered. `turns`: those that it
+   * waits for, with the one that is under way.
+   */
+  slicesIn(): { readonly turns: number; readonly ms: number }
   /** Something was given back that the store does not know yet. */
   isReturning(): boolean
   /** Places that died with other processes are looked for in the next turn, and one that was set aside is retried. */
@@ -100,6 +105,7 @@ export function createSliceTurns<Context>(
   let retried: Pending<Context> | undefined
   let waiters: Waiter[] = []
   let isAsking = false
+  let lastTurnMs = 0
 
   function compose(): Parts<Context> | undefined {
     const adopted: Pending<Context>[] = []
@@ -257,8 +263,10 @@ export function createSliceTurns<Context>(
   }
 
   async function askOrDivide(turn: Turn<Context>): Promise<void> {
+    const sentMs = clock.monotonicMs()
     try {
       await ask(turn)
+      lastTurnMs = clock.monotonicMs() - sentMs
     } catch (error) {
       if (!(error instanceof ScriptError)) throw error
       divide(turn)
@@ -300,6 +308,11 @@ export function createSliceTurns<Context>(
     },
     take(taking) {
       takings.set(taking, (asked += 1))
+    },
+    slicesIn() {
+      const asks = Math.ceil(Math.max(takings.size / MAX_TAKEN, returns.size / MAX_RETURNED))
+      const turnsLeft = (open === undefined ? 0 : 1) + pieces.length + asks
+      return { turns: turnsLeft, ms: turnsLeft * lastTurnMs }
     },
     isReturning: () =>
       returns.size + (open?.returned.length ?? 0) > 0 ||

@@ -42,8 +42,12 @@ const LIFE_MS = 1000
 const ADOPT_AFTER_MS = 25
 /** Beyond, every request asks the store: what is behind them waits for some 40 turns at most. */
 const MAX_PENDING = 1000
+/** The one under way, or one that begins at once: that is as long as the store itself takes. */
+const MAX_TURNS_AHEAD = 1
 /** One for the first slice, one where others used it up first. */
 const MAX_TAKINGS = 3
+
+const tooSlow = (): DependencyError => new DependencyError('ledger', 'Redis was too slow')
 
 const usual: SliceTuning = {
   isSliced: ({ slices }) => slices === true,
@@ -176,7 +180,7 @@ export function createSlicedLedger<Context>(
    */
   async function tell(dueMs: number, what: 'all' | 'slices'): Promise<void> {
     await turns.flush(what)
-    if (clock.monotonicMs() >= dueMs) throw new DependencyError('ledger', 'Redis was too slow')
+    if (clock.monotonicMs() >= dueMs) throw tooSlow()
   }
 
   /** Undefined where the store has to decide. */
@@ -204,8 +208,26 @@ export function createSlicedLedger<Context>(
       const wished = slices.wish(holds, leaseMs, tick())
       if (wished === undefined) return undefined
       for (const taking of wished) turns.take(taking)
-      await tell(dueMs, 'slices')
+      if (!(await isTaken(dueMs))) return undefined
     }
+  }
+
+  /** Waits for the slices, where that is no longer than asking the store. They are for later requests where not. */
+  async function isTaken(dueMs: number): Promise<boolean> {
+    if (comeLate(dueMs) || turns.slicesIn().turns > MAX_TURNS_AHEAD) return false
+    try {
+      await tell(dueMs, 'slices')
+      return true
+    } catch (error) {
+      if (clock.monotonicMs() >= dueMs) throw error
+      return false
+    }
+  }
+
+  /** The turns that would be waited for come too late. They come all the same. */
+  function comeLate(dueMs: number): boolean {
+    arm()
+    return clock.monotonicMs() + turns.slicesIn().ms >= dueMs
   }
 
   /** As this process made it, if it did. */
@@ -224,12 +246,25 @@ export function createSlicedLedger<Context>(
       ({ amount }, index) =>
         (answer.balances[index]?.remaining ?? 0) < amount + askedBefore(request.holds, index),
     )
-    // Near its limit a partition is the store's alone.
-    if (slices.pause(short, tick())) await tell(dueMs, 'slices')
-    if (!slices.giveBack(short) && !turns.isReturning()) return answer
-    await tell(dueMs, 'slices')
+    // It stays refused where the store does not hear in time of what this process has.
+    if (!(await isGivenBack(short, dueMs))) return answer
     const again = await ledger.reserve(request, nowEpochMs)
     return again.kind === 'held' ? asHeld(request, again) : again
+  }
+
+  /** False: there was nothing to give back, or it cannot be told in time. */
+  async function isGivenBack(short: readonly Hold[], dueMs: number): Promise<boolean> {
+    try {
+      // Near its limit a partition is the store's alone.
+      if (slices.pause(short, tick())) await tell(dueMs, 'slices')
+      if (!slices.giveBack(short) && !turns.isReturning()) return false
+      if (comeLate(dueMs)) return false
+      await tell(dueMs, 'slices')
+      return true
+    } catch (error) {
+      if (error instanceof DependencyError) return false
+      throw error
+    }
   }
 
   function asHeld(request: ReserveRequest<Context>, held: Held<Context>): Held<Context> {

@@ -61,6 +61,7 @@ function open({
     loseTurns: false,
     aheadMs: 0,
     slowerMs: 0,
+    slowerTurnsMs: 0,
     kill: (): void => undefined,
     died: Promise.resolve(),
   }
@@ -88,6 +89,7 @@ function open({
       }
       const reply = await store.run(...call)
       spoilt.aheadMs += spoilt.slowerMs
+      if (call[0].digest === scripts.turn.digest) spoilt.aheadMs += spoilt.slowerTurnsMs
       return reply
     },
     nowMs: () => store.nowMs(),
@@ -364,6 +366,48 @@ describe('a process with slices', () => {
     await expect(late).rejects.toThrow(DependencyError)
     expect(ledger.spoilt.asked).toBe(1)
     expect(await figures([quota], atMs)).toEqual([[0, 0, 0]])
+  })
+
+  const inPartition = (id: string) => ({ ...requestOf(id), holds: [holdOf(month, 10, id)] })
+
+  test('waits for no more than one turn where many partitions are asked for at once', async () => {
+    const ledger = open({ ...given, timeoutMs: 5000 })
+    // In turns alone, the last of them would be answered after 13.
+    ledger.spoilt.slowerTurnsMs = 500
+    const ids = Array.from({ length: 200 }, (_, index) => `r${String(index)}`)
+    const answers = await Promise.all(ids.map((id) => ledger.reserve(inPartition(id), atMs)))
+    expect(answers.every(({ kind }) => kind === 'held')).toBe(true)
+    expect(ledger.spoilt.decisions).toBeGreaterThan(150)
+    expect(ledger.spoilt.decisions).toBeLessThan(200)
+  })
+
+  test('asks Redis itself where a turn would come too late', async () => {
+    const ledger = open({ ...given, timeoutMs: 5000 })
+    ledger.spoilt.slowerTurnsMs = 5000
+    const late = ledger.reserve(inPartition('first'), atMs)
+    await expect(late).rejects.toThrow('Redis was too slow')
+    const answer = await ledger.reserve(inPartition('second'), atMs)
+    expect(answer).toMatchObject({ kind: 'held' })
+    expect(ledger.spoilt.decisions).toBe(1)
+  })
+
+  test('asks Redis itself where a turn fails before it is late', async () => {
+    const ledger = open(given)
+    ledger.spoilt.loseTurns = true
+    expect(await ledger.reserve(requestOf('a'), atMs)).toMatchObject({ kind: 'held' })
+    expect(ledger.spoilt.decisions).toBe(1)
+  })
+
+  test('is refused what Redis refused where it cannot tell what it has', async () => {
+    const ledger = open({ ...given, tuning: greedy })
+    const quota = { ...month, limit: 100 }
+    await ledger.reserve(requestOf('a', [quota]), atMs)
+    const holds = [holdOf(quota, 90), holdOf({ ...hour, slices: false }, 90)]
+    ledger.spoilt.loseTurns = true
+    const short = await ledger.reserve({ ...requestOf('b'), holds }, atMs)
+    expect(short).toMatchObject({ kind: 'short', balances: [{ remaining: 0 }, {}] })
+    ledger.spoilt.loseTurns = false
+    expect(await ledger.reserve({ ...requestOf('c'), holds }, atMs)).toMatchObject({ kind: 'held' })
   })
 
   test('admits nothing more when it learns of a debt', async () => {
