@@ -123,7 +123,13 @@ test('after a Redis is killed, all processes together admit their shares and no 
   const { port } = redis
   await redis.stop()
   const shares = PROCESSES * Math.floor(LIMIT / PROCESSES)
-  expect(await admitted('alice', LIMIT)).toBe(shares)
+  // What the last answers of Redis said of her is believed for a second.
+  let passed = 0
+  await eventually(async () => {
+    passed += await admitted('alice', LIMIT)
+    expect(passed).toBeGreaterThan(0)
+  })
+  expect(passed + (await admitted('alice', LIMIT))).toBe(shares)
   expect(await admitted('bob', 10)).toBe(Math.min(PROCESSES * 10, shares))
 
   // It comes back with nothing, and goes again.

@@ -202,7 +202,9 @@ describe('a start', () => {
     expect(await it.status('/healthz')).toBe(200)
     expect(await it.status('/readyz')).toBe(503)
     expect(await health(it.socket)).toBe('NOT_SERVING')
-    expect(it.log()).toContain('ECONNREFUSED')
+    await vi.waitFor(() => {
+      expect(it.log()).toContain('ECONNREFUSED')
+    }, patience)
   })
 })
 
@@ -278,7 +280,9 @@ describe('one process, from start to end', () => {
     ].join('\n')
   const drains = (it: Awaited<ReturnType<typeof start>>) =>
     vi.waitFor(() => {
-      expect(it.log()).toContain('"callsUnderWay":0,"openReservations":1,"msg":"draining"')
+      expect(it.log()).toContain(
+        '"callsUnderWay":0,"openReservations":1,"lateReports":0,"msg":"draining"',
+      )
     }, patience)
 
   test('takes at its end the reports that still come, and ends when the last has come', async () => {
@@ -306,7 +310,7 @@ describe('one process, from start to end', () => {
     await drains(it)
     expect(await it.child.exited).toBe(0)
     expect(it.log()).toMatch(
-      /"level":"warn".*"callsUnderWay":0,"openReservations":1,"msg":"the drain deadline is over/,
+      /"level":"warn".*"callsUnderWay":0,"openReservations":1,"lateReports":0,"msg":"the drain deadline is over/,
     )
     expect(it.log()).toContain('"signal":"SIGINT"')
     expect(it.log()).toContain('"msg":"stopped"')
