@@ -114,6 +114,9 @@ function describe({
     print(`second Tollgate     ${second.metricsUrl}/metrics (process ${String(second.child.pid)})`)
     print(`  the same balance  ${second.adminUrl}/usage?tenant=acme&subject=alice`)
     print(`  audit records     ${second.auditFile}`)
+    print(
+      `    verified by     node ${programFile} verify-audit ${second.auditFile} --key ${second.auditPublicKeyFile}`,
+    )
     print(`Redis               ${redis.socket} (process ${String(redis.child.pid)})`)
   }
   print(

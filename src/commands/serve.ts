@@ -9,7 +9,7 @@ export const serve: Command = {
 Answers Envoy's Check and the report at the end of each stream, as the policy says.
 
   --policy FILE  the policy; changes of the file take effect without a restart, except those of the
-                 sections listen, ledger, audit, limits, drain and log
+                 sections listen, ledger, audit, limits, drain, log and rateLimitService
 
 Signals:
   SIGHUP   read the policy now

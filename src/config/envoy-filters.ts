@@ -136,6 +136,15 @@ function checkReportFilter(manager: Place, check: EnvoyCheck): void {
   }
   for (const { filter, settings } of reporting) {
     refuseOff(filter, check)
+    const name = textOf(field(filter, 'name'))
+    for (const other of filters) {
+      if (other.filter === filter || textOf(field(other.filter, 'name')) !== name) continue
+      // Envoy looks up the configuration of a route by the name of the filter.
+      check.fault(
+        field(other.filter, 'name'),
+        `a name of its own: what routes say under ${name ?? ''} is the report's, and would replace the rate_limits of this one`,
+      )
+    }
     const cluster = fieldAt(
       settings,
       'rate_limit_service',

@@ -111,6 +111,9 @@ export function createRecorder(parts: RecorderParts): Recorder {
       metrics.countFailure(operation, cause)
       // Envoy gives calls up all the time; that is no fault of anything here.
       if (cause === 'abandoned') log.debug({ operation, requestId, error }, 'given up')
+      // Once a second while the store is away, which is said once.
+      else if (operation === 'expire' && cause === 'ledger')
+        log.debug({ operation, error }, 'failed')
       else log.error({ operation, requestId, cause, error }, 'failed')
     },
   }

@@ -398,6 +398,17 @@ const cases: Readonly<Record<string, Case>> = {
       'report is a mapping; expected a RateLimitPerRoute with the report (input, end): nothing else ends a reservation',
     ],
   },
+  'another rate limit filter under the name of the report': {
+    edits: [
+      [
+        '                  - name: report',
+        '                  - { name: report, typed_config: { "@type": x.RateLimit, domain: edge } }\n                  - name: report',
+      ],
+    ],
+    faults: [
+      "name is report; expected a name of its own: what routes say under report is the report's, and would replace the rate_limits of this one",
+    ],
+  },
   'the report goes to another domain': {
     edits: [['domain: tollgate', 'domain: edge']],
     faults: [

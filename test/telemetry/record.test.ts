@@ -396,4 +396,10 @@ describe('everything else', () => {
     expect(await count(`tollgate_failures_total{operation="check",cause="${cause}"}`)).toBe(1)
     expect(lines[0]).toMatchObject({ level, requestId: 'request-1' })
   })
+
+  test('that leases cannot be ended while the ledger is away is counted each time, and said by whoever lost it', async () => {
+    recorderWith(false).failure('expire', new DependencyError('ledger', 'no connection'))
+    expect(await count('tollgate_failures_total{operation="expire",cause="ledger"}')).toBe(1)
+    expect(lines[0]).toMatchObject({ level: 'debug' })
+  })
 })
