@@ -78,7 +78,7 @@ const ledger = mapping({
   /** Read at each connect, so that the password can change while Tollgate runs. */
   passwordFile: filePath('a file that holds a password').optional(),
   /** How long one decision may wait for it. */
-  timeoutMs: wholeNumber(10, 5 * SECOND_MS, 'milliseconds').default(80),
+  timeoutMs: wholeNumber(10, 5 * SECOND_MS, 'milliseconds').default(60),
   /** Processes that share the limits, at least: of so many each has its share while Redis is away. */
   processes: wholeNumber(1, 10_000, 'processes').optional(),
   /** Balances that this process keeps in its memory; what is new and finds no room goes by `onStoreFailure`. */

@@ -23,7 +23,7 @@ export function rateLimitHeaders(balances: readonly Balance[]): readonly HeaderV
   return headerUnits.flatMap((unit) => {
     const tightest = tightestOf(balances, unit)
     if (tightest === undefined) return []
-    const name = unit.replace('_', '-')
+    const name = unit.replaceAll('_', '-')
     const remaining = Math.max(0, tightest.remaining)
     return [
       setHeader(`x-ratelimit-limit-${name}`, formatAmount(unit, tightest.quota.limit)),
