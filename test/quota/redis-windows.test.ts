@@ -44,6 +44,37 @@ test('a script knows the window that it does know', async () => {
   expect(await redis.client.dbsize()).toBe(4)
 })
 
+test('a lease whose partition this release cannot read keeps no other from running out, and comes again', async () => {
+  await redis.client.flushall()
+  const atMs = Date.parse('2026-02-02T00:00:00Z')
+  const options = { store, clock: systemClock, timeoutMs: 5000, moments: 'given' } as const
+  const ledger = createRedisLedger<string>(options)
+  const reserve = (id: string) =>
+    ledger.reserve(
+      {
+        ...{ id, idempotencyKey: id, context: '', leaseMs: id === 'first' ? 1000 : 2000 },
+        holds: [holdOf(quotaOf({ name: id }), 1)],
+      },
+      atMs,
+    )
+  for (const id of ['first', 'second']) await reserve(id)
+  const key = 'tg2:{0}:p:first a'
+  const stored = (await redis.client.dumpBuffer(key)) ?? Buffer.alloc(0)
+  await redis.client.eval(
+    `local state = cmsgpack.unpack(redis.call('GET', KEYS[1]))
+    state.window = 'rolling 60000'
+    redis.call('SET', KEYS[1], cmsgpack.pack(state))`,
+    1,
+    key,
+  )
+  const endedAt = async (ms: number) =>
+    (await ledger.expire(ms)).map(({ reservation }) => reservation.id)
+  expect(await endedAt(atMs + 3000)).toEqual(['second'])
+  await redis.client.restore(key, 0, stored, 'REPLACE')
+  expect(await endedAt(atMs + 62_999)).toEqual([])
+  expect(await endedAt(atMs + 63_000)).toEqual(['first'])
+})
+
 test.each([
   ['week', 7],
   ['month', 28],

@@ -10,6 +10,16 @@ local leasesKey = KEYS[1]
 local dueMs = call.momentMs or clockMs
 local due = redis.call('ZRANGE', leasesKey, '-inf', whole(dueMs), 'BYSCORE', 'LIMIT', 0, call.atMost)
 
+-- A partition that this release cannot read, as of a window of a later one, keeps no other lease from running out: its
+-- own is looked at again after this.
+local UNREADABLE_MS = 60000
+
+local function look_at(placements)
+  local keys, names = keys_of(placements)
+  local nowMs = moment_for(keys)
+  return nowMs, uncovered(names, keys, nowMs)
+end
+
 local ended = {}
 for _, reservationKey in ipairs(due) do
   local reservation = load_reservation(reservationKey)
@@ -17,13 +27,13 @@ for _, reservationKey in ipairs(due) do
     redis.call('ZREM', leasesKey, reservationKey)
   else
     local placements = reservation.placements
-    local keys, names = keys_of(placements)
-    local nowMs = moment_for(keys)
-    local gap = uncovered(names, keys, nowMs)
-    if gap then return { 'expired', clockMs, ended, 1, gap } end
+    local isReadable, nowMs, gap = pcall(look_at, placements)
+    if isReadable and gap then return { 'expired', clockMs, ended, 1, gap } end
 
     local ownsKey = owns_key(reservation, reservationKey)
-    if reservation.phase == 'open' then
+    if not isReadable then
+      add_lease(leasesKey, reservationKey, dueMs + UNREADABLE_MS, ORPHANED_MS)
+    elseif reservation.phase == 'open' then
       for _, placement in ipairs(placements) do end_placement(placement, 'open', nil, nowMs) end
       reservation.phase = 'unsettled'
       local packed = cmsgpack.pack(reservation)
