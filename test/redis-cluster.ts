@@ -1,7 +1,7 @@
 import { SLOTS, slotOf } from '../src/store/store.js'
 import type { StoreAddress } from '../src/store/store.js'
 import { freePort } from './free-port.js'
-import { startRedis } from './redis-server.js'
+import { onFreePorts, startRedis } from './redis-server.js'
 import type { RedisServer } from './redis-server.js'
 import { until } from './until.js'
 
@@ -46,10 +46,12 @@ export async function startCluster({
   const nodes: RedisServer[] = []
   for (let index = 0; index < (replicated ? 2 * count : count); index += 1) {
     nodes.push(
-      await startRedis(
-        ...['--cluster-enabled', 'yes', '--cluster-node-timeout', '1500'],
-        ...['--cluster-port', String(await freePort()), '--repl-diskless-sync-delay', '0'],
-        ...(await secured(tls)),
+      await onFreePorts(async () =>
+        startRedis(
+          ...['--cluster-enabled', 'yes', '--cluster-node-timeout', '1500'],
+          ...['--cluster-port', String(await freePort()), '--repl-diskless-sync-delay', '0'],
+          ...(await secured(tls)),
+        ),
       ),
     )
   }

@@ -27,7 +27,22 @@ export interface RedisServer {
   stop(): Promise<void>
 }
 
-export async function startRedis(...options: readonly string[]): Promise<RedisServer> {
+/** A port that was free may be somebody's when the server comes to it: another is tried then. */
+export async function onFreePorts<T>(start: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await start()
+    } catch (error) {
+      if (tries === 3) throw error
+    }
+  }
+}
+
+export function startRedis(...options: readonly string[]): Promise<RedisServer> {
+  return onFreePorts(() => startOnce(options))
+}
+
+async function startOnce(options: readonly string[]): Promise<RedisServer> {
   const directory = mkdtempSync(join(tmpdir(), 'rd-'))
   const socket = join(directory, 's')
   mkdirSync(join(directory, 'data'))
@@ -46,7 +61,13 @@ export async function startRedis(...options: readonly string[]): Promise<RedisSe
     ...(options.includes('--requirepass') && password !== undefined ? { password } : {}),
   })
   client.on('error', () => undefined)
-  await Promise.race([client.ping(), server.diedEarly])
+  try {
+    await Promise.race([client.ping(), server.diedEarly])
+  } catch (error) {
+    client.disconnect()
+    await server.stop()
+    throw error
+  }
   return {
     port,
     address: addressOf(`unix://${socket}`),
