@@ -11,3 +11,14 @@ export async function freePort(): Promise<number> {
   await once(server, 'close')
   return port
 }
+
+/** A port that was free may be somebody's when the server comes to it: another is tried then. */
+export async function onFreePorts<T>(start: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await start()
+    } catch (error) {
+      if (tries === 3) throw error
+    }
+  }
+}

@@ -1,7 +1,7 @@
 import { SLOTS, slotOf } from '../src/store/store.js'
 import type { StoreAddress } from '../src/store/store.js'
-import { freePort } from './free-port.js'
-import { onFreePorts, startRedis } from './redis-server.js'
+import { freePort, onFreePorts } from './free-port.js'
+import { startRedis } from './redis-server.js'
 import type { RedisServer } from './redis-server.js'
 import { until } from './until.js'
 

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import { findRedis } from '../deploy/demo/find-redis.js'
 import type { StoreAddress } from '../src/store/store.js'
-import { freePort } from './free-port.js'
+import { freePort, onFreePorts } from './free-port.js'
 
 export type ServerAddress = Extract<StoreAddress, { readonly url: string }>
 
@@ -25,17 +25,6 @@ export interface RedisServer {
   /** It can save nothing any more. */
   readonly loseDirectory: () => void
   stop(): Promise<void>
-}
-
-/** A port that was free may be somebody's when the server comes to it: another is tried then. */
-export async function onFreePorts<T>(start: () => Promise<T>): Promise<T> {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      return await start()
-    } catch (error) {
-      if (tries === 3) throw error
-    }
-  }
 }
 
 export function startRedis(...options: readonly string[]): Promise<RedisServer> {

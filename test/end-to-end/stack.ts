@@ -8,6 +8,7 @@ import { auditFilesOf } from '../../deploy/demo/sharing.js'
 import { demoCallers, startStack } from '../../deploy/demo/stack.js'
 import type { SecondPorts, Stack } from '../../deploy/demo/stack.js'
 import { readDemoPolicy } from '../../deploy/demo/tollgate.js'
+import { onFreePorts } from '../free-port.js'
 import { freePorts } from './free-ports.js'
 
 /** How long a test waits for what must come; a bound for failures, never a measurement. */
@@ -102,13 +103,15 @@ export async function startTestStack(
   // A busy machine is no broken disk: what is late here would be refused, as it should be.
   policy.audit['writeTimeoutMs'] = 20_000
   change(policy)
-  const stack = await startStack({
-    ports: await freePorts(),
-    secondPorts,
-    policy: stringify(policy),
-    random: Math.random,
-    changeEnvoy,
-  })
+  const stack = await onFreePorts(async () =>
+    startStack({
+      ports: await freePorts(),
+      secondPorts,
+      policy: stringify(policy),
+      random: Math.random,
+      changeEnvoy,
+    }),
+  )
   let failed = false
   afterEach(({ task }) => {
     failed ||= task.result?.state === 'fail'
