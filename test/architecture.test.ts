@@ -9,6 +9,7 @@ import { describe, expect, test } from 'vitest'
 const ranks: Record<string, number> = {
   // the ground
   'units.ts': 0,
+  'key-text.ts': 0,
   'unix-socket.ts': 0,
   'clock.ts': 0,
   'segment.ts': 0,

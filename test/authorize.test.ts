@@ -15,7 +15,7 @@ import type { Quota } from '../src/quota/quota.js'
 import type { Ledger } from '../src/quota/ledger.js'
 import { createMemoryLedger } from '../src/quota/memory-ledger.js'
 import type { IncomingRequest } from '../src/request.js'
-import { examplePolicy } from './example-policy.js'
+import { examplePolicy, examplePrices, pricedPolicy } from './example-policy.js'
 
 const alice: Principal = {
   issuer: 'https://idp.example',
@@ -456,35 +456,22 @@ describe('a refusal', () => {
   })
 
   test('says what is left of money and tokens, by the limit of the caller and its peer', async () => {
-    const { quotas, models } = examplePolicy()
-    const [quota, model] = [quotas[0], models[0]]
-    if (quota === undefined || model === undefined) throw new Error('the example has both')
-    const prices = {
-      inputPicos: 1_000_000,
-      cachedInputPicos: 1_000_000,
-      cacheWritePicos: 1_000_000,
-      outputPicos: 10_000_000,
-    }
-    const policy = examplePolicy({
-      models: [{ ...model, prices }],
-      quotas: [
-        {
-          ...quota,
-          name: 'budget',
-          unit: 'cost',
-          limit: 100,
-          by: ['tenant', 'subject', 'spiffe'],
-          overrides: [{ tenants: [], groups: ['research'], limit: 2200 }],
-        },
-        { ...quota, name: 'output', unit: 'output_tokens', limit: 5000, by: ['tenant', 'route'] },
-      ],
-    })
+    const policy = pricedPolicy(
+      {
+        name: 'budget',
+        unit: 'cost',
+        limit: 100,
+        by: ['tenant', 'subject', 'spiffe'],
+        overrides: [{ tenants: [], groups: ['research'], limit: 2200 }],
+      },
+      { name: 'output', unit: 'output_tokens', limit: 5000, by: ['tenant', 'route'] },
+    )
     const it = bench(policy)
     const peer = 'spiffe://acme.example/ci'
     const first = await authorize(post(chat, { peer }), it.parts)
     if (first.verdict.kind !== 'allow') throw new Error(first.verdict.message)
     const admission = first.verdict.reservation?.admission
-    expect(admission?.prices).toEqual(prices)
+    expect(admission?.prices).toEqual(examplePrices)
     const input = admission?.inputTokens ?? NaN
     expect(first.verdict.balances).toMatchObject([
       { quota: { limit: 2200 }, reserved: 1000 + input, remaining: 1200 - input },

@@ -63,3 +63,20 @@ export function examplePolicy(changes: Partial<Policy> = {}): Policy {
     ...changes,
   }
 }
+
+export const examplePrices = {
+  inputPicos: 1_000_000,
+  cachedInputPicos: 1_000_000,
+  cacheWritePicos: 1_000_000,
+  outputPicos: 10_000_000,
+}
+
+/** The same policy with `examplePrices`, and its quota changed to each of these. */
+export function pricedPolicy(...quotas: readonly Partial<Policy['quotas'][number]>[]): Policy {
+  const policy = examplePolicy()
+  return {
+    ...policy,
+    models: policy.models.map((model) => ({ ...model, prices: examplePrices })),
+    quotas: policy.quotas.flatMap((quota) => quotas.map((changes) => ({ ...quota, ...changes }))),
+  }
+}

@@ -6,7 +6,7 @@ import type { ClaimValue, Principal } from '../src/identity/principal.js'
 import { holdsFor } from '../src/holds.js'
 import { createMemoryLedger } from '../src/quota/memory-ledger.js'
 import type { PartitionDimension } from '../src/quota/quota.js'
-import { examplePolicy } from './example-policy.js'
+import { examplePolicy, pricedPolicy } from './example-policy.js'
 import { exampleAdmission } from './example-admission.js'
 
 const clock = { nowEpochMs: () => Date.UTC(2026, 0, 1), monotonicMs: () => 0 }
@@ -95,32 +95,19 @@ test.each<[PartitionDimension, string, unknown]>([
 })
 
 test('/usage tells money in the currency of the policy, under the limit of the caller', async () => {
-  const { quotas, models } = examplePolicy()
-  const [quota, model] = [quotas[0], models[0]]
-  if (quota === undefined || model === undefined) throw new Error('the example has both')
-  const prices = {
-    inputPicos: 1_000_000,
-    cachedInputPicos: 1_000_000,
-    cacheWritePicos: 1_000_000,
-    outputPicos: 10_000_000,
-  }
-  const policy = examplePolicy({
-    models: [{ ...model, prices }],
-    quotas: [
-      {
-        ...quota,
-        name: 'budget',
-        unit: 'cost',
-        limit: 1_000_000,
-        by: ['tenant'],
-        overrides: [{ tenants: ['acme'], groups: [], limit: 25_500_000 }],
-        limitClaim: { claim: 'budget', atMost: 30_000_000 },
-      },
-    ],
+  const policy = pricedPolicy({
+    name: 'budget',
+    unit: 'cost',
+    limit: 1_000_000,
+    by: ['tenant'],
+    overrides: [{ tenants: ['acme'], groups: [], limit: 25_500_000 }],
+    limitClaim: { claim: 'budget', atMost: 30_000_000 },
   })
+  const [model] = policy.models
+  if (model === undefined) throw new Error('the example has one')
   const ledger = createMemoryLedger<Admission>()
   const context = exampleAdmission({ auditId: 'a', ...estimate })
-  const holds = holdsFor(policy, alice, { ...model, prices }, estimate, request)
+  const holds = holdsFor(policy, alice, model, estimate, request)
   await ledger.reserve(
     { id: 'r', idempotencyKey: 'k', holds, context, leaseMs: 60_000 },
     clock.nowEpochMs(),

@@ -1,4 +1,4 @@
-import { shortHash } from './keys.js'
+import { shortHash } from '../key-text.js'
 import type { Hold } from './ledger.js'
 
 // Every key of the Redis ledger. Nothing of a caller or a report is readable in one (invariant 8). All keys of a

@@ -193,6 +193,7 @@ export function createSliceTurns<Context>(
         ...texts,
       ]
       const sentMs = clock.monotonicMs()
+      // As in `redis-ask.ts`: what the script answers is told by `lua/turn.lua` alone.
       const reply = (await store.run(script, keys, argsUntil, dueMs)) as unknown as TurnReply
       if (reply[0] === 'turned') {
         settle(turn, reply, moments === 'given' ? atMs : sentMs)

@@ -1,20 +1,17 @@
-import { hash } from 'node:crypto'
+import { shortHash, withLength } from '../key-text.js'
 import type { Ask } from './counters.js'
 import { windowStartSeconds } from './counters.js'
 
 /** A release that writes something else counts apart. */
 const SCHEMA = 'tg2:l:'
 
-/** 128 bits, 22 characters of base64url: among 2^40 counters two share a key with a chance of about 2^-49. */
-const HASH_BYTES = 16
-
 /**
  * What a counter is known by, whatever its window. Two different ones never share it, and nothing of a request is
  * readable in it (invariant 8): every text says its length before it is hashed.
  */
 export function counterHash(domain: string, { counted, limit }: Ask): string {
-  let spelling = encode(domain) + limit.unit
-  for (const { key, value } of counted) spelling += encode(key) + encode(value)
+  let spelling = withLength(domain) + limit.unit
+  for (const { key, value } of counted) spelling += withLength(key) + withLength(value)
   return shortHash(spelling)
 }
 
@@ -48,15 +45,4 @@ export function peerKey(domain: string, { counted, limit }: Ask, nowEpochMs: num
   let key = `${domain}_`
   for (const entry of counted) key += `${entry.key}_${entry.value}_`
   return key + String(windowStartSeconds(limit.unit, nowEpochMs))
-}
-
-function encode(part: string): string {
-  return `${String(part.length)}:${part}`
-}
-
-/** Of the UTF-16 code units, because UTF-8 would make one text of all lone surrogates. */
-function shortHash(text: string): string {
-  const digest = hash('sha256', Buffer.from(text, 'utf16le'), 'buffer')
-  // A slice of a longer string would keep that one as well.
-  return digest.toString('base64url', 0, HASH_BYTES)
 }
