@@ -96,6 +96,14 @@ async function started(it: Awaited<ReturnType<typeof start>>): Promise<void> {
   await Promise.race([ready, ended])
 }
 
+/** Ready is said by another socket than the log: its last line at start may come after. */
+async function startSaid(it: Awaited<ReturnType<typeof start>>): Promise<void> {
+  await started(it)
+  await vi.waitFor(() => {
+    expect(it.log()).toContain('limits hold per process')
+  }, patience)
+}
+
 function health(socket: string): Promise<string> {
   // proto-loader knows no message types.
   const { path, requestSerialize, responseDeserialize } = healthService['Check'] as unknown as {
@@ -222,8 +230,7 @@ describe('one process, from start to end', () => {
 
   test('follows its policy, keeps the last good one, and ends in order', async () => {
     const it = await start(policy())
-    await started(it)
-    expect(it.log()).toContain('limits hold per process')
+    await startSaid(it)
     expect(it.log()).toContain('no audit file')
     expect(await it.metric('tollgate_ledger_info')).toBe('tollgate_ledger_info{kind="memory"} 1')
     expect(await it.metric('tollgate_jwks_events_total{event="fetched"}')).toMatch(/ 1$/)
@@ -334,8 +341,7 @@ describe('one process, from start to end', () => {
 
   test('says as much as log.level lets it', async () => {
     const it = await start(`${policy()}log: { level: warn }\n`)
-    await started(it)
-    expect(it.log()).toContain('limits hold per process')
+    await startSaid(it)
     expect(it.log()).not.toContain('"level":"info"')
   })
 
