@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import { gzipSync } from 'node:zlib'
-import type { Behaviour } from './gpu-node.js'
+import type { Behaviour } from './behaviour.js'
 
 /** What a stand-in worked for one request; it grows while the request is served. */
 export interface Generation {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { Behaviour } from '../../deploy/demo/gpu-node.js'
+import type { Behaviour } from '../../deploy/demo/behaviour.js'
 import { readerOf, readUntil } from './reading.js'
 import { chat, eventually, lastServed, startTestStack } from './stack.js'
 import type { SendOptions } from './stack.js'

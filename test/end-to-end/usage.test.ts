@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { Behaviour } from '../../deploy/demo/gpu-node.js'
+import type { Behaviour } from '../../deploy/demo/behaviour.js'
 import { readerOf, readUntil } from './reading.js'
 import { chat, lastServed, startTestStack } from './stack.js'
 import type { SendOptions } from './stack.js'
