@@ -46,7 +46,7 @@ afterAll(() => {
   provider.close()
 })
 
-function policy(pool = 'gpu-a'): string {
+function policy(pool = 'gpu-a', drain = 'delayMs: 0, deadlineMs: 0'): string {
   return [
     'issuers:',
     `  - { issuer: '${issuer}', insecureHttp: true, audiences: [llm], algorithms: [ES256], tenant: { fixed: acme } }`,
@@ -55,7 +55,7 @@ function policy(pool = 'gpu-a'): string {
     '  metrics: 127.0.0.1:METRICS',
     '  admin: 127.0.0.1:0',
     `paths: [{ path: /health, method: GET, pool: ${pool}, public: true }]`,
-    'drain: { delayMs: 1500, deadlineMs: 3000 }',
+    `drain: { ${drain} }`,
     '',
   ].join('\n')
 }
@@ -217,8 +217,10 @@ describe('a start', () => {
 })
 
 describe('one process, from start to end', () => {
-  const next = () => policy('gpu-b')
-  const bad = () => policy().replace('drain:', 'drian:').replace('public: true', 'public: maybe')
+  const slow = 'delayMs: 2000, deadlineMs: 2000'
+  const good = () => policy('gpu-a', slow)
+  const next = () => policy('gpu-b', slow)
+  const bad = () => good().replace('drain:', 'drian:').replace('public: true', 'public: maybe')
   const generationOf = (it: Awaited<ReturnType<typeof start>>) => it.metric('tollgate_policy_info')
   const becomes = async (
     it: Awaited<ReturnType<typeof start>>,
@@ -229,7 +231,7 @@ describe('one process, from start to end', () => {
     }, patience)
 
   test('follows its policy, keeps the last good one, and ends in order', async () => {
-    const it = await start(policy())
+    const it = await start(good())
     await startSaid(it)
     expect(it.log()).toContain('no audit file')
     expect(await it.metric('tollgate_ledger_info')).toBe('tollgate_ledger_info{kind="memory"} 1')
@@ -239,7 +241,7 @@ describe('one process, from start to end', () => {
     const first = await generationOf(it)
     writeFileSync(it.file, it.fill(next()))
     await becomes(it, (now) => now !== first)
-    writeFileSync(it.file, it.fill(policy()))
+    writeFileSync(it.file, it.fill(good()))
     await becomes(it, (now) => now === first)
     it.child.signal('SIGHUP')
     await vi.waitFor(() => {
@@ -278,7 +280,7 @@ describe('one process, from start to end', () => {
 
   const withModel = (drain: string): string =>
     [
-      policy().replace('delayMs: 1500, deadlineMs: 3000', drain),
+      policy('gpu-a', drain),
       'limits: { examinationWorkers: 1 }',
       'models: [{ name: llama, tokenizer: cl100k_base, contextTokens: 8192, pool: gpu-a }]',
       'grants: [{ tenants: [acme], models: [llama] }]',
