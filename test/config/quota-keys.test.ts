@@ -182,11 +182,11 @@ describe('a dimension', () => {
     expect(load([{}]).issuers[0]?.claims).toEqual([])
   })
 
-  test.each(['claim', 'claim:', 'claim: x', 'claim:a..b', 'Claim:a', 'api_key'])(
+  test.each(['claim', 'claim:', 'claim: x', 'claim:a..b', 'Claim:a', 'apiKey'])(
     'is not %j',
     (dimension) => {
       expect(faultsOf([{ by: [dimension] }])).toEqual([
-        'quotas[0].by[0] expected one of tenant, subject, client, model, group, pool, route, spiffe, or claim:NAME as claim:department',
+        'quotas[0].by[0] expected one of tenant, subject, client, model, group, pool, route, spiffe, api_key, or claim:NAME as claim:department',
       ])
     },
   )
@@ -299,7 +299,7 @@ describe('other limits', () => {
       },
     ]
     expect(faultsOf([{ overrides: [gold] }], {}, { issuers })).toEqual([
-      'quotas[0].overrides[0].tenants[0] expected a tenant that an issuer of this file has: umbra',
+      'quotas[0].overrides[0].tenants[0] expected a tenant that an issuer or API key of this file has: umbra',
     ])
   })
 })
