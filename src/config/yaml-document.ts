@@ -262,5 +262,5 @@ function valueAsWritten(text: string, node: Node): string {
   if (written === '') return 'empty'
   if (written.includes('-----BEGIN')) return '(not shown)'
   // The password of a URL, as in https://user:password@host.
-  return shorten(written.replace(/\/\/[^/@\s]*@/, '//***@').replace(/\btgk_[\w-]+/g, 'tgk_***'))
+  return shorten(written.replace(/\/\/[^/@\s]*@/, '//***@'))
 }

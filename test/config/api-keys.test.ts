@@ -85,6 +85,9 @@ describe('apiKeys', () => {
     expect(faultsOf(policyOf(entry, '[umbra]'))).toEqual([
       'policy.yaml:6: grants[0].tenants[0] is umbra; expected a tenant that an issuer or API key of this file has: acme',
     ])
+    // One that is wrong may be the one that is named.
+    const wrongOne = `  - { id: weekly, sha256: ${'0f'.repeat(32)}, tenant: 7, subject: batch }`
+    expect(faultsOf(policyOf(`${entry}\n${wrongOne}`, '[umbra]'))).toHaveLength(1)
     const issuer = (tenant: string): string =>
       `issuers: [{ issuer: "https://a.example", audiences: [a], algorithms: [ES256], tenant: ${tenant} }]\n`
     const both = policyOf(entry, '[acme, umbra]')
@@ -120,6 +123,9 @@ describe('apiKeys', () => {
       'as another value',
       `  - { id: a, sha256: ${sha256}, tenant: t, subject: s, expires: ${key} }`,
     ],
+    ['as a key of the file', `  - { id: a, ${key}: 1, tenant: t, subject: s }`],
+    ['as such a key twice', `  - { id: a, ${key}: 1, ${key}: 2 }`],
+    ['beyond what is shown', `  - { id: a, expires: '${'x'.repeat(60)}${key}' }`],
     ['under an unknown key', `  - { id: a, key: ${key}, tenant: t, subject: s }`],
   ])('that hold a key %s are refused without showing it', (_, entry) => {
     const said = faultsOf(policyOf(entry, '[t]')).join('\n')
