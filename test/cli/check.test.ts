@@ -197,10 +197,10 @@ describe('with --files', () => {
       '14: ledger.tls.caFile is redis-ca.pem; expected a readable file; there is none',
       '16: ledger.passwordFile is /etc/tollgate/redis-password; expected a readable file; there is none',
       '30: issuers[0].caFile is idp-ca.pem; expected a file of certificates in PEM',
-      '76: audit.file is absent/audit.jsonl; expected a path in a directory that this user may write',
-      '76: audit.keyFile is audit.pem; expected a file with an Ed25519 private key in PEM (PKCS #8)',
-      '93: rateLimitService.redis.tls.caFile is counters-ca.pem; expected a readable file; there is none',
-      '95: rateLimitService.redis.passwordFile is /etc/tollgate/counters-password; expected a readable file; there is none',
+      '84: audit.file is absent/audit.jsonl; expected a path in a directory that this user may write',
+      '84: audit.keyFile is audit.pem; expected a file with an Ed25519 private key in PEM (PKCS #8)',
+      '101: rateLimitService.redis.tls.caFile is counters-ca.pem; expected a readable file; there is none',
+      '103: rateLimitService.redis.passwordFile is /etc/tollgate/counters-password; expected a readable file; there is none',
       `${dirname(file)}/ratelimit: expected a readable directory; there is none`,
     ])
     expect(err).not.toContain('hunter2')
