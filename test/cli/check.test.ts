@@ -23,6 +23,8 @@ test('prints who may call what, and which quotas bind it', async () => {
   expect(out.split('\n').slice(2)).toEqual([
     'files not looked at (--files opens them): listen.tls.certFile, listen.tls.keyFile, listen.tls.clientCaFile, ledger.tls.caFile, ledger.passwordFile, audit.file, audit.keyFile, issuers[0].caFile, rateLimitService.redis.tls.caFile, rateLimitService.redis.passwordFile, rateLimitService.configDir',
     '',
+    'API keys:',
+    '  nightly: tenant acme, subject batch, client cron, groups research and 8, until 2027-01-30T23:00:00.000Z',
     'Models:',
     '  meta-llama/Llama-3.3-70B-Instruct in pool gpu-a',
     '  gpt-oss-20b in pool gpu-b',
