@@ -2,7 +2,7 @@ import type { z } from 'zod'
 import { ledgerKinds } from '../quota/ledgers.js'
 import { DAY_MS, HOUR_MS, MIB_BYTES, MINUTE_MS, SECOND_MS } from '../units.js'
 import type { Partly } from './partly.js'
-import { entries, entryList, issuerList } from './schema-entries.js'
+import { entries, entryList } from './schema-entries.js'
 import { rateLimitService } from './schema-ratelimit.js'
 import {
   address,
@@ -198,7 +198,8 @@ export const sections = {
 /** The whole file. Its keys stand in the order in which they are documented. */
 export const policyFile = mapping({
   ...sections,
-  issuers: issuerList(entries.issuers),
+  issuers: entryList(entries.issuers).default([]),
+  apiKeys: entryList(entries.apiKeys).default([]),
   models: entryList(entries.models).default([]),
   paths: entryList(entries.paths).default([]),
   grants: entryList(entries.grants).default([]),

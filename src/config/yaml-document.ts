@@ -122,7 +122,7 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
         file,
         line,
         key: formatPath(path),
-        value: node === undefined ? '(missing)' : valueAsWritten(text, node),
+        value: node === undefined ? '(missing)' : shownAt(path, text, node),
         expected,
       }
     },
@@ -239,9 +239,16 @@ function locate(
   return { line, node: isPair(node) || node === null ? undefined : (node as Node) }
 }
 
+/** Whoever writes the key in the place of its hash, or the hash in another form, shall not read it in a log. */
+const neverShown: readonly unknown[] = ['sha256']
+
+function shownAt(path: KeyPath, text: string, node: Node): string {
+  return neverShown.includes(path.at(-1)) ? '(not shown)' : valueAsWritten(text, node)
+}
+
 /**
  * No key of the policy holds a secret, and the value of an unknown key is never shown; what is left are secrets in
- * the place of a file name or inside a URL.
+ * the place of a file name, a name or inside a URL.
  */
 function valueAsWritten(text: string, node: Node): string {
   if (isMap(node)) {

@@ -35,7 +35,7 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '1: limits.maxBodyBytes is 8; expected a whole number of bytes from 1024 to 67108864',
   ],
   'comment-only': [
-    '1: file is (missing); expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',
+    '1: file is (missing); expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, apiKeys, models, paths, grants, quotas',
   ],
   'cors-origin-with-path': [
     '1: cors.origins[0] is "https://app.example/"; expected an origin as a browser sends it, as https://app.example, without a path',
@@ -47,7 +47,7 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   'duplicate-key-inside': ['7: pool expected each key once; the first is on line 7'],
   'duplicate-key': ['12: quotas expected each key once; the first is on line 10'],
   empty: [
-    '1: file is (missing); expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',
+    '1: file is (missing); expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, apiKeys, models, paths, grants, quotas',
   ],
   'grant-anyone-and-groups': [
     '9: grants[0].anyone is true; expected to be left out, since the grant lists who it is for',
@@ -132,9 +132,11 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   'model-name-repeated': [
     '8: models[1].aliases[0] is llama-70b; expected a name or alias that no earlier entry has',
   ],
-  'no-issuer': ['1: issuers is (missing); expected a list of 1 to 1000 issuers'],
+  'no-issuer': [
+    '1: issuers is (missing); expected a list of 1 to 1000 issuers, or apiKeys: without both, nobody could call',
+  ],
   'not-a-mapping': [
-    '1: file is a list; expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',
+    '1: file is a list; expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, apiKeys, models, paths, grants, quotas',
   ],
   'one-bad-entry-hides-none': [
     '11: quotas[0].limit is none; expected a whole number of units from 1 to 9007199254740991, or of unit cost an amount as 25.50',
@@ -172,13 +174,13 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '2: inspection.prohibited is a list; expected at most 100 patterns in all lists together, not 101: each is another pass over every prompt',
   ],
   'prototype-key': [
-    '1: __proto__ is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',
+    '1: __proto__ is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, apiKeys, models, paths, grants, quotas',
   ],
   'quota-dimension-twice': [
     '11: quotas[0].by[1] is tenant; expected a dimension that no earlier entry has',
   ],
   'quota-dimension-unknown': [
-    '11: quotas[0].by[1] is user; expected one of tenant, subject, client, model, group, pool, route, spiffe, or claim:NAME as claim:department',
+    '11: quotas[0].by[1] is user; expected one of tenant, subject, client, model, group, pool, route, spiffe, api_key, or claim:NAME as claim:department',
   ],
   'quota-group-without-groups': [
     '11: quotas[0].groups is (missing); expected a list of the groups to count by, since by holds group',
@@ -255,9 +257,9 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '11: quotas[0].windows is unknown (did you mean window?); expected one of name, unit, limit, window, timezone, by, groups, models, shadow, onStoreFailure, overrides, limitClaim, slices',
   ],
   'unknown-key-secret': [
-    '1: password is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',
+    '1: password is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, apiKeys, models, paths, grants, quotas',
   ],
   'unknown-key': [
-    '1: ledgers is unknown (did you mean ledger?); expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',
+    '1: ledgers is unknown (did you mean ledger?); expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, apiKeys, models, paths, grants, quotas',
   ],
 }

@@ -23,6 +23,11 @@ export const goodPolicy = {
     { ...issuer('http://127.0.0.1:9400', 'lab'), insecureHttp: true },
     issuer('https://d.example', 'zeta'),
   ],
+  apiKeys: [
+    { ...apiKey('nightly', '0'), groups: ['batch'], expires: '2027-01-31T00:00:00Z' },
+    { ...apiKey('weekly', '1'), client: 'cron' },
+    apiKey('spare', '2'),
+  ],
   models: [
     { ...model('llama-70b'), aliases: ['llama', 'llama-latest'], defaultOutputTokens: 512 },
     { ...model('qwen-7b'), aliases: ['qwen'], streamUsage: 'inject' },
@@ -95,6 +100,10 @@ function issuer(url: string, tenant: string) {
   }
 }
 
+function apiKey(id: string, digit: string) {
+  return { id, sha256: digit.repeat(64).replace('0', 'f'), tenant: 'acme', subject: id }
+}
+
 function model(name: string) {
   return { name, tokenizer: 'o200k_base', contextTokens: 8192, pool: 'gpu-a' }
 }
@@ -132,6 +141,11 @@ export const aModel =
 const aClaim = (what: string): string =>
   `${what}: text of 1 to 255 characters without control characters, in quotes if it looks like a number`
 export const aTenant = aClaim('a tenant')
+const anId =
+  'a name of 1 to 64 letters, digits, dots, hyphens or underscores, which does not begin with tgk_'
+const aHash =
+  'the SHA-256 of the whole key, 64 lower-case hex digits (tollgate key new prints it), in quotes if it looks like a number'
+const aDateTime = 'a date and time with its zone, as 2027-01-31T00:00:00Z'
 export const aPattern =
   'a model name or a pattern of one with * for any run of characters, at most 128 characters'
 const aWindow =
@@ -340,6 +354,33 @@ export const singleFaults: readonly SingleFault[] = [
     ['issuers[1].issuer'],
   ),
 
+  malformed('apiKeys[0].id', 'two words', anId),
+  malformed('apiKeys[1].id', `tgk_${'x'.repeat(43)}`, anId),
+  malformed('apiKeys[0].sha256', 'F'.repeat(64), aHash),
+  malformed('apiKeys[1].sha256', '1'.repeat(63), aHash),
+  malformed('apiKeys[2].sha256', undefined, aHash),
+  malformed('apiKeys[0].tenant', '', aTenant),
+  malformed('apiKeys[1].subject', undefined, aClaim('a subject')),
+  malformed('apiKeys[1].client', 7, aClaim('a client')),
+  malformed('apiKeys[0].groups', 'batch', 'a list'),
+  malformed('apiKeys[0].groups[0]', '', aClaim('a group')),
+  malformed('apiKeys[0].expires', '2027-02-30T00:00:00Z', aDateTime),
+  malformed('apiKeys[0].expires', '2027-01-31', aDateTime),
+  malformed('apiKeys[0].expires', 1_800_000_000, aDateTime),
+  malformed('apiKeys[2]', 'spare', 'a mapping'),
+  fault(
+    { 'apiKeys[1].scopes': ['chat'] },
+    'apiKeys[1].scopes expected one of id, sha256, tenant, subject, client, groups, expires',
+  ),
+  fault({ 'apiKeys[2].id': 'nightly' }, 'apiKeys[2].id expected an id that no earlier entry has', [
+    'apiKeys[0].id',
+  ]),
+  fault(
+    { 'apiKeys[2].sha256': '1'.repeat(64) },
+    'apiKeys[2].sha256 expected the hash of a key that no earlier entry has',
+    ['apiKeys[1].sha256'],
+  ),
+
   malformed('models[0].tokenizer', 'llama3', 'one of o200k_base, cl100k_base'),
   malformed('models[1].streamUsage', 'injekt', 'one of inject, require, estimate'),
   malformed('models[2].extraFields[0]', 'a b', 'the name of a request field, or *'),
@@ -448,8 +489,16 @@ export const singleFaults: readonly SingleFault[] = [
   ),
   fault(
     { 'grants[1].tenants': ['umbrla'] },
-    'grants[1].tenants[0] expected a tenant that an issuer of this file has: acme, umbra, lab, zeta',
-    ['issuers[0].tenant', 'issuers[1].tenant', 'issuers[2].tenant', 'issuers[3].tenant'],
+    'grants[1].tenants[0] expected a tenant that an issuer or API key of this file has: acme, umbra, lab, zeta',
+    [
+      'issuers[0].tenant',
+      'issuers[1].tenant',
+      'issuers[2].tenant',
+      'issuers[3].tenant',
+      'apiKeys[0].tenant',
+      'apiKeys[1].tenant',
+      'apiKeys[2]',
+    ],
   ),
 
   malformed(
@@ -460,7 +509,7 @@ export const singleFaults: readonly SingleFault[] = [
   malformed(
     'quotas[0].by[0]',
     'tennant',
-    'one of tenant, subject, client, model, group, pool, route, spiffe, or claim:NAME as claim:department',
+    'one of tenant, subject, client, model, group, pool, route, spiffe, api_key, or claim:NAME as claim:department',
   ),
   malformed('quotas[1].unit', 'token', oneOf(quotaUnitNames)),
   malformed('quotas[5].window', '90', aWindow),

@@ -514,7 +514,7 @@ describe('under load', () => {
   }
 
   const callers = {
-    ...{ subject: 's', client: undefined, groups: [], model: 'm' },
+    ...{ subject: 's', client: undefined, apiKey: undefined, groups: [], model: 'm' },
     ...{ pool: 'p', route: '/r', spiffe: undefined, claims: new Map<string, never>() },
   }
   const holdOfTenant = (quota: Quota): Hold => ({
