@@ -220,6 +220,34 @@ describe('a good policy file', () => {
     expect(settings.rateLimitService?.store).toMatchObject({ kind: 'redis', address })
   })
 
+  test('may have the rate limit service count elsewhere, and per second elsewhere again: each a server, Sentinel or Cluster', () => {
+    const sentinel =
+      "{ sentinel: { master: m, nodes: ['redis://s:1'], user: u, passwordFile: word } }"
+    const cluster =
+      "{ cluster: { nodes: ['redis://c:1'] }, user: u, passwordFile: /word, timeoutMs: 30 }"
+    const service = `{ configDir: limits, mode: shared, redis: ${sentinel}, perSecond: ${cluster} }`
+    const text = `${fixture('smallest')}rateLimitService: ${service}\n`
+    const { rateLimitService } = loadConfig('/etc/policy.yaml', text).settings
+    const nobody = { caFile: undefined, user: undefined, passwordFile: undefined }
+    expect(rateLimitService?.store).toEqual({
+      kind: 'redis',
+      address: {
+        ...nobody,
+        sentinel: { master: 'm', nodes: ['redis://s:1'], user: 'u', passwordFile: '/etc/word' },
+      },
+      timeoutMs: 80,
+    })
+    expect(rateLimitService?.perSecond).toEqual({
+      kind: 'redis',
+      address: {
+        ...nobody,
+        ...{ user: 'u', passwordFile: '/word' },
+        cluster: { nodes: ['redis://c:1'] },
+      },
+      timeoutMs: 30,
+    })
+  })
+
   test('sets every key', () => {
     const { settings, policy } = loadConfig('/etc/tg/policy.yaml', fixture('everything'))
     expect(settings).toEqual({
