@@ -537,7 +537,7 @@ describe('reading the file', () => {
     ])
     const latin1 = join(directory, 'latin1.yaml')
     writeFileSync(latin1, Buffer.from([0x23, 0xe9, 0x0a]))
-    expect(refusalOf(() => readConfig(latin1))).toEqual([`${latin1}: expected UTF-8`])
+    expect(refusalOf(() => readConfig(latin1))).toEqual([`${latin1}:1: syntax is in another encoding; expected UTF-8`])
     const big = join(directory, 'big.yaml')
     writeFileSync(big, Buffer.alloc(1_048_577, '#'))
     expect(refusalOf(() => readConfig(big))).toEqual([`${big}: expected at most 1048576 bytes`])
