@@ -47,5 +47,6 @@ const sentences: Partial<Record<ErrorCode, string>> = {
   RESOURCE_EXHAUSTION: 'fewer levels inside each other',
   TAB_AS_INDENT: 'spaces before what stands here, no tab',
   TAG_RESOLVE_FAILED: noTag,
-  UNEXPECTED_TOKEN: 'nothing more here, or quotes around the whole text',
+  UNEXPECTED_TOKEN:
+    'nothing more here, the column of the lines above, or quotes around the whole text',
 }

@@ -91,6 +91,7 @@ describe('a mistake in the syntax is told with its place and what would be right
     'a closing } or ] for every { or [, and all that is inside further right than its key'
   const keys =
     'keys of one mapping in one column, and quotes around a text with a colon and a space in it'
+  const more = 'nothing more here, the column of the lines above, or quotes around the whole text'
   const pair = 'KEY: VALUE on one line, with a colon and a space'
 
   test.each([
@@ -111,7 +112,8 @@ describe('a mistake in the syntax is told with its place and what would be right
     ['a: ["b" "c"]', '1 9', commas],
     ['a: {"b":c}\nd: {"e" "f"}', '2 9', commas],
     ['a: "b"#c', '1 7', 'a space before #'],
-    ['a: "b" c', '1 8', 'nothing more here, or quotes around the whole text'],
+    ['a: "b" c', '1 8', more],
+    [' a: b\nc: d', '2 1', more],
     ['a: &', '1 4', 'a name after & or *, which ends in no colon'],
     ['b: &y 1\na: &x *y', '2 7', 'an alias without an anchor or tag'],
     ['a: !!str"b"', '1 9', 'a space after the anchor or tag'],
