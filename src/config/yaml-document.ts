@@ -63,7 +63,7 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
     uniqueKeys: false,
     strict: true,
     // Or `%YAML 1.1` would change what words mean, and `<<` would be no text.
-    ...(options.aliases === 'follow' ? { schema: 'core' as const, resolveKnownTags: false } : {}),
+    ...(options.aliases === 'follow' ? { schema: 'core' as const } : {}),
   })
   const lineOf = (offset: number): number => lines.linePos(offset).line
   const faults: ConfigFault[] = []

@@ -1,5 +1,8 @@
 import { describe, expect, test } from 'vitest'
+import { parseDocument } from 'yaml'
+import type { Node, YAMLSeq } from 'yaml'
 import { readYaml } from '../../src/config/yaml-document.js'
+import { createPlaces } from '../../src/config/yaml-places.js'
 import { ConfigError } from '../../src/errors.js'
 
 function refusalOf(text: string, aliases: 'follow' | 'refuse' = 'follow'): string {
@@ -136,13 +139,13 @@ describe('a mistake in the syntax is told with its place and what would be right
   })
 })
 
-test('the place of more faults than can be listed is not looked for', () => {
-  const lines = Array.from({ length: 3000 }, (_, index) => `- { a: ${String(index)}, a: 1 }`)
-  const told = refusalOf(lines.join('\n')).split('\n')
-  expect(told).toHaveLength(201)
-  expect(told[0]).toBe(
-    'f.yaml:1: [0].a is given again; expected each key once: the first is on line 1',
-  )
+test('the place of so many nodes is put together, and no more', () => {
+  const places = createPlaces()
+  const list = parseDocument('[a]').contents as YAMLSeq<Node>
+  const item = list.items[0] as Node
+  places.enter(0, item)
+  for (let asked = 0; asked < 1000; asked += 1) expect(places.of(item, [list])).toEqual([0])
+  expect(places.of(item, [list])).toEqual([])
 })
 
 test('what a policy names by an alias or a tag is not shown: it could be a secret in the wrong place', () => {
