@@ -1,10 +1,12 @@
 import { isAlias, isMap, isPair, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml'
-import type { Alias, ErrorCode, Node, Pair, YAMLMap } from 'yaml'
+import type { Alias, Node, Pair, YAMLMap } from 'yaml'
 import { ConfigError } from '../errors.js'
 import type { ConfigFault } from '../errors.js'
 import { MIB_BYTES } from '../units.js'
 import { boundFaults, formatPath, shorten, wholeFileFault } from './faults.js'
 import type { KeyPath } from './faults.js'
+import { createPlaces, keyAsWritten } from './yaml-places.js'
+import { noTag, syntaxSentence } from './yaml-syntax.js'
 
 /** A file larger than this is refused unread: a policy has kilobytes, and reading 1 MiB of hostile YAML takes seconds. */
 export const maxFileBytes = MIB_BYTES
@@ -13,6 +15,8 @@ export const maxFileBytes = MIB_BYTES
 export interface YamlDocument {
   /** Mappings as objects without prototype, lists as arrays, scalars; undefined when the file says nothing. */
   readonly value: unknown
+  /** What `%YAML` says; undefined where it is not there. */
+  readonly version: string | undefined
   /** The fault of the value at `path`. A key that is missing is shown on the line of what lacks it. */
   fault(path: KeyPath, expected: string): ConfigFault
   /** The fault of the key at `path` itself: `what` it is stands in the place of its value, which is not shown. */
@@ -22,18 +26,10 @@ export interface YamlDocument {
 /** An alias costs two characters and unfolds to all that it names, so that a few lines can become gigabytes. */
 const maxValues = 200_000
 
-const noTag = 'no tag (a word after !)'
-
-/** Where the library's sentence is advice for a programmer. */
-const syntaxSentences: Partial<Record<ErrorCode, string>> = {
-  MULTIPLE_DOCS: 'one document, without a second one after ---',
-  TAG_RESOLVE_FAILED: noTag,
-}
-
 export interface ReadOptions {
   /**
    * `refuse`: an alias is a fault, and so is every tag. `follow`: an alias stands for the value it names, `maxValues`
-   * of them in all, and a tag of YAML itself, as `!!str`, is taken.
+   * of them in all, and a tag of what YAML is made of, as `!!str`, is taken.
    */
   readonly aliases: 'refuse' | 'follow'
   /** What stands for a scalar in `value`; what it is by the rules of YAML 1.2, if not given. */
@@ -45,12 +41,12 @@ export interface ReadScalar {
   readonly value: unknown
   /** As written, without quotes. */
   readonly source: string
-  /** Without quotes, so that the rules decide what it is. */
+  /** Without quotes and `!!str`, so that the rules decide what it is. */
   readonly isPlain: boolean
 }
 
 /**
- * Reads one YAML 1.2 document strictly: one document, each key once, keys are text, no tags but YAML's own. Merge keys
+ * Reads one YAML document strictly: one document, each key once, keys are text, no tags but a few of YAML's own. Merge keys
  * (`<<`) are ordinary keys, hence unknown ones where nobody knows them.
  *
  * @throws ConfigError with every fault of the syntax at once
@@ -66,43 +62,46 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
     prettyErrors: false,
     uniqueKeys: false,
     strict: true,
+    // Or `%YAML 1.1` would change what words mean, and `<<` would be no text.
+    ...(options.aliases === 'follow' ? { schema: 'core' as const } : {}),
   })
   const lineOf = (offset: number): number => lines.linePos(offset).line
   const faults: ConfigFault[] = []
-  for (const problem of [...document.errors, ...document.warnings]) {
-    // Only the library's sentence, never the text around it: that could be a secret in the wrong place.
-    faults.push({
-      file,
-      line: lineOf(problem.pos[0]),
-      key: 'syntax',
-      value: '',
-      expected: syntaxSentences[problem.code] ?? `YAML 1.2, but: ${shorten(problem.message)}`,
-    })
-  }
+  const places = createPlaces()
   const anchors = new Map<string, Node>()
   const targets = new WeakMap<Alias, Node>()
+  /** Lines of which enough is said: what else the library finds there follows from it. */
+  const toldLines = new Set<number>()
   visit(document, {
-    Node: (_, node) => {
+    Node: (index, node, above) => {
+      places.enter(index, node)
+      const say = (value: string, expected: string): void => {
+        const line = lineOf(node.range?.[0] ?? 0)
+        faults.push({ file, line, key: formatPath(places.of(node, above)), value, expected })
+      }
       if (isAlias(node)) {
         const target = anchors.get(node.source)
-        if (options.aliases === 'follow' && target !== undefined) {
-          targets.set(node, target)
-          return
-        }
-        const expected =
-          options.aliases === 'follow' ? 'an alias of an anchor above it' : 'no alias: write it out'
-        const line = lineOf(node.range?.[0] ?? 0)
-        faults.push({ file, line, key: 'syntax', value: '', expected })
-      } else if ('anchor' in node && node.anchor !== undefined) {
-        anchors.set(node.anchor, node)
+        if (options.aliases === 'refuse') say('an alias', 'no alias: write it out')
+        else if (target !== undefined) targets.set(node, target)
+        else say(shorten(`*${node.source}`), 'an alias of an anchor above it')
+        return
       }
-      if (options.aliases === 'refuse' && 'tag' in node && isKnownTag(node.tag)) {
-        const line = lineOf(node.range?.[0] ?? 0)
-        faults.push({ file, line, key: 'syntax', value: '', expected: noTag })
+      if (node.anchor !== undefined) anchors.set(node.anchor, node)
+      if (node.tag !== undefined && !(options.aliases === 'follow' && takenTags.has(node.tag))) {
+        toldLines.add(lineOf(node.range?.[0] ?? 0))
+        const tag = node.tag.replace(yamlTag, '!!')
+        say(options.aliases === 'follow' ? shorten(`tagged ${tag}`) : 'tagged', noTag)
       }
-      if (isMap(node)) faults.push(...keyProblems(file, node, lineOf))
+      if (isMap(node)) faults.push(...keyProblems(file, node, lineOf, () => places.of(node, above)))
     },
   })
+  for (const { code, message, pos } of [...document.errors, ...document.warnings]) {
+    const { line, col } = lines.linePos(pos[0])
+    if (toldLines.has(line)) continue
+    toldLines.add(line)
+    const expected = syntaxSentence({ code, message })
+    faults.push({ file, line, key: 'syntax', value: `wrong at column ${String(col)}`, expected })
+  }
   if (faults.length > 0) throw new ConfigError(boundFaults(file, faults))
 
   const root = document.contents
@@ -116,6 +115,8 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
   }
   return {
     value,
+    version:
+      document.directives?.yaml.explicit === true ? document.directives.yaml.version : undefined,
     fault: (path, expected) => {
       const { line, node } = locate(root, path, lineOf, follow)
       return {
@@ -136,32 +137,39 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
   }
 }
 
-/** Of a tag that it knows, as `!!str`, the library says nothing. */
-function isKnownTag(tag: string | undefined): boolean {
-  return tag !== undefined && (tag === '!' || tag.startsWith('tag:yaml.org,2002:'))
-}
+const yamlTag = 'tag:yaml.org,2002:'
+/** Anything else stands for a value that is written in another way, as `!!binary`. */
+const takenTags: ReadonlySet<string> = new Set(
+  ['str', 'int', 'float', 'bool', 'null', 'map', 'seq'].map((name) => yamlTag + name),
+)
 
 function keyProblems(
   file: string,
   map: YAMLMap,
   lineOf: (offset: number) => number,
+  place: () => KeyPath,
 ): readonly ConfigFault[] {
   const faults: ConfigFault[] = []
   const firstLine = new Map<string, number>()
   for (const pair of map.items) {
     const line = lineOf(startOf(pair))
+    const say = (value: string, expected: string): void => {
+      faults.push({
+        file,
+        line,
+        key: formatPath([...place(), keyAsWritten(pair)]),
+        value,
+        expected,
+      })
+    }
     if (!isScalar(pair.key) || typeof pair.key.value !== 'string') {
-      faults.push({ file, line, key: 'syntax', value: '', expected: 'a key that is plain text' })
+      say('no text', 'a key that is plain text, in quotes if it looks like something else')
       continue
     }
     const key = pair.key.value
     const first = firstLine.get(key)
-    if (first === undefined) {
-      firstLine.set(key, line)
-    } else {
-      const expected = `each key once; the first is on line ${String(first)}`
-      faults.push({ file, line, key: formatPath([key]), value: '', expected })
-    }
+    if (first === undefined) firstLine.set(key, line)
+    else say('given again', `each key once: the first is on line ${String(first)}`)
   }
   return faults
 }
@@ -207,8 +215,9 @@ function plainValue(
       return list
     }
     if (!isScalar(node)) return scalarOf({ value: null, source: '', isPlain: true })
-    const { value, source = '', type } = node
-    return scalarOf({ value, source, isPlain: type === undefined || type === 'PLAIN' })
+    const { value, source = '', type, tag } = node
+    const isPlain = (type === undefined || type === 'PLAIN') && tag !== `${yamlTag}str`
+    return scalarOf({ value, source, isPlain })
   }
   return convert(root, 0)
 }

@@ -208,6 +208,29 @@ describe('with --files', () => {
     expect(err).not.toContain('hunter2')
   })
 
+  test('opens those of every Redis, however it is found', async () => {
+    const file = policyFile('smallest')
+    const redis = (name: string): string =>
+      `{ sentinel: { master: m, nodes: ['rediss://s:1'], user: u, passwordFile: ${name}-1 }, tls: { caFile: ${name}-2 }, passwordFile: ${name}-3 }`
+    const lines = [
+      `ledger: ${redis('a').replace('{', '{ kind: redis,')}`,
+      'rateLimitService:',
+      '  configDir: limits',
+      `  redis: ${redis('b')}`,
+      `  perSecond: ${redis('c')}`,
+    ]
+    writeFileSync(file, `${readFileSync(file, 'utf8')}${lines.join('\n')}\n`)
+    const { out } = await play(['check', '--policy', file])
+    expect(out).toContain(
+      'ledger.tls.caFile, ledger.passwordFile, ledger.sentinel.passwordFile, rateLimitService.redis.tls.caFile, rateLimitService.redis.passwordFile, rateLimitService.redis.sentinel.passwordFile, rateLimitService.perSecond.tls.caFile, rateLimitService.perSecond.passwordFile, rateLimitService.perSecond.sentinel.passwordFile',
+    )
+    const { err } = await play(['check', '--policy', file, '--files'])
+    const missing = err.match(/(?<= is )[abc]-\d(?=; expected a readable file; there is none)/g)
+    expect(missing?.sort()).toEqual(
+      ['a', 'b', 'c'].flatMap((name) => [1, 2, 3].map((which) => `${name}-${String(which)}`)),
+    )
+  })
+
   test('tells faults of files among those of the policy, by line', async () => {
     const file = auditing()
     writeFileSync(file, `${readFileSync(file, 'utf8')}log: { level: loud }\n`)

@@ -21,10 +21,10 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '4: issuers[0].algorithms[0] is none; expected one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519',
   ],
   'alias-bomb': [
-    '2: syntax expected no alias: write it out',
-    '3: syntax expected no alias: write it out',
+    ...[0, 1, 2].map((at) => `2: b[${String(at)}] is an alias; expected no alias: write it out`),
+    ...[0, 1, 2].map((at) => `3: c[${String(at)}] is an alias; expected no alias: write it out`),
   ],
-  alias: ['6: syntax expected no alias: write it out'],
+  alias: ['6: issuers[0].groups is an alias; expected no alias: write it out'],
   'audit-key-inside': [
     '3: audit.keyFile is (not shown); expected the path of an Ed25519 private key in PEM',
   ],
@@ -44,8 +44,10 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   'default-output-over-context': [
     '7: models[0].defaultOutputTokens is (missing); expected less than contextTokens (1024)',
   ],
-  'duplicate-key-inside': ['7: pool expected each key once; the first is on line 7'],
-  'duplicate-key': ['12: quotas expected each key once; the first is on line 10'],
+  'duplicate-key-inside': [
+    '7: models[0].pool is given again; expected each key once: the first is on line 7',
+  ],
+  'duplicate-key': ['12: quotas is given again; expected each key once: the first is on line 10'],
   empty: [
     '1: file is (missing); expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, apiKeys, models, paths, grants, quotas',
   ],
@@ -108,7 +110,9 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   'issuer-with-password': [
     '2: issuers[0].issuer is https://***@idp.example.com; expected an https:// URL without query, fragment and user (http:// only to a loopback address, with insecureHttp: true)',
   ],
-  'key-not-text': ['12: syntax expected a key that is plain text'],
+  'key-not-text': [
+    '12: 7 is no text; expected a key that is plain text, in quotes if it looks like something else',
+  ],
   'lease-malformed': [
     '1: leaseMs is 1h; expected a whole number of milliseconds from maxStreamMs + 60000 to 172800000',
   ],
@@ -234,14 +238,14 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '5: issuers[0].tenant.claim is org; expected fixed instead, since there are several issuers: by a claim one could name the tenant of another',
   ],
   'syntax-unclosed-list': [
-    '5: syntax expected YAML 1.2, but: Flow sequence in block collection must be sufficiently indented and end with a ]',
+    '5: syntax is wrong at column 5; expected a closing } or ] for every { or [, and all that is inside further right than its key',
   ],
   'tag-of-yaml': [
-    '3: syntax expected no tag (a word after !)',
-    '7: syntax expected no tag (a word after !)',
-    '11: syntax expected no tag (a word after !)',
+    '3: issuers[0].audiences is tagged; expected no tag (a word after !)',
+    '7: models[0].name is tagged; expected no tag (a word after !)',
+    '11: quotas[0].name is tagged; expected no tag (a word after !)',
   ],
-  tag: ['3: syntax expected no tag (a word after !)'],
+  tag: ['3: issuers[0].audiences is tagged; expected no tag (a word after !)'],
   'tenant-claim-and-fixed': [
     '5: issuers[0].tenant is a mapping; expected exactly one of claim and fixed',
   ],
@@ -252,7 +256,9 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   'tokenizer-unknown': [
     '7: models[0].tokenizer is llama3; expected one of o200k_base, cl100k_base',
   ],
-  'two-documents': ['12: syntax expected one document, without a second one after ---'],
+  'two-documents': [
+    '12: syntax is wrong at column 1; expected one document, without a second one after ---',
+  ],
   'unknown-key-inside': [
     '11: quotas[0].windows is unknown (did you mean window?); expected one of name, unit, limit, window, timezone, by, groups, models, shadow, onStoreFailure, overrides, limitClaim, slices',
   ],

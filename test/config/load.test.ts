@@ -212,11 +212,44 @@ describe('a good policy file', () => {
   })
 
   test('has the rate limit service count where the ledger is', () => {
-    const text = `${fixture('smallest')}ledger: { kind: redis, url: "redis://one" }\nrateLimitService: { configDir: limits }\n`
-    const { settings } = loadConfig('/etc/policy.yaml', text)
-    const address = { url: 'redis://one' }
-    expect(settings.ledger).toMatchObject({ address })
-    expect(settings.rateLimitService?.store).toMatchObject({ kind: 'redis', address })
+    for (const mode of ['safe', 'shared']) {
+      for (const address of [{ url: 'redis://one' }, { cluster: { nodes: ['redis://one:1'] } }]) {
+        const ledger = `ledger: ${JSON.stringify({ kind: 'redis', ...address })}`
+        const service = `rateLimitService: { configDir: limits, mode: ${mode} }`
+        const text = `${fixture('smallest')}${ledger}\n${service}\n`
+        const { settings } = loadConfig('/etc/policy.yaml', text)
+        expect(settings.ledger).toMatchObject({ address })
+        expect(settings.rateLimitService?.store).toMatchObject({ kind: 'redis', address })
+      }
+    }
+  })
+
+  test('may have the rate limit service count elsewhere, and per second elsewhere again: each a server, Sentinel or Cluster', () => {
+    const sentinel =
+      "{ sentinel: { master: m, nodes: ['redis://s:1'], user: u, passwordFile: word } }"
+    const cluster =
+      "{ cluster: { nodes: ['redis://c:1'] }, user: u, passwordFile: /word, timeoutMs: 30 }"
+    const service = `{ configDir: limits, mode: shared, redis: ${sentinel}, perSecond: ${cluster} }`
+    const text = `${fixture('smallest')}rateLimitService: ${service}\n`
+    const { rateLimitService } = loadConfig('/etc/policy.yaml', text).settings
+    const nobody = { caFile: undefined, user: undefined, passwordFile: undefined }
+    expect(rateLimitService?.store).toEqual({
+      kind: 'redis',
+      address: {
+        ...nobody,
+        sentinel: { master: 'm', nodes: ['redis://s:1'], user: 'u', passwordFile: '/etc/word' },
+      },
+      timeoutMs: 80,
+    })
+    expect(rateLimitService?.perSecond).toEqual({
+      kind: 'redis',
+      address: {
+        ...nobody,
+        ...{ user: 'u', passwordFile: '/word' },
+        cluster: { nodes: ['redis://c:1'] },
+      },
+      timeoutMs: 30,
+    })
   })
 
   test('sets every key', () => {
@@ -519,7 +552,9 @@ describe('reading the file', () => {
     ])
     const latin1 = join(directory, 'latin1.yaml')
     writeFileSync(latin1, Buffer.from([0x23, 0xe9, 0x0a]))
-    expect(refusalOf(() => readConfig(latin1))).toEqual([`${latin1}: expected UTF-8`])
+    expect(refusalOf(() => readConfig(latin1))).toEqual([
+      `${latin1}:1: syntax is in another encoding; expected UTF-8`,
+    ])
     const big = join(directory, 'big.yaml')
     writeFileSync(big, Buffer.alloc(1_048_577, '#'))
     expect(refusalOf(() => readConfig(big))).toEqual([`${big}: expected at most 1048576 bytes`])

@@ -166,6 +166,59 @@ function sentinelOf(...nodes: readonly string[]) {
   return { master: 'mymaster', nodes: nodes.length === 0 ? ['redis://sentinel:26379'] : nodes }
 }
 
+/** Of a section that names a Redis: `held` is what else it says, `why` as in the message that one is missing. */
+function redisFaults(at: string, held: object = {}, why = ''): readonly SingleFault[] {
+  const sentinel = sentinelOf()
+  const tls = { caFile: 'ca.pem' }
+  const rows: readonly (readonly [object, string])[] = [
+    [
+      {},
+      `.url expected redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH, or ${at}.sentinel or ${at}.cluster${why}`,
+    ],
+    [{ url: 'redis:6379' }, `.url expected ${aRedisUrl}`],
+    [
+      { url: 'unix:///run/redis.sock', tls },
+      `.tls expected to be left out, or ${at}.url to begin with rediss://`,
+    ],
+    [
+      { url: 'redis://redis:6379', user: 'tollgate' },
+      `.passwordFile expected the file with the password of ${at}.user`,
+    ],
+    [
+      { url: 'redis://redis', sentinel },
+      `.sentinel expected to be left out, since ${at}.url says where Redis is`,
+    ],
+    [
+      { sentinel, cluster: { nodes: ['redis://a:1'] } },
+      `.cluster expected to be left out, since ${at}.sentinel says where Redis is`,
+    ],
+    [
+      { cluster: { nodes: ['redis://a:1'] }, tls },
+      `.tls expected to be left out, or ${at}.cluster.nodes to begin with rediss://`,
+    ],
+    [
+      { cluster: { nodes: ['redis://a:1', 'rediss://b:2'] } },
+      '.cluster.nodes[1] expected redis:// or rediss://, the same in all items of the list',
+    ],
+    [{ cluster: { nodes: [] } }, '.cluster.nodes expected a list of 1 to 32 items'],
+    [
+      { sentinel, tls },
+      `.tls expected to be left out, or ${at}.sentinel.nodes to begin with rediss://`,
+    ],
+    [
+      { sentinel: sentinelOf('redis://a:1', 'rediss://b:2') },
+      '.sentinel.nodes[1] expected redis:// or rediss://, the same in all items of the list',
+    ],
+    [
+      { sentinel: { ...sentinel, user: 'tollgate' } },
+      `.sentinel.passwordFile expected the file with the password of ${at}.sentinel.user`,
+    ],
+    [{ sentinel: sentinelOf('redis://a') }, `.sentinel.nodes[0] expected ${aRedisNode}`],
+    [{ sentinel: { nodes: ['redis://a:1'] } }, `.sentinel.master expected ${aName}`],
+  ]
+  return rows.map(([says, message]) => fault({ [at]: { ...held, ...says } }, `${at}${message}`))
+}
+
 /** At least one for every rule of `rules.ts` and `grants.ts`, and some for the words of the schema. */
 export const singleFaults: readonly SingleFault[] = [
   malformed('listen.metrics', '9192', 'unix:///PATH or HOST:PORT'),
@@ -173,54 +226,9 @@ export const singleFaults: readonly SingleFault[] = [
   malformed('listen.tls.certFile', 7, 'the path of a PEM certificate chain'),
   malformed('ledger.kind', 'abacus', oneOf(ledgerKinds)),
   malformed('ledger.url', 'redis:6379', aRedisUrl),
-  fault(
-    { ledger: { kind: 'redis' } },
-    'ledger.url expected redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH, or ledger.sentinel or ledger.cluster, since ledger.kind is redis',
-  ),
-  fault(
-    { ledger: { kind: 'redis', url: 'unix:///run/redis.sock', tls: { caFile: 'ca.pem' } } },
-    'ledger.tls expected to be left out, or ledger.url to begin with rediss://',
-  ),
-  fault(
-    { ledger: { kind: 'redis', url: 'redis://redis:6379', user: 'tollgate' } },
-    'ledger.passwordFile expected the file with the password of ledger.user',
-  ),
-  fault(
-    { ledger: { kind: 'redis', url: 'redis://redis', sentinel: sentinelOf() } },
-    'ledger.sentinel expected to be left out, since ledger.url says where Redis is',
-  ),
-  fault(
-    { ledger: { kind: 'redis', sentinel: sentinelOf(), cluster: { nodes: ['redis://a:1'] } } },
-    'ledger.cluster expected to be left out, since ledger.sentinel says where Redis is',
-  ),
-  fault(
-    { ledger: { kind: 'redis', cluster: { nodes: ['redis://a:1'] }, tls: { caFile: 'ca.pem' } } },
-    'ledger.tls expected to be left out, or ledger.cluster.nodes to begin with rediss://',
-  ),
-  fault(
-    { ledger: { kind: 'redis', cluster: { nodes: ['redis://a:1', 'rediss://b:2'] } } },
-    'ledger.cluster.nodes[1] expected redis:// or rediss://, the same in all items of the list',
-  ),
-  fault(
-    { ledger: { kind: 'redis', cluster: { nodes: [] } } },
-    'ledger.cluster.nodes expected a list of 1 to 32 items',
-  ),
-  fault(
-    { ledger: { kind: 'redis', sentinel: sentinelOf(), tls: { caFile: 'ca.pem' } } },
-    'ledger.tls expected to be left out, or ledger.sentinel.nodes to begin with rediss://',
-  ),
-  fault(
-    { ledger: { kind: 'redis', sentinel: sentinelOf('redis://a:1', 'rediss://b:2') } },
-    'ledger.sentinel.nodes[1] expected redis:// or rediss://, the same in all items of the list',
-  ),
-  fault(
-    { ledger: { kind: 'redis', sentinel: { ...sentinelOf(), user: 'tollgate' } } },
-    'ledger.sentinel.passwordFile expected the file with the password of ledger.sentinel.user',
-  ),
-  fault(
-    { ledger: { kind: 'redis', sentinel: sentinelOf('redis://a') } },
-    `ledger.sentinel.nodes[0] expected ${aRedisNode}`,
-  ),
+  ...redisFaults('ledger', { kind: 'redis' }, ', since ledger.kind is redis'),
+  ...redisFaults('rateLimitService.redis'),
+  ...redisFaults('rateLimitService.perSecond'),
   ...Object.entries({
     url: 'redis://redis',
     sentinel: sentinelOf(),
@@ -240,18 +248,6 @@ export const singleFaults: readonly SingleFault[] = [
   malformed('ledger.processes', 0, 'a whole number of processes from 1 to 10000'),
   malformed('ledger.maxPartitions', 999, 'a whole number of partitions from 1000 to 100000000'),
   malformed('quotas[0].onStoreFailure', 'closed', 'one of deny, local, allow'),
-  ...['redis', 'perSecond'].flatMap((name) => [
-    fault(
-      { [`rateLimitService.${name}.tls`]: { caFile: 'ca.pem' } },
-      `rateLimitService.${name}.tls expected to be left out, or url to begin with rediss://`,
-      [`rateLimitService.${name}.url`],
-    ),
-    fault(
-      { [`rateLimitService.${name}.user`]: 'counter' },
-      `rateLimitService.${name}.passwordFile expected the file with the password of the user`,
-      [`rateLimitService.${name}.passwordFile`],
-    ),
-  ]),
   fault(
     { rateLimitService: { configDir: 'limits', mode: 'shared' } },
     'rateLimitService.redis expected the Redis that envoyproxy/ratelimit counts in, since the mode is shared and ledger.kind is memory',
@@ -562,14 +558,6 @@ export const singleFaults: readonly SingleFault[] = [
       'quotas[0].slices': true,
     },
     'quotas[0].slices expected to be left out, since a Redis Cluster (ledger.cluster) has no slices',
-    ['ledger.cluster'],
-  ),
-  fault(
-    {
-      ledger: { kind: 'redis', cluster: { nodes: ['redis://one:6379'] } },
-      rateLimitService: { configDir: 'limits', mode: 'shared' },
-    },
-    'rateLimitService.redis expected a single server, since the keys of mode shared are in no one slot of ledger.cluster',
     ['ledger.cluster'],
   ),
   fault(
