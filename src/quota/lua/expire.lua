@@ -10,7 +10,7 @@ local leasesKey = KEYS[1]
 local dueMs = call.momentMs or clockMs
 local due = redis.call('ZRANGE', leasesKey, '-inf', whole(dueMs), 'BYSCORE', 'LIMIT', 0, call.atMost)
 
--- A partition that this release cannot read, as of a window of a later one, keeps no other lease from running out: its
+-- A partition that cannot be read here, as of a window of a later release, keeps no other lease from running out: its
 -- own is looked at again after this.
 local UNREADABLE_MS = 60000
 
