@@ -3,7 +3,7 @@ import { systemClock } from '../../src/clock.js'
 import { createBuckets } from '../../src/quota/buckets.js'
 import type { Hold, Ledger } from '../../src/quota/ledger.js'
 import { createRedisLedger } from '../../src/quota/redis-ledger.js'
-import { openStore, slotOf } from '../../src/store/store.js'
+import { openStore, ScriptError, slotOf } from '../../src/store/store.js'
 import { startCluster } from '../redis-cluster.js'
 import type { ClusterGroup } from '../redis-cluster.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
@@ -100,3 +100,26 @@ test.each([
     })
   },
 )
+
+test('reports whose idempotency key has gone to another node fail, and nothing in another slot of that node does', async () => {
+  const { hold, from, moveHalf, moveRest } = placeOf('reports')
+  const other = Array.from({ length: 256 }, (_, number) => placeOf(`other ${String(number)}`)).find(
+    (place) => place.from === from,
+  )
+  // More than open the breaker.
+  const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g']
+  const ids = await Promise.all(names.map((name) => reserve(name, hold)))
+  await moveHalf((key) => key.includes(':i:'))
+  const end = { kind: 'settled', inputTokens: 4, outputTokens: 0 } as const
+  for (const id of ids) {
+    await expect(ledger.end(id, end, startMs)).rejects.toThrow(ScriptError)
+  }
+  await reserve('elsewhere', other?.hold ?? hold)
+  await moveRest()
+  for (const id of ids) {
+    expect(await eventually(() => ledger.end(id, end, startMs))).toMatchObject({
+      outcome: 'settled',
+    })
+  }
+  expect((await ledger.balances([hold], startMs))[0]).toMatchObject({ spent: 28, reserved: 0 })
+})
