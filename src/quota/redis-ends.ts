@@ -67,7 +67,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
   const { buckets, scripts, ask, own, reader, rememberEndedMs, aroundAll } = room
   const unanswered = new Map<string, ToGiveBack<Context>>()
   /** What has ended at home, and not yet everywhere. */
-  const begun = new Map<string, Begun<Context>>()
+  const begun = createRecent<Begun<Context>>(rememberEndedMs)
   const found = createRecent<Reservation<Context>>(rememberEndedMs)
 
   async function find(id: string, nowEpochMs: number): Promise<Reservation<Context> | undefined> {
@@ -130,14 +130,15 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
       room.see(seen, parts[index] as Part, holds, figures, atMs)
       if (index === 0) ended = { reservation, late: late === 1 }
     }
+    ended ??= begun.get(id)
+    begun.remove(id)
     const failed = outcomes.find((outcome) => outcome.status === 'rejected')
     if (failed !== undefined) {
-      // Said again, the home no longer knows: what it said is kept until all the others have ended it too.
-      if (ended !== undefined && begun.size < MAX_BEGUN) begun.set(id, ended)
+      // Said again, the home no longer knows: what it said is kept until all the others have ended it too, as long as
+      // the report is tried again.
+      if (ended !== undefined && begun.count() < MAX_BEGUN) begun.add(id, ended)
       throw failed.reason
     }
-    ended ??= begun.get(id)
-    begun.delete(id)
     // It may have been ended by another process, or by its lease.
     own.remove(id, ended !== undefined && released)
     return ended && endedWith(ended.reservation, end, ended.late)
@@ -266,6 +267,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
 
     forgetDue(nowEpochMs) {
       found.rotate(nowEpochMs)
+      begun.rotate(nowEpochMs)
     },
 
     clear() {
