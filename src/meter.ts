@@ -81,14 +81,14 @@ export function isShared({ ledger }: MeterParts): boolean {
   return ledger.size().processes !== undefined
 }
 
-/** Ends what was never reported: its lease ran out, all of it stays spent. */
+/** Ends what was never reported: its lease ran out, all of it stays spent; or it was given back later than it should be. */
 export async function expireLeases(parts: MeterParts): Promise<readonly EndedReservation[]> {
   const nowEpochMs = parts.clock.nowEpochMs()
   const expired = await parts.ledger.expire(nowEpochMs)
   return expired.map((ended) => ({
     atEpochMs: nowEpochMs,
     ended,
-    end: undefined,
+    end: ended.outcome === 'released' ? { kind: 'released' } : undefined,
     report: undefined,
   }))
 }

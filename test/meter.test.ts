@@ -463,6 +463,16 @@ describe('the ledger under the meter', () => {
     expect(await meter(report({ usage }), parts)).toBeUndefined()
   })
 
+  test('releases what the ledger gives back later than it should have', async () => {
+    const { clock, parts } = await held()
+    const [ended] = [await parts.ledger.abandon('r', clock.now)]
+    const ledger = { ...parts.ledger, expire: () => Promise.resolve(ended ? [ended] : []) }
+    const told = await expireLeases({ ...parts, ledger })
+    expect(told.map((each) => [each.ended.outcome, each.end])).toEqual([
+      ['released', { kind: 'released' }],
+    ])
+  })
+
   test('learns from settled reports that ended well, and from no others', async () => {
     const observed: unknown[] = []
     const rates: GenerationRates = {

@@ -104,7 +104,7 @@ async function openLedger(
   const processes: Processes = {
     async census() {
       atMs += 20_000
-      return { atMs, processes: 4, joined: atMs === 20_000, oldestMs: atMs, lastLocalMs: undefined }
+      return { atMs, processes: 4, joined: atMs === 20_000, allToldMs: atMs, lastLocal: undefined }
     },
   }
   const ledger = createFailoverLedger<Admission>({

@@ -58,7 +58,6 @@ export function createFailoverLedger<Context>(
   const { main, local } = options
   const shares = createShares(local?.atLeast ?? 1)
   const firsts = createFirstAnswers<Context>()
-  let lastLocalEpochMs: number | undefined
 
   function ledgerOf(id: string): Ledger<Context> {
     return local !== undefined && id.startsWith(LOCAL_ID) ? local.ledger : main
@@ -96,7 +95,7 @@ export function createFailoverLedger<Context>(
     // What a share has no room for may well fit the quota, which is not used up: its store is away.
     if (answer.kind === 'short') return unavailable(answer.quota, 'share', fault)
     const { holds } = answer.reservation
-    if (holds.some(({ quota }) => !quota.shadow)) lastLocalEpochMs = nowEpochMs
+    if (holds.some(({ quota }) => !quota.shadow)) shares.used(nowEpochMs)
     return {
       ...answer,
       shadowShort: [...answer.shadowShort, ...plan.shadowShort],
@@ -229,8 +228,7 @@ export function createFailoverLedger<Context>(
       const unsettled: Ended<Context>[] = [...(await local.ledger.expire(nowEpochMs))]
       const failures: unknown[] = []
       try {
-        const agoMs = lastLocalEpochMs === undefined ? undefined : nowEpochMs - lastLocalEpochMs
-        shares.learn(await local.processes.census(agoMs), nowEpochMs)
+        shares.learn(await local.processes.census(shares.said(nowEpochMs)), nowEpochMs)
       } catch (error) {
         failures.push(error)
       }

@@ -137,7 +137,10 @@ export interface Ledger<Context> {
    * since, for then another answer carries it too and its report, or its lease, ends it.
    */
   abandon(id: string, nowEpochMs: number): Promise<Ended<Context> | undefined>
-  /** Ends the reservations whose lease ran out, and frees what can no longer matter. Called about once a second. */
+  /**
+   * Ends the reservations whose lease ran out, and those whose `abandon` failed (`released`), and frees what can no longer
+   * matter. Called about once a second.
+   */
   expire(nowEpochMs: number): Promise<readonly Ended<Context>[]>
   /** Where the given partitions stand; for `/usage`. `amount` of the holds is ignored. */
   balances(holds: readonly Hold[], nowEpochMs: number): Promise<readonly Balance[]>

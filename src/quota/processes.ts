@@ -3,22 +3,38 @@ export interface Census {
   readonly atMs: number
   /** Seen within the last minute, this one among them. */
   readonly processes: number
-  /** This process was not among those that were seen within the minute before. */
+  /** The store did not know this process, and has not heard since that it was told so. */
   readonly joined: boolean
-  /** When the one of them was last seen that has been silent for longest. */
-  readonly oldestMs: number
-  /** When any process last admitted something by its own share; undefined: none that still matters. */
-  readonly lastLocalMs: number | undefined
+  /**
+   * What the store said at this moment, all of them have received, or something later; below 0 where one that has joined
+   * has received nothing yet.
+   */
+  readonly allToldMs: number
+  /** The last that any process admitted by its own share; undefined: nothing that still matters. */
+  readonly lastLocal: LastLocal | undefined
+}
+
+export interface LastLocal {
+  readonly atMs: number
+  /** Of all that was so admitted: by processes as they were counted at this moment, or earlier. */
+  readonly countedMs: number
+}
+
+/** What a process says of itself. */
+export interface Said {
+  /** The moment of the last census that it received, of the store's; undefined: none. */
+  readonly toldMs: number | undefined
+  /** What it admitted by its own share, last. */
+  readonly local: { readonly agoMs: number; readonly countedMs: number } | undefined
 }
 
 export interface Processes {
   /**
    * Says that this process is there, and asks who else is.
    *
-   * @param localAgoMs how long ago this process last admitted something by its own share
-   * @throws DependencyError the store did not answer
+   * @throws DependencyError the store did not answer, though it may have counted
    */
-  census(localAgoMs: number | undefined): Promise<Census>
+  census(said: Said): Promise<Census>
 }
 
 /** For how long a process counts after it was last seen. */

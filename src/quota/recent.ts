@@ -6,6 +6,7 @@
 export interface Recent<T> {
   add(key: string, value: T): void
   get(key: string): T | undefined
+  remove(key: string): void
   /** Forgets what is old enough; called now and then. */
   rotate(nowEpochMs: number): void
   readonly count: () => number
@@ -18,9 +19,14 @@ export function createRecent<T>(rememberMs: number): Recent<T> {
   let rotatedAtEpochMs = 0
   return {
     add(key, value) {
+      older.delete(key)
       younger.set(key, value)
     },
     get: (key) => younger.get(key) ?? older.get(key),
+    remove(key) {
+      younger.delete(key)
+      older.delete(key)
+    },
     rotate(nowEpochMs) {
       if (nowEpochMs - rotatedAtEpochMs < rememberMs) return
       older = younger

@@ -3,8 +3,11 @@ import { spell } from './windows.js'
 import { createZoneCalendar } from './zone-calendar.js'
 import type { CalendarSpan } from './zone-calendar.js'
 
-/** For a calendar window by its name: first milliseconds of windows that follow each other. */
-export type Calendars = Record<string, readonly number[]>
+/**
+ * For a calendar window by its name: first milliseconds of windows that follow each other. False: this process does not
+ * know its time zone, so a script reads nothing of that window, as of one of a later release.
+ */
+export type Calendars = Record<string, readonly number[] | false>
 
 /**
  * Scripts know no time zones, so each call brings the boundaries of its calendar windows: those of the window
@@ -15,7 +18,7 @@ export interface CalendarSource {
   /** Of every calendar window that was ever asked for, up to a bound: a reservation of another process has its own. */
   aroundAll(atEpochMs: number): Calendars
   /** The boundaries from an earlier moment on, for a debt that nobody looked at since. */
-  since(name: string, fromEpochMs: number, atEpochMs: number): readonly number[]
+  since(name: string, fromEpochMs: number, atEpochMs: number): readonly number[] | false
 }
 
 const MAX_KNOWN_WINDOWS = 64
@@ -32,11 +35,14 @@ interface Calendar {
 export function createCalendarSource(): CalendarSource {
   const known = new Map<string, Calendar>()
 
-  function calendarNamed(name: string): Calendar {
+  /** Undefined for a zone that only another process knows: its data of time zones are newer. */
+  function calendarNamed(name: string): Calendar | undefined {
     let calendar = known.get(name)
     if (calendar === undefined) {
       const [, period, timeZone] = name.split(' ') as [string, CalendarPeriod, string]
-      calendar = { spanAround: createZoneCalendar(period, timeZone), starts: [] }
+      const spanAround = spanAroundIn(period, timeZone)
+      if (spanAround === undefined) return undefined
+      calendar = { spanAround, starts: [] }
       if (known.size >= MAX_KNOWN_WINDOWS) known.clear()
       known.set(name, calendar)
     }
@@ -65,7 +71,8 @@ export function createCalendarSource(): CalendarSource {
       for (const window of windows) {
         if (window.kind !== 'calendar') continue
         const name = spell(window)
-        calendars[name] = startsAround(calendarNamed(name), atEpochMs)
+        const calendar = calendarNamed(name)
+        calendars[name] = calendar !== undefined && startsAround(calendar, atEpochMs)
       }
       return calendars
     },
@@ -76,6 +83,7 @@ export function createCalendarSource(): CalendarSource {
     },
     since(name, fromEpochMs, atEpochMs) {
       const calendar = calendarNamed(name)
+      if (calendar === undefined) return false
       const around = startsAround(calendar, atEpochMs)
       const first = around[0] as number
       const starts: number[] = []
@@ -87,5 +95,17 @@ export function createCalendarSource(): CalendarSource {
       }
       return [...starts, ...around]
     },
+  }
+}
+
+function spanAroundIn(
+  period: CalendarPeriod,
+  timeZone: string,
+): Calendar['spanAround'] | undefined {
+  try {
+    return createZoneCalendar(period, timeZone)
+  } catch (error) {
+    if (error instanceof RangeError) return undefined
+    throw error
   }
 }

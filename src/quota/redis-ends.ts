@@ -33,8 +33,11 @@ export interface RedisEnds<Context> {
    * @returns by the place among the holds, where they stand now; nothing where that could not be done yet
    */
   release(held: MayBeHeld, nowEpochMs: number, dueMs: number): Promise<readonly Seen[]>
-  /** Tries again what could not be given back. Never fails but for the first failure, after all were tried. */
-  retry(nowEpochMs: number): Promise<void>
+  /**
+   * Tries again what could not be given back, and adds what of it has ended by that. Never fails but for the first
+   * failure, after all were tried.
+   */
+  retry(ended: Ended<Context>[], nowEpochMs: number): Promise<void>
   forgetDue(nowEpochMs: number): void
   clear(): void
 }
@@ -46,6 +49,14 @@ interface Begun<Context> {
 
 type How = 'by report' | 'abandon' | 'release'
 
+interface ToGiveBack<Context> extends MayBeHeld {
+  readonly how: How
+  /** What a caller once had an answer for, and is told the end of. */
+  readonly reservation?: Reservation<Context> | undefined
+  /** It could not be asked what it is. */
+  readonly isToBeFound?: boolean
+}
+
 /** Reservations whose answer was lost, to be released as soon as Redis answers. Beyond, their lease ends them. */
 const MAX_UNANSWERED = 10_000
 const MAX_ABANDONED_PER_RETRY = 200
@@ -56,9 +67,9 @@ const MAX_FOUND = 10_000
 
 export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Context> {
   const { buckets, scripts, ask, own, reader, rememberEndedMs, aroundAll } = room
-  const unanswered = new Map<string, MayBeHeld & { readonly how: How }>()
+  const unanswered = new Map<string, ToGiveBack<Context>>()
   /** What has ended at home, and not yet everywhere. */
-  const begun = new Map<string, Begun<Context>>()
+  const begun = createRecent<Begun<Context>>(rememberEndedMs)
   const found = createRecent<Reservation<Context>>(rememberEndedMs)
 
   async function find(id: string, nowEpochMs: number): Promise<Reservation<Context> | undefined> {
@@ -121,14 +132,15 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
       room.see(seen, parts[index] as Part, holds, figures, atMs)
       if (index === 0) ended = { reservation, late: late === 1 }
     }
+    ended ??= begun.get(id)
+    begun.remove(id)
     const failed = outcomes.find((outcome) => outcome.status === 'rejected')
     if (failed !== undefined) {
-      // Said again, the home no longer knows: what it said is kept until all the others have ended it too.
-      if (ended !== undefined && begun.size < MAX_BEGUN) begun.set(id, ended)
+      // Said again, the home no longer knows: what it said is kept until all the others have ended it too, as long as
+      // the report is tried again.
+      if (ended !== undefined && begun.count() < MAX_BEGUN) begun.add(id, ended)
       throw failed.reason
     }
-    ended ??= begun.get(id)
-    begun.delete(id)
     // It may have been ended by another process, or by its lease.
     own.remove(id, ended !== undefined && released)
     return ended && endedWith(ended.reservation, end, ended.late)
@@ -136,7 +148,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
 
   /** The home first: where another answer carries the reservation, all of it stays. */
   async function giveBack(
-    held: MayBeHeld & { readonly how: How },
+    held: ToGiveBack<Context>,
     nowEpochMs: number,
   ): Promise<{
     readonly home: EndedReply | 'unknown' | 'kept' | undefined
@@ -166,7 +178,18 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     }
   }
 
-  /** Where that fails, what is at its home is abandoned later: of one that this process did not make no more is known. */
+  /** What ended at home by being given back; nothing more is remembered of it, but where another answer carries it. */
+  function endedAtHome(
+    { id, reservation }: ToGiveBack<Context>,
+    home: EndedReply | 'unknown' | 'kept' | undefined,
+  ): Ended<Context> | undefined {
+    if (reservation === undefined || home === 'kept') return undefined
+    own.remove(id, true)
+    if (typeof home !== 'object') return undefined
+    return endedWith(reservation, { kind: 'released' }, home[3] === 1)
+  }
+
+  /** Where that fails, it is asked for again later, and abandoned. */
   async function findToAbandon(
     id: string,
     nowEpochMs: number,
@@ -175,12 +198,23 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
       return await find(id, nowEpochMs)
     } catch (error) {
       const parts = buckets.partsOf([], buckets.homeOfId(id))
-      if (error instanceof DependencyError) later({ id, holds: [], parts, how: 'abandon' })
+      if (error instanceof DependencyError) {
+        later({ id, holds: [], parts, how: 'abandon', isToBeFound: true })
+      }
       throw error
     }
   }
 
-  function later(held: MayBeHeld & { readonly how: How }): void {
+  async function abandon(id: string, nowEpochMs: number): Promise<Ended<Context> | undefined> {
+    const reservation = own.get(id) ?? (await findToAbandon(id, nowEpochMs))
+    const home = reservation === undefined ? buckets.homeOfId(id) : homeOf(reservation)
+    const holds = reservation?.holds ?? []
+    const parts = buckets.partsOf(holds, home)
+    const given = { id, holds, parts, how: 'abandon', reservation } as const
+    return endedAtHome(given, (await giveBack(given, nowEpochMs)).home)
+  }
+
+  function later(held: ToGiveBack<Context>): void {
     // Last in the queue: what fails again must not keep back what would not.
     unanswered.delete(nameOf(held))
     if (unanswered.size < MAX_UNANSWERED) unanswered.set(nameOf(held), held)
@@ -198,16 +232,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
       return reservation && endByReport(reservation, end, nowEpochMs)
     },
 
-    async abandon(id, nowEpochMs) {
-      const reservation = own.get(id) ?? (await findToAbandon(id, nowEpochMs))
-      const home = reservation === undefined ? buckets.homeOfId(id) : homeOf(reservation)
-      const holds = reservation?.holds ?? []
-      const parts = buckets.partsOf(holds, home)
-      const answer = await giveBack({ id, holds, parts, how: 'abandon' }, nowEpochMs)
-      if (typeof answer.home !== 'object' || reservation === undefined) return undefined
-      own.remove(id, true)
-      return endedWith(reservation, { kind: 'released' }, answer.home[3] === 1)
-    },
+    abandon,
 
     abandonInBackground(held, nowEpochMs) {
       const given = { ...held, how: 'abandon' } as const
@@ -228,16 +253,25 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
       }
     },
 
-    async retry(nowEpochMs) {
+    async retry(ended, nowEpochMs) {
       const failures: unknown[] = []
       for (const held of [...unanswered.values()].slice(0, MAX_ABANDONED_PER_RETRY)) {
-        await giveBack(held, nowEpochMs).catch((error: unknown) => failures.push(error))
+        try {
+          const told =
+            held.isToBeFound === true
+              ? await abandon(held.id, nowEpochMs)
+              : endedAtHome(held, (await giveBack(held, nowEpochMs)).home)
+          if (told !== undefined) ended.push(told)
+        } catch (error) {
+          failures.push(error)
+        }
       }
       if (failures.length > 0) throw failures[0]
     },
 
     forgetDue(nowEpochMs) {
       found.rotate(nowEpochMs)
+      begun.rotate(nowEpochMs)
     },
 
     clear() {

@@ -36,8 +36,12 @@ export function storedIdempotencyKey(key: string, tag = ONLY_TAG): string {
   return `${SCHEMA}:{${tag}}:i:${shortHash(key)}`
 }
 
-/** Processes by when they were last seen, and when one of them last admitted something by its own share; one script has both. */
+/**
+ * Processes by when they were last seen, the same by what they were told, and when one of them last admitted something
+ * by its own share; one script has all three.
+ */
 export const PROCESSES = `${SCHEMA}:{processes}`
+export const PROCESSES_TOLD = `${SCHEMA}:{processes}:told`
 export const LAST_LOCAL = `${SCHEMA}:{processes}:local`
 
 // Slices are for one bucket alone: no cluster has them.

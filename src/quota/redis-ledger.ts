@@ -117,9 +117,9 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
     async expire(nowEpochMs) {
       const failures: unknown[] = []
       const failed = (error: unknown): void => void failures.push(error)
-      await ends.retry(nowEpochMs).catch(failed)
+      const ended: Ended<Context>[] = []
+      await ends.retry(ended, nowEpochMs).catch(failed)
 
-      const unsettled: Ended<Context>[] = []
       let furtherCalls = MAX_FURTHER_CALLS
       const mayGoOn = (): boolean => (furtherCalls -= 1) >= 0
       const turn = Array.from(
@@ -128,14 +128,14 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
       )
       nextBucket = (nextBucket + turn.length) % buckets.count
       await Promise.all(
-        turn.map((bucket) => runOut(bucket, unsettled, mayGoOn, nowEpochMs).catch(failed)),
+        turn.map((bucket) => runOut(bucket, ended, mayGoOn, nowEpochMs).catch(failed)),
       )
       // What has ended is told nobody else; what is left fails again the next time.
-      if (failures.length > 0 && unsettled.length === 0) throw failures[0]
+      if (failures.length > 0 && ended.length === 0) throw failures[0]
       const nowMs = room.nowAt(nowEpochMs, storedLeases(buckets.tagOf(0)))
       own.forgetDue(nowMs)
       ends.forgetDue(nowMs)
-      return unsettled
+      return ended
     },
 
     async balances(holds, nowEpochMs) {

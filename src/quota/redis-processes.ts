@@ -3,8 +3,8 @@ import type { Clock } from '../clock.js'
 import { DependencyError } from '../errors.js'
 import { createScript } from '../store/store.js'
 import type { Reply, Store } from '../store/store.js'
-import type { Processes } from './processes.js'
-import { LAST_LOCAL, PROCESSES } from './redis-keys.js'
+import type { Processes, Said } from './processes.js'
+import { LAST_LOCAL, PROCESSES, PROCESSES_TOLD } from './redis-keys.js'
 
 export interface RedisProcessesOptions {
   readonly store: Store
@@ -19,8 +19,9 @@ type SeenReply = readonly [
   redisMs: number,
   processes: number,
   joined: 0 | 1,
-  oldestMs: number,
+  allToldMs: number,
   lastLocalMs: number,
+  countedMs: number,
 ]
 
 /** The processes of one Redis: a sorted set of when each was last seen (`lua/processes.lua`). */
@@ -28,25 +29,24 @@ export function createRedisProcesses(options: RedisProcessesOptions): Processes 
   const { store, clock, timeoutMs, processId } = options
   const script = createScript(readFileSync(new URL('./lua/processes.lua', import.meta.url), 'utf8'))
   return {
-    async census(localAgoMs) {
-      const ago = localAgoMs === undefined ? '' : String(Math.max(0, Math.round(localAgoMs)))
+    async census({ toldMs = 0, local }) {
+      const said = [String(toldMs), ...(local === undefined ? ['', ''] : localArgs(local))]
       const reply = await store.run(
         script,
-        [PROCESSES, LAST_LOCAL],
-        (untilMs) => [String(untilMs), processId, ago],
+        [PROCESSES, PROCESSES_TOLD, LAST_LOCAL],
+        (untilMs) => [String(untilMs), processId, ...said],
         clock.monotonicMs() + timeoutMs,
       )
       if (!isSeen(reply)) throw new DependencyError('ledger', `the script answered ${reply[0]}`)
-      const [, atMs, processes, joined, oldestMs, lastLocalMs] = reply
-      return {
-        atMs,
-        processes,
-        joined: joined === 1,
-        oldestMs,
-        lastLocalMs: lastLocalMs === 0 ? undefined : lastLocalMs,
-      }
+      const [, atMs, processes, joined, allToldMs, lastLocalMs, countedMs] = reply
+      const lastLocal = lastLocalMs === 0 ? undefined : { atMs: lastLocalMs, countedMs }
+      return { atMs, processes, joined: joined === 1, allToldMs, lastLocal }
     },
   }
+}
+
+function localArgs({ agoMs, countedMs }: NonNullable<Said['local']>): readonly string[] {
+  return [String(Math.max(0, Math.round(agoMs))), String(countedMs)]
 }
 
 function isSeen(reply: Reply): reply is SeenReply {

@@ -1,5 +1,5 @@
 import { SEEN_MS } from './processes.js'
-import type { Census } from './processes.js'
+import type { Census, Said } from './processes.js'
 import type { Quota } from './quota.js'
 import { createTimelines } from './windows.js'
 
@@ -7,11 +7,14 @@ import { createTimelines } from './windows.js'
  * What this process may admit by itself while the store is away: limit / processes of each quota. All shares of a
  * quota together are at most its limit, over any number of outages that its window sees (invariant 3), since
  * - a share is of the largest number of processes that was seen within the window, and at least of `atLeast`;
- * - a process has one only when all that were seen have been told of it, and all that are there have had the time to
- *   be seen again by a store that lost its memory;
- * - one that comes when others have used theirs has none until the windows have passed in which they did.
+ * - a process has one only when all that were seen have received word of it, and all that are there have had the time
+ *   to be seen again by a store that lost its memory;
+ * - one that comes when others have used theirs has none until the windows have passed in which they did; so has one
+ *   that comes back, where some of them counted it no more when they did.
  */
 export interface Shares {
+  /** What the next census is told of this process. */
+  said(nowEpochMs: number): Said
   /** What the store said of its processes just now. */
   learn(census: Census, nowEpochMs: number): void
   /**
@@ -20,6 +23,8 @@ export interface Shares {
    * @param leaseMs for how long a request may hold what no window frees
    */
   of(quota: Quota, leaseMs: number, nowEpochMs: number): Quota | undefined
+  /** Something was admitted by a share. */
+  used(nowEpochMs: number): void
   /** As seen last; 0 as long as this process has no share. */
   readonly processes: () => number
 }
@@ -36,12 +41,14 @@ export function createShares(atLeast: number): Shares {
   /** A quota is never changed, and the number of processes seldom. */
   const derived = new WeakMap<Quota, Quota>()
   let last: Census | undefined
-  let lastEpochMs = 0
   let joinedMs = 0
-  let isSettled = false
-  let isMember = false
-  /** When others last used their shares before this process was one of them. */
+  /** Until then, of the store's moments, whoever used a share had counted this process; it has one itself where that holds. */
+  let countedUntilMs = -Infinity
+  /** When others last used their shares and may not have counted it. */
   let usedBeforeEpochMs: number | undefined
+  /** What this process admitted by its share: when, and by a count of which moment of the store's. */
+  let local: { readonly atEpochMs: number; readonly countedMs: number } | undefined
+  let countedMs = 0
 
   function remember(processes: number, nowEpochMs: number): void {
     while ((peaks.at(-1)?.processes ?? Infinity) <= processes) peaks.pop()
@@ -60,30 +67,38 @@ export function createShares(atLeast: number): Shares {
   }
 
   return {
+    said: (nowEpochMs) => ({
+      toldMs: last?.atMs,
+      local: local && { agoMs: nowEpochMs - local.atEpochMs, countedMs: local.countedMs },
+    }),
+
     learn(census, nowEpochMs) {
-      const wasAway = last === undefined || nowEpochMs - lastEpochMs > SEEN_MS
-      if (census.joined || last === undefined) {
-        joinedMs = census.atMs
-        // The others count it no more. A store that lost its memory is another matter: they still do.
-        if (wasAway) isSettled = false
+      const { atMs, lastLocal } = census
+      // By the store's moments, since that is how it forgets: a process that was stopped reads an old answer late.
+      const forgottenMs = last === undefined ? -Infinity : last.atMs + SEEN_MS
+      if (census.joined) {
+        joinedMs = atMs
+        // The others may count it no more. A store that lost its memory is another matter: they still do.
+        if (atMs > forgottenMs) countedUntilMs = Math.min(countedUntilMs, forgottenMs)
       }
-      const told = census.oldestMs >= joinedMs && census.atMs - joinedMs >= SETTLING_MS
-      if (told && !isMember) {
-        const { atMs, lastLocalMs } = census
-        usedBeforeEpochMs =
-          lastLocalMs === undefined ? undefined : nowEpochMs - (atMs - lastLocalMs)
-        isMember = true
+      // In the same millisecond as it came, another may have been answered before.
+      const told = census.allToldMs > joinedMs && atMs - joinedMs >= SETTLING_MS
+      if (told) {
+        countedMs = atMs
+        if (lastLocal !== undefined && lastLocal.countedMs > countedUntilMs) {
+          const usedEpochMs = nowEpochMs - (atMs - lastLocal.atMs)
+          usedBeforeEpochMs = Math.max(usedBeforeEpochMs ?? usedEpochMs, usedEpochMs)
+        }
+        countedUntilMs = Infinity
       }
-      isSettled ||= told
       // Before that, some may not have come back yet.
       const known = peaks.at(-1)?.processes ?? 0
       remember(told ? census.processes : Math.max(known, census.processes), nowEpochMs)
       last = census
-      lastEpochMs = nowEpochMs
     },
 
     of(quota, leaseMs, nowEpochMs) {
-      if (!isSettled) return undefined
+      if (countedUntilMs !== Infinity) return undefined
       const timeline = timelineOf(quota.window)
       const counts = (atEpochMs: number): boolean =>
         timeline.kind === 'open'
@@ -100,6 +115,10 @@ export function createShares(atLeast: number): Shares {
       return share
     },
 
-    processes: () => (isSettled ? (last?.processes ?? 0) : 0),
+    used(nowEpochMs) {
+      local = { atEpochMs: nowEpochMs, countedMs }
+    },
+
+    processes: () => (countedUntilMs === Infinity ? (last?.processes ?? 0) : 0),
   }
 }

@@ -356,15 +356,17 @@ export function createSlicedLedger<Context>(
         () => undefined,
         (error: unknown) => ({ error }),
       )
-      const unsettled: Ended<Context>[] = []
+      const told: Ended<Context>[] = []
       for (const ended of await ledger.expire(nowEpochMs)) {
-        unsettled.push({ ...ended, reservation: asMadeHere(ended.reservation) })
-        decided.prolong(ended.reservation.id, now)
+        const { id } = ended.reservation
+        told.push({ ...ended, reservation: asMadeHere(ended.reservation) })
+        if (ended.outcome === 'unsettled') decided.prolong(id, now)
+        else decided.remove(id, true)
       }
       decided.forgetDue(now)
       // What has ended is told nobody else; what failed fails again the next time.
-      if (failure !== undefined && unsettled.length === 0) throw failure.error
-      return unsettled
+      if (failure !== undefined && told.length === 0) throw failure.error
+      return told
     },
 
     async balances(holds, nowEpochMs) {

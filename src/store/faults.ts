@@ -30,12 +30,15 @@ export function errorCode(error: unknown): string | undefined {
   return /^[A-Z]{2,20}(?= |$)/.exec(error.message)?.[0] ?? 'an error'
 }
 
-/** Was it raised by the script itself? Redis 6 says so with more words. What Redis lacks as a whole has its own code. */
+/** As the script itself raises it; Redis 6 says so with more words. */
+const RAISED = /^ERR (Error running script .*)?user_script:\d+: /
+/** A key that the script found, of a slot that is being moved, has gone to another node already. */
+const GONE = /^ERR Script attempted to access a non local key\b/
+
+/** Was it raised by the script itself, or for what it read? What Redis lacks as a whole has its own code. */
 export function isOfScript(code: string, error: unknown): boolean {
   if (code === 'WRONGTYPE') return true
-  return (
-    error instanceof Error && /^ERR (Error running script .*)?user_script:\d+: /.test(error.message)
-  )
+  return error instanceof Error && (RAISED.test(error.message) || GONE.test(error.message))
 }
 
 /**

@@ -45,10 +45,16 @@ interface Differences {
   readonly timeoutMs?: number
   readonly lose?: Lose
   readonly onScript?: (keys: readonly string[]) => void
+  readonly rememberEndedMs?: number
 }
 
 /** As one process would have it. */
-function open({ timeoutMs = 5000, lose, onScript }: Differences = {}): Ledger<string> {
+function open({
+  timeoutMs = 5000,
+  rememberEndedMs = 60_000,
+  lose,
+  onScript,
+}: Differences = {}): Ledger<string> {
   const inner = openStore(group.address, { clock: systemClock, random: Math.random })
   const store: Store = {
     ...inner,
@@ -60,7 +66,7 @@ function open({ timeoutMs = 5000, lose, onScript }: Differences = {}): Ledger<st
       return inner.run(script, keys, ...rest)
     },
   }
-  const options = { timeoutMs, buckets, bucketsPerExpire: 256 }
+  const options = { timeoutMs, rememberEndedMs, buckets, bucketsPerExpire: 256 }
   const ledger = createRedisLedger<string>({ store, clock: systemClock, ...options })
   ledgers.push(ledger)
   return ledger
@@ -331,6 +337,24 @@ describe('a process that ends between the parts', () => {
 })
 
 describe('an end that fails in a part', () => {
+  test('is remembered as long as its report is tried again, and no longer', async () => {
+    let losing = true
+    const ledger = open({
+      rememberEndedMs: 0,
+      lose: (script, bucket) =>
+        losing && script.digest === scripts.end.digest && bucket === bucketOf(away),
+    })
+    const [tried, dropped] = [await hold(open()), await hold(open())]
+    await expect(ledger.end(dropped, settled(12), nowMs())).rejects.toThrow('lost')
+    for (let times = 0; times < 3; times += 1) {
+      await expect(ledger.end(tried, settled(12), nowMs())).rejects.toThrow('lost')
+      await ledger.expire(nowMs())
+    }
+    expect(await ledger.find(dropped, nowMs())).toBeUndefined()
+    losing = false
+    expect(await ledger.end(tried, settled(12), nowMs())).toMatchObject({ outcome: 'settled' })
+  })
+
   test.each([
     ['of its own reservation', false, away],
     ['of its own reservation, at home', false, home],

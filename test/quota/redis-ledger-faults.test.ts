@@ -281,6 +281,63 @@ describe('an answer that is lost', () => {
   })
 })
 
+describe('what is given back to a Redis that cannot be reached', () => {
+  /** Until all that this process still has to say has been said. */
+  async function expireUntil(ledger: Ledger<string>, isSaid: () => Promise<void>) {
+    const told: Ended<string>[] = []
+    await eventually(async () => {
+      told.push(...(await ledger.expire(nowMs())))
+      await isSaid()
+    })
+    return told
+  }
+
+  test('has ended when that comes through, is told once, and counts here no more', async () => {
+    const ledger = throughProxy(1000)
+    await eventually(() => ledger.balances([holdOf(month, 0)], nowMs()))
+    await ledger.reserve(requestOf('a'), nowMs())
+    proxy.cut()
+    await expect(ledger.abandon('a', nowMs())).rejects.toThrow(DependencyError)
+    expect(ledger.size().reservations).toBe(1)
+    const told = await expireUntil(ledger, async () =>
+      expect(await figures(open())).toEqual(untouched),
+    )
+    expect(told).toMatchObject([
+      { outcome: 'released', late: false, reservation: { id: 'a', context: 'context of a' } },
+    ])
+    expect(ledger.size()).toEqual({ partitions: 0, reservations: 0 })
+    expect(await ledger.expire(nowMs())).toEqual([])
+  })
+
+  test('counts here no more, though the answer that told of its end was lost', async () => {
+    const ledger = throughProxy(100)
+    await eventually(() => ledger.balances([holdOf(month, 0)], nowMs()))
+    await ledger.reserve(requestOf('a'), nowMs())
+    proxy.dropAnswers(true)
+    await expect(ledger.abandon('a', nowMs())).rejects.toThrow(DependencyError)
+    proxy.dropAnswers(false)
+    proxy.cut()
+    const told = await expireUntil(ledger, () =>
+      Promise.resolve(expect(ledger.size().reservations).toBe(0)),
+    )
+    expect(told).toEqual([])
+    expect(await figures(open())).toEqual(untouched)
+  })
+
+  test('stays where another answer carries it', async () => {
+    const ledger = throughProxy(1000)
+    await eventually(() => ledger.balances([holdOf(month, 0)], nowMs()))
+    await ledger.reserve(requestOf('a'), nowMs())
+    await open().reserve({ ...requestOf('a'), id: 'b' }, nowMs())
+    proxy.cut()
+    await expect(ledger.abandon('a', nowMs())).rejects.toThrow(DependencyError)
+    const told = await expireUntil(ledger, () => Promise.resolve())
+    expect(told).toEqual([])
+    expect(ledger.size().reservations).toBe(1)
+    expect((await figures(open())).map(([, reserved]) => reserved)).toEqual([10, 10, 1])
+  })
+})
+
 test('an answer that comes after the deadline, over a connection that was never cut, holds and charges nothing', async () => {
   const ledger = throughProxy(1000)
   const direct = open()

@@ -1,5 +1,8 @@
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.js'
+import { DependencyError } from '../../src/errors.js'
+import type { Ledger } from '../../src/quota/ledger.js'
+import type { Quota } from '../../src/quota/quota.js'
 import { createRedisLedger } from '../../src/quota/redis-ledger.js'
 import { loadRedisScripts } from '../../src/quota/redis-scripts.js'
 import { openStore } from '../../src/store/store.js'
@@ -73,6 +76,59 @@ test('a lease whose partition this release cannot read keeps no other from runni
   await redis.client.restore(key, 0, stored, 'REPLACE')
   expect(await endedAt(atMs + 62_999)).toEqual([])
   expect(await endedAt(atMs + 63_000)).toEqual(['first'])
+})
+
+describe('a time zone that only another process knows', () => {
+  const atMs = Date.parse('2026-02-02T00:00:00Z')
+  const berlin = quotaOf({ name: 'berlin', window: calendar('day', 'Europe/Berlin') })
+  let ledger: Ledger<string>
+  beforeEach(async () => {
+    await redis.client.flushall()
+    await open().reserve(requestOf('theirs', berlin, 1000), atMs)
+    await renameZone('Europe/Berlin', 'Europe/Bonn__')
+    ledger = open()
+  })
+
+  function open(): Ledger<string> {
+    const options = { store, clock: systemClock, timeoutMs: 5000, moments: 'given' } as const
+    return createRedisLedger<string>(options)
+  }
+
+  function requestOf(id: string, quota: Quota, leaseMs: number) {
+    return { id, idempotencyKey: id, context: '', leaseMs, holds: [holdOf(quota, 1)] }
+  }
+
+  /** As a process with newer data of time zones has it. Both names are of one length. */
+  async function renameZone(from: string, to: string): Promise<void> {
+    for (const key of await redis.client.keys('tg2:{0}:[rp]:*')) {
+      const stored = (await redis.client.getBuffer(key)) ?? Buffer.alloc(0)
+      const renamed = stored.toString('latin1').replaceAll(from, to)
+      await redis.client.set(key, Buffer.from(renamed, 'latin1'), 'KEEPTTL')
+    }
+  }
+
+  test('keeps no other lease from running out, and its own comes again', async () => {
+    const endedAt = async (ms: number) =>
+      (await ledger.expire(ms)).map(({ reservation }) => reservation.id)
+    await ledger.reserve(requestOf('ours', quotaOf(), 2000), atMs)
+    expect(await endedAt(atMs + 3000)).toEqual(['ours'])
+    await renameZone('Europe/Bonn__', 'Europe/Berlin')
+    expect(await endedAt(atMs + 62_999)).toEqual([])
+    expect(await endedAt(atMs + 63_000)).toEqual(['theirs'])
+  })
+
+  test('is a failure of the ledger to a report, which can be said again, and to a repeated call', async () => {
+    const end = { kind: 'settled', inputTokens: 1, outputTokens: 0 } as const
+    expect(await ledger.find('theirs', atMs)).toMatchObject({ id: 'theirs' })
+    await expect(ledger.end('theirs', end, atMs)).rejects.toThrow(DependencyError)
+    const again = ledger.reserve(
+      { ...requestOf('again', quotaOf(), 1000), idempotencyKey: 'theirs' },
+      atMs,
+    )
+    await expect(again).rejects.toThrow(DependencyError)
+    await renameZone('Europe/Bonn__', 'Europe/Berlin')
+    expect(await open().end('theirs', end, atMs)).toMatchObject({ outcome: 'settled' })
+  })
 })
 
 test.each([

@@ -41,12 +41,23 @@ const command = fc.oneof(
   },
   { weight: 5, arbitrary: fc.record({ do: fc.constant('turn' as const), isUp: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('lose' as const) }) },
+  // A short one, and the next: what was used by the first counts in the second.
   {
-    weight: 1,
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('outage' as const),
+      quota: fc.nat({ max: quotas.length - 1 }),
+      only: fc.option(which, { nil: undefined }),
+    }),
+  },
+  // At first it is heard and does not hear.
+  {
+    weight: 3,
     arbitrary: fc.record({
       do: fc.constant('cut' as const),
       which,
-      seconds: fc.integer({ min: 1, max: 55 }),
+      deafSeconds: fc.constantFrom(0, 0, 1, 2, 90),
+      seconds: fc.constantFrom(0, 20, 55, 95, 130, 200),
     }),
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('join' as const) }) },
@@ -59,11 +70,16 @@ interface Admitted {
   readonly quota: Quota
   readonly amount: number
   readonly atMs: number
+  isTold: boolean
+  /** Nobody knows of it any more, as docs/design.md says. */
+  isLost: boolean
   ended: boolean
 }
 
-// Invariant 3: while the store is away, all processes together admit at most the limit once more.
-test('however often the store goes, loses its memory and comes back, and processes come and go, all shares together are at most the limit in any window', async () => {
+// Invariant 3: while the store is away, all processes together admit at most the limit once more, but for what one
+// admits that was cut off alone for more than a minute, for what it had not told by then, and for what one has told that
+// has gone when the store loses its memory.
+test('however often the store goes, loses its memory, its answers are lost and processes come, go and are cut off, all shares together are at most the limit in any window', async () => {
   let admittedInAll = 0
   await fc.assert(
     fc.asyncProperty(
@@ -76,20 +92,29 @@ test('however often the store goes, loses its memory and comes back, and process
         let nowMs = startMs
         let ids = 0
 
-        const beat = async ({ ledger }: SmallProcess): Promise<void> => {
-          await ledger.expire(nowMs).catch(() => undefined)
+        /** Since the store lost its memory. */
+        const seen = new Set<SmallProcess>()
+        const beat = async (process: SmallProcess): Promise<void> => {
+          const isHeard = store.isUp && !process.isCutOff
+          const said = isHeard ? admitted.filter((one) => one.process === process) : []
+          await process.ledger.expire(nowMs).catch(() => undefined)
+          for (const one of said) one.isTold = true
+          if (isHeard) seen.add(process)
+          for (const one of admitted) if (one.process.isForgotten && !one.isTold) one.isLost = true
         }
         const wait = async (seconds: number): Promise<void> => {
           for (let second = 0; second < seconds; second += 1) {
             nowMs += 1000
             store.atMs += 1000
             for (const process of processes) {
-              if ((cutOffUntil.get(process) ?? 0) <= nowMs) process.isCutOff = false
+              const { deafUntilMs = 0, untilMs = 0 } = cutOff.get(process) ?? {}
+              process.isDeaf = nowMs < deafUntilMs
+              process.isCutOff = !process.isDeaf && nowMs < untilMs
               await beat(process)
             }
           }
         }
-        const cutOffUntil = new Map<SmallProcess, number>()
+        const cutOff = new Map<SmallProcess, { deafUntilMs: number; untilMs: number }>()
         const counts = ({ quota, atMs, ended }: Admitted): boolean => {
           const timeline = timelineOf(quota.window)
           if (timeline.kind === 'open') return !ended && atMs + leaseMs > nowMs
@@ -112,10 +137,12 @@ test('however often the store goes, loses its memory and comes back, and process
             quota,
             amount,
             atMs: nowMs,
+            isTold: false,
+            isLost: process.isForgotten,
             ended: false,
           })
           admittedInAll += 1
-          const used = admitted.filter((one) => one.quota === quota && counts(one))
+          const used = admitted.filter((one) => one.quota === quota && !one.isLost && counts(one))
           const sum = used.reduce((total, one) => total + one.amount, 0)
           expect(sum, `${quota.name} over ${String(processes.length)}`).toBeLessThanOrEqual(
             quota.limit,
@@ -124,22 +151,35 @@ test('however often the store goes, loses its memory and comes back, and process
         }
         const fill = async (process: SmallProcess, quota: Quota): Promise<void> => {
           // What is held while the store answers is no share.
-          if (!store.isUp || process.isCutOff)
+          if (!store.isUp || process.isCutOff || process.isDeaf)
             for (const amount of [9, 4, 1]) while (await reserve(process, quota, amount));
+        }
+
+        const fillAll = async (asked: {
+          quota: number
+          only?: number | undefined
+        }): Promise<void> => {
+          const quota = quotas[asked.quota]
+          const only = asked.only === undefined ? undefined : asked.only % processes.length
+          for (const [index, process] of processes.entries()) {
+            if (quota === undefined || (only !== undefined && index !== only)) continue
+            await fill(process, quota)
+          }
         }
 
         await wait(12)
         for (const asked of commands) {
           switch (asked.do) {
-            case 'fill': {
-              const quota = quotas[asked.quota]
-              const only = asked.only === undefined ? undefined : asked.only % processes.length
-              for (const [index, process] of processes.entries()) {
-                if (quota === undefined || (only !== undefined && index !== only)) continue
-                await fill(process, quota)
-              }
+            case 'fill':
+              await fillAll(asked)
               break
-            }
+            case 'outage':
+              store.isUp = false
+              await fillAll(asked)
+              await wait(2)
+              store.isUp = true
+              await wait(15)
+              break
             case 'beat': {
               nowMs += 300
               store.atMs += 300
@@ -164,17 +204,21 @@ test('however often the store goes, loses its memory and comes back, and process
             case 'lose':
               // As a Redis that is killed, and starts again without what it knew.
               store.lose()
-              // It has counted all when 10 s are over.
-              for (const [process, untilMs] of cutOffUntil) {
-                cutOffUntil.set(process, Math.min(untilMs, nowMs + 8000))
+              seen.clear()
+              for (const one of admitted) if (!processes.includes(one.process)) one.isLost = true
+              for (const [process, { untilMs }] of cutOff) {
+                const soonMs = Math.min(untilMs, nowMs + 8000)
+                cutOff.set(process, { deafUntilMs: 0, untilMs: soonMs })
               }
               break
             case 'cut': {
-              // Not for so long that the others count it no more.
               const process = processes[asked.which % processes.length]
-              if (process === undefined || !store.isUp) break
-              process.isCutOff = true
-              cutOffUntil.set(process, nowMs + asked.seconds * 1000)
+              // A store that lost its memory has counted all when 10 s are over.
+              if (process === undefined || !store.isUp || !seen.has(process)) break
+              const deafUntilMs = nowMs + 1000 * asked.deafSeconds
+              cutOff.set(process, { deafUntilMs, untilMs: deafUntilMs + 1000 * asked.seconds })
+              process.isDeaf = asked.deafSeconds > 0
+              process.isCutOff = !process.isDeaf
               break
             }
             case 'join':
@@ -184,7 +228,8 @@ test('however often the store goes, loses its memory and comes back, and process
               // One that dies before it could tell of what it admitted takes that with it (docs/design.md).
               const index = asked.which % processes.length
               const leaving = processes[index]
-              if (!store.isUp || processes.length === 1 || leaving?.isCutOff !== false) break
+              if (!store.isUp || processes.length === 1 || leaving === undefined) break
+              if (leaving.isCutOff || leaving.isDeaf) break
               await beat(leaving)
               processes.splice(index, 1)
               break

@@ -24,7 +24,7 @@ const redisMs = (): number => nowMs + 7_000_000
 function learn(processes: number, said: Partial<Census> = {}): void {
   const atMs = redisMs()
   shares.learn(
-    { atMs, processes, joined: false, oldestMs: atMs, lastLocalMs: undefined, ...said },
+    { atMs, processes, joined: false, allToldMs: atMs, lastLocal: undefined, ...said },
     nowMs,
   )
 }
@@ -68,9 +68,9 @@ describe('a share', () => {
   test('is not had as long as one of the others may not know of it', () => {
     const joinedMs = redisMs()
     learn(3, { joined: true })
-    stay(30, 3, { oldestMs: joinedMs - 1 })
+    stay(30, 3, { allToldMs: joinedMs })
     expect(shareOf()).toBeUndefined()
-    stay(1, 3, { oldestMs: joinedMs })
+    stay(1, 3, { allToldMs: joinedMs + 1 })
     expect(shareOf()).toBe(33)
   })
 
@@ -172,29 +172,94 @@ describe('a store that lost its memory', () => {
 describe('a process that comes when others have used their shares', () => {
   test('has none until every window in which they did has passed', () => {
     const usedMs = redisMs() - 30_000
-    learn(2, { joined: true, lastLocalMs: usedMs })
-    stay(10, 2, { lastLocalMs: usedMs })
+    const lastLocal = { atMs: usedMs, countedMs: usedMs - 5000 }
+    learn(2, { joined: true, lastLocal })
+    stay(10, 2, { lastLocal })
     expect(shareOf()).toBeUndefined()
     // One sub-window longer, as spending counts.
-    stay(20, 2, { lastLocalMs: usedMs })
+    stay(20, 2, { lastLocal })
     expect(shareOf()).toBeUndefined()
-    stay(2, 2, { lastLocalMs: usedMs })
+    stay(2, 2, { lastLocal })
     expect(shareOf()).toBe(50)
     expect(shareOf(day)).toBeUndefined()
     expect(shareOf(parallel)).toBeUndefined()
-    stay(60, 2, { lastLocalMs: usedMs })
+    stay(60, 2, { lastLocal })
     expect(shareOf(parallel)).toBe(50)
   })
 
   test('is one of them afterwards, and loses nothing when they use theirs again', () => {
     learn(2, { joined: true })
     stay(10, 2)
-    stay(1, 2, { lastLocalMs: redisMs() })
+    stay(1, 2, { lastLocal: { atMs: redisMs(), countedMs: redisMs() } })
     expect(shareOf(day)).toBe(50)
-    // Nor when all of them were away for long.
+  })
+})
+
+describe('a process that was away for more than a minute', () => {
+  beforeEach(() => {
+    learn(2, { joined: true })
+    stay(10, 2)
+  })
+
+  test.each([
+    ['counted it still', 60_000, 50],
+    ['counted it no more', 60_001, undefined],
+  ])('comes back to others who %s when they used their shares', (_, laterMs, share) => {
+    const countedMs = redisMs() + laterMs
     nowMs += 100_000
-    learn(2, { joined: true, lastLocalMs: redisMs() - 50_000 })
-    stay(10, 2, { lastLocalMs: redisMs() - 60_000 })
-    expect(shareOf(day)).toBe(50)
+    const lastLocal = { atMs: redisMs() - 20_000, countedMs }
+    learn(2, { joined: true, lastLocal })
+    stay(10, 2, { lastLocal })
+    expect(shareOf(day)).toBe(share)
+    // What they use when it has long been one of them again takes nothing.
+    stay(1, 2, { lastLocal: { atMs: redisMs(), countedMs: redisMs() } })
+    expect(shareOf(day)).toBe(share)
+  })
+
+  test('comes back as such also where it read an old answer late, as one that was stopped does', () => {
+    const atMs = redisMs() + 1000
+    nowMs += 70_000
+    learn(2, { atMs, allToldMs: atMs })
+    expect(shareOf()).toBe(50)
+    nowMs += 1000
+    learn(2, { joined: true })
+    expect(shareOf()).toBeUndefined()
+  })
+
+  test('was not, where only the answers were lost', () => {
+    nowMs += 100_000
+    learn(2)
+    expect(shareOf()).toBe(50)
+  })
+
+  test('has none for a use of before it was first there, whatever a store that lost its memory says', () => {
+    shares = createShares(1)
+    const lastLocal = { atMs: redisMs() - 1000, countedMs: redisMs() - 2000 }
+    for (const earlierMs of [0, 86_400_000]) {
+      nowMs += 100_000
+      const said = { atMs: lastLocal.atMs - earlierMs, countedMs: redisMs() }
+      learn(2, { joined: true, lastLocal: said })
+      stay(10, 2, { lastLocal: said })
+      expect(shareOf(day)).toBeUndefined()
+      expect(shareOf()).toBe(50)
+    }
+  })
+})
+
+describe('what a process says of itself', () => {
+  test('is the last that it received, and what it admitted by its share, by which count', () => {
+    expect(shares.said(nowMs)).toEqual({ toldMs: undefined, local: undefined })
+    learn(2, { joined: true })
+    stay(12, 2)
+    const countedMs = redisMs()
+    shares.used(nowMs)
+    // Not told by all: it may not count fewer by that.
+    stay(3, 2, { allToldMs: -1 })
+    expect(shares.said(nowMs)).toEqual({
+      toldMs: redisMs(),
+      local: { agoMs: 3000, countedMs },
+    })
+    shares.used(nowMs)
+    expect(shares.said(nowMs).local).toEqual({ agoMs: 0, countedMs })
   })
 })

@@ -256,6 +256,26 @@ describe('a process with slices', () => {
     expect(await figures()).toEqual(standing(0))
   })
 
+  test('tells what it decided and could not give back at once, and counts it no more', async () => {
+    const ledger = open({ throughProxy: true })
+    await eventually(() => ledger.balances(holdsOf(sliced), nowMs()))
+    await ledger.reserve(requestOf('a'), nowMs())
+    await eventually(async () => {
+      expect(await openPlain().find('a', nowMs())).toBeDefined()
+    })
+    proxy.cut()
+    await expect(ledger.abandon('a', nowMs())).rejects.toThrow(DependencyError)
+    expect(ledger.size().reservations).toBe(1)
+    const told: unknown[] = []
+    await eventually(async () => {
+      told.push(...(await ledger.expire(nowMs())))
+      expect(told).toMatchObject([{ outcome: 'released', reservation: { id: 'a' } }])
+    })
+    expect(ledger.size().reservations).toBe(0)
+    await ledger.close()
+    expect(await figures()).toEqual(standing(0))
+  })
+
   test('admits nothing from a slice that is over', async () => {
     const ledger = open()
     await ledger.reserve(requestOf('a'), nowMs())

@@ -5,6 +5,7 @@ import type { Ledger } from '../../src/quota/ledger.js'
 import { createMemoryLedger } from '../../src/quota/memory-ledger.js'
 import type { MemoryLedger, MemoryLedgerOptions } from '../../src/quota/memory-ledger.js'
 import { SEEN_MS } from '../../src/quota/processes.js'
+import type { Census, LastLocal, Said } from '../../src/quota/processes.js'
 
 /** A store that several processes share, and that a test can take away: what Redis is to them, without a clock. */
 export interface SmallStore {
@@ -25,13 +26,18 @@ export interface SmallProcess {
   readonly local: MemoryLedger<string>
   /** It alone cannot reach the store. */
   isCutOff: boolean
+  /** What it says reaches the store, and no answer reaches it. */
+  isDeaf: boolean
+  /** Others were counted without it, and it has no word from the store since. */
+  isForgotten: boolean
 }
 
 export function createSmallStore(atMs: number): SmallStore {
   let ledger = createMemoryLedger<string>()
-  let seen = new Map<number, number>()
-  let lastLocalMs: number | undefined
-  let made = 0
+  /** When each process was last seen, since when it is there, and what it was last told. */
+  let seen = new Map<number, { atMs: number; sinceMs: number; toldMs: number }>()
+  let lastLocal: LastLocal | undefined
+  const made = new Map<number, SmallProcess>()
 
   const store: SmallStore = {
     atMs,
@@ -40,13 +46,14 @@ export function createSmallStore(atMs: number): SmallStore {
     lose() {
       ledger = createMemoryLedger()
       seen = new Map()
-      lastLocalMs = undefined
+      lastLocal = undefined
     },
     join({ atLeast = 1, local: localOptions = {} } = {}) {
-      const id = (made += 1)
+      const id = made.size
       const local = createMemoryLedger<string>(localOptions)
       const reach = (): MemoryLedger<string> => {
-        if (!store.isUp || process.isCutOff) throw new DependencyError('ledger', 'it is away')
+        if (!store.isUp || process.isCutOff || process.isDeaf)
+          throw new DependencyError('ledger', 'it is away')
         return ledger
       }
       const main: Ledger<string> = {
@@ -61,21 +68,38 @@ export function createSmallStore(atMs: number): SmallStore {
         close: async () => undefined,
       }
       const processes = {
-        async census(localAgoMs: number | undefined) {
-          reach()
-          for (const [other, atMs] of seen) if (atMs < store.atMs - SEEN_MS) seen.delete(other)
-          const joined = !seen.has(id)
-          seen.set(id, store.atMs)
-          if (localAgoMs !== undefined) {
-            lastLocalMs = Math.max(lastLocalMs ?? 0, store.atMs - localAgoMs)
+        async census({ toldMs = 0, local: used }: Said): Promise<Census> {
+          if (!store.isUp || process.isCutOff) throw new DependencyError('ledger', 'it is away')
+          const { atMs } = store
+          for (const [other, one] of seen) if (one.atMs < atMs - SEEN_MS) seen.delete(other)
+          const known = seen.get(id)
+          const sinceMs = known?.sinceMs ?? atMs
+          seen.set(id, { atMs, sinceMs, toldMs: known === undefined ? 0 : toldMs })
+          if (used !== undefined) {
+            lastLocal = {
+              atMs: Math.max(lastLocal?.atMs ?? 0, atMs - used.agoMs),
+              countedMs: Math.max(lastLocal?.countedMs ?? 0, used.countedMs),
+            }
           }
-          const oldestMs = Math.min(...seen.values())
-          return { atMs: store.atMs, processes: seen.size, joined, oldestMs, lastLocalMs }
+          // A store that has lost its memory is believed after 10 s.
+          if (atMs - sinceMs >= 10_000) {
+            for (const [other, one] of made) if (!seen.has(other)) one.isForgotten = true
+          }
+          if (process.isDeaf) throw new DependencyError('ledger', 'the answer was lost')
+          process.isForgotten = false
+          const all = [...seen.values()]
+          const told = all.map((one) => (one.toldMs < one.sinceMs ? -one.sinceMs : one.toldMs))
+          const joined = known === undefined || toldMs < sinceMs
+          const allToldMs = Math.min(...told)
+          return { atMs, processes: seen.size, joined, allToldMs, lastLocal }
         },
       }
       const shared = { ledger: local, processes, atLeast, dueMonotonicMs: () => Infinity }
       const failover = createFailoverLedger({ main, local: shared })
-      const process: SmallProcess = { ledger: failover, local, isCutOff: false }
+      const process: SmallProcess = {
+        ...{ ledger: failover, local, isCutOff: false, isDeaf: false, isForgotten: false },
+      }
+      made.set(id, process)
       return process
     },
   }

@@ -273,9 +273,10 @@ describe('an error that Redis answers', () => {
   })
 
   test.each([
-    'ERR user_script:12: a window that this release does not know script: f00, on @user_script:12.',
+    'ERR user_script:12: a window that is not known here script: f00, on @user_script:12.',
     'ERR Error running script (call to f_f00): @user_script:12: user_script:12: a window',
     'WRONGTYPE Operation against a key holding the wrong kind of value script: f00, on @user_script:3.',
+    'ERR Script attempted to access a non local key in a cluster node script: f00, on @user_script:3.',
   ])('that a script raises of what it found stops nothing else: %s', async (error) => {
     const server = await startRefusing(error)
     const events: string[] = []

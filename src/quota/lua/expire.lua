@@ -3,37 +3,37 @@
 -- process asks first gets a reservation, so each is told once.
 -- KEYS: leases. ARGV: the call { atMost }. What the leases are of is found here, so this must not run at a node of a
 -- cluster which their slot is being moved to: what has not come yet would look as if it never was. Where the slot is
--- moved away, what is gone already is an error; nothing is written of a reservation before all of it was read.
+-- moved away, what is gone already cannot be read; nothing is written of a reservation before all of it was read.
 -- Answers 'expired' with what ended, except for parts away from their home; whether there may be more; what of the calendars was missing.
 
 local leasesKey = KEYS[1]
 local dueMs = call.momentMs or clockMs
 local due = redis.call('ZRANGE', leasesKey, '-inf', whole(dueMs), 'BYSCORE', 'LIMIT', 0, call.atMost)
 
--- A partition that this release cannot read, as of a window of a later one, keeps no other lease from running out: its
--- own is looked at again after this.
+-- What cannot be read here keeps no other lease from running out, as a partition with a window of a later release, or
+-- what has gone to another node already: its own is looked at again after this.
 local UNREADABLE_MS = 60000
 
-local function look_at(placements)
-  local keys, names = keys_of(placements)
+-- All that is read of a reservation. An error beyond would take along what had ended before it, told to nobody.
+local function look_at(reservationKey)
+  local reservation = load_reservation(reservationKey)
+  if not is_live(reservation) then return nil end
+  local keys, names = keys_of(reservation.placements)
   local nowMs = moment_for(keys)
-  return nowMs, uncovered(names, keys, nowMs)
+  return reservation, nowMs, uncovered(names, keys, nowMs), owns_key(reservation, reservationKey)
 end
 
 local ended = {}
 for _, reservationKey in ipairs(due) do
-  local reservation = load_reservation(reservationKey)
-  if not is_live(reservation) then
+  local isReadable, reservation, nowMs, gap, ownsKey = pcall(look_at, reservationKey)
+  if not isReadable then
+    add_lease(leasesKey, reservationKey, dueMs + UNREADABLE_MS, ORPHANED_MS)
+  elseif not reservation then
     redis.call('ZREM', leasesKey, reservationKey)
   else
+    if gap then return { 'expired', clockMs, ended, 1, gap } end
     local placements = reservation.placements
-    local isReadable, nowMs, gap = pcall(look_at, placements)
-    if isReadable and gap then return { 'expired', clockMs, ended, 1, gap } end
-
-    local ownsKey = owns_key(reservation, reservationKey)
-    if not isReadable then
-      add_lease(leasesKey, reservationKey, dueMs + UNREADABLE_MS, ORPHANED_MS)
-    elseif reservation.phase == 'open' then
+    if reservation.phase == 'open' then
       for _, placement in ipairs(placements) do end_placement(placement, 'open', nil, nowMs) end
       reservation.phase = 'unsettled'
       local packed = cmsgpack.pack(reservation)

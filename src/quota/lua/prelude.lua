@@ -8,7 +8,8 @@
 
 -- One argument says what is asked, as JSON. `untilMs`: the moment before which the call may take effect.
 -- `momentMs`: given by tests alone, counts instead of Redis's own moment. `calendars`: for each calendar window
--- by its name, first milliseconds of windows that follow each other; the last ends the one before it.
+-- by its name, first milliseconds of windows that follow each other; the last ends the one before it; false where the
+-- process that asked does not know the time zone.
 local call = cjson.decode(ARGV[1])
 
 local time = redis.call('TIME')
@@ -37,7 +38,8 @@ local PERIOD_MS = {
 -- Windows ---------------------------------------------------------------------------------------------------
 
 -- A window is known by its name: 'sliding 60000', 'calendar day Europe/Berlin', 'calendar fixed 60000' or 'open'. One
--- of a later release is not guessed at: the error comes before the first write.
+-- of a later release, or in a zone that the process that asked does not know, is not guessed at: the error comes before
+-- the first write.
 local windows = {}
 
 local function window_named(name)
@@ -50,12 +52,12 @@ local function window_named(name)
     window = { kind = 'sliding', lengthMs = tonumber(length) }
   elseif fixed then
     window = { kind = 'fixed', lengthMs = tonumber(fixed), periodMs = tonumber(fixed) }
-  elseif period and PERIOD_MS[period] then
+  elseif period and PERIOD_MS[period] and call.calendars[name] ~= false then
     window = { kind = 'calendar', periodMs = PERIOD_MS[period], starts = call.calendars[name] or {} }
   elseif name == 'open' then
     window = { kind = 'open' }
   else
-    error('a window that this release does not know')
+    error('a window that is not known here')
   end
   windows[name] = window
   return window
