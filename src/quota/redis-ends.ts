@@ -28,6 +28,8 @@ export interface RedisEnds<Context> {
   find(id: string, nowEpochMs: number): Promise<Reservation<Context> | undefined>
   end(id: string, end: End, nowEpochMs: number): Promise<Ended<Context> | undefined>
   abandon(id: string, nowEpochMs: number, carrier?: string): Promise<Ended<Context> | undefined>
+  /** A call passes by it that this process did not make: it needs not be asked for again where the answer is lost. */
+  remember(reservation: Reservation<Context>): void
   /**
    * A call that did not pass carries the parts no longer, each by itself. What nobody else carries is given back, now or
    * as soon as its node can be reached. That has a time of its own; it is waited for until `dueMs`.
@@ -81,8 +83,12 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     if (reply[0] === 'unknown') return undefined
     if (reply[0] !== 'found') throw unexpected(reply[0])
     const reservation = reader.read(reply[2])
-    if (found.count() < MAX_FOUND) found.add(id, reservation)
+    remember(reservation)
     return reservation
+  }
+
+  function remember(reservation: Reservation<Context>): void {
+    if (found.count() < MAX_FOUND) found.add(reservation.id, reservation)
   }
 
   async function endPart(
@@ -228,7 +234,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     },
 
     async abandon(id, nowEpochMs, carrier = id) {
-      const reservation = own.get(id) ?? (await findToAbandon(id, carrier, nowEpochMs))
+      const reservation = own.get(id) ?? found.get(id) ?? (await findToAbandon(id, carrier, nowEpochMs))
       const home = reservation === undefined ? buckets.homeOfId(id) : homeOf(reservation)
       const holds = reservation?.holds ?? []
       const parts = buckets.partsOf(holds, home)
@@ -237,6 +243,8 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
       own.remove(id, true)
       return endedWith(reservation, { kind: 'released' }, answer.home[3] === 1)
     },
+
+    remember,
 
     async leave(carried, nowEpochMs, dueMs) {
       if (carried.parts.length === 0) return []

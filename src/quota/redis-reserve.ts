@@ -7,7 +7,7 @@ import { hasFigures, heldFrom, holdTheSame, isPerhapsOwn, shortFrom } from './re
 import type { Calendars } from './redis-calendars.js'
 import type { RedisEnds } from './redis-ends.js'
 import { storedIdempotencyKey, storedLeases, storedReservation } from './redis-keys.js'
-import type { Elsewhere, HeldReply, JoinedReply, LedgerReply } from './redis-replies.js'
+import type { Elsewhere, HeldReply, LedgerReply } from './redis-replies.js'
 import type { ShortReply, Told } from './redis-replies.js'
 import { unexpected } from './redis-room.js'
 import type { RedisRoom, Seen } from './redis-room.js'
@@ -113,7 +113,7 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
       const reservation = { id, context, holds, admittedAtEpochMs: atHome[2] }
       own.add(reservation, idempotencyKey, leaseMs, home)
       const answer = { repeated: false, carrier: id }
-      return heldFrom(room, reservation, answer, parts, replies as HeldReply[])
+      return heldFrom(room, reservation, answer, parts, replies)
     }
 
     const back = await giveBack(request, home, parts, outcomes, nowEpochMs, dueMs)
@@ -218,8 +218,9 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     )
     const joined = [replies[0], ...outcomes.map(replyIn)]
     if (joined.every((reply) => reply?.[0] === 'held' || reply?.[0] === 'joined')) {
+      ends.remember(first)
       const answer = { repeated: true, carrier: request.id }
-      return heldFrom(room, first, answer, firstParts, joined as (HeldReply | JoinedReply)[])
+      return heldFrom(room, first, answer, firstParts, joined)
     }
 
     const unanswered = others.filter((_, index) => isUnanswered(outcomes[index]))
