@@ -234,7 +234,8 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     },
 
     async abandon(id, nowEpochMs, carrier = id) {
-      const reservation = own.get(id) ?? found.get(id) ?? (await findToAbandon(id, carrier, nowEpochMs))
+      const reservation =
+        own.get(id) ?? found.get(id) ?? (await findToAbandon(id, carrier, nowEpochMs))
       const home = reservation === undefined ? buckets.homeOfId(id) : homeOf(reservation)
       const holds = reservation?.holds ?? []
       const parts = buckets.partsOf(holds, home)
