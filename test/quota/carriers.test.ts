@@ -74,14 +74,15 @@ async function giveBack(...processes: readonly Ledger<string>[]): Promise<void> 
 
 const lost = (): Promise<never> => Promise.reject(new UnansweredError('the answer is lost'))
 
-/** The first call whose scripts run, and whose answer from one node is lost once something else has happened. */
-function losing(script: string, at: Hold) {
+/** A first call that runs at each of these nodes; its answer from one is lost once something else has happened. */
+function losing(at: Hold, everywhere: readonly Hold[] = [home, away, third]) {
   const [ran, goOn] = [gate(), gate()]
-  let times = 0
-  const spoil: Spoil = async (name, bucket, send) => {
+  const missing = new Set(everywhere.map(bucketOf))
+  const spoil: Spoil = async (script, bucket, send) => {
     const reply = await send()
-    if (name !== script || bucket !== bucketOf(at) || (times += 1) > 1) return reply
-    ran.pass()
+    if (script !== 'reserve' || !missing.delete(bucket)) return reply
+    if (missing.size === 0) ran.pass()
+    if (bucket !== bucketOf(at)) return reply
     await goOn.passed
     return lost()
   }
@@ -95,7 +96,7 @@ describe.each([
   test.each(['another process', 'the same one'])(
     'keeps what a repeat in %s passed by',
     async (which) => {
-      const { spoil, ran, goOn } = losing('reserve', at)
+      const { spoil, ran, goOn } = losing(at)
       const one = open(spoil)
       const other = which === 'another process' ? open() : one
       const stream = streamOf()
@@ -114,7 +115,7 @@ describe.each([
   )
 
   test('leaves nothing when the answer of the repeat reached nobody either', async () => {
-    const { spoil, ran, goOn } = losing('reserve', at)
+    const { spoil, ran, goOn } = losing(at)
     const [one, other] = [open(spoil), open()]
     const stream = streamOf()
     const first = one.reserve(stream, Date.now())
@@ -158,7 +159,7 @@ describe.each([
 
 describe('a repeat that passes to nobody', () => {
   test('keeps nothing of a first call that was never whole', async () => {
-    const { spoil, ran, goOn } = losing('reserve', home)
+    const { spoil, ran, goOn } = losing(home, [home, third])
     const one = open((script, bucket, send) =>
       script === 'reserve' && bucket === bucketOf(away)
         ? Promise.reject(new DependencyError('ledger', 'not sent'))
