@@ -246,6 +246,38 @@ describe('a repeat that passes to nobody', () => {
   })
 })
 
+test('a part that cannot be given back so far keeps no other from that', async () => {
+  const ledger = open((script, bucket, send) =>
+    script === 'end' && bucket === bucketOf(home) ? lost() : send(),
+  )
+  const stream = streamOf([home, { ...away, amount: 101 }, third])
+  expect(await ledger.reserve(stream, Date.now())).toMatchObject({ kind: 'short' })
+  expect(await reserved()).toEqual([10, 0, 0])
+})
+
+test('a call that is new to its home is refused whatever may hold the room', async () => {
+  const ledger = open((_, bucket, send) =>
+    bucket === bucketOf(third) ? Promise.reject(new DependencyError('ledger', 'away')) : send(),
+  )
+  await hold(open(), streamOf([home, { ...away, amount: 60 }]))
+  const stream = streamOf([home, { ...away, amount: 60 }, third])
+  expect(await ledger.reserve(stream, Date.now())).toMatchObject({
+    kind: 'short',
+    quota: { name: 'away' },
+  })
+})
+
+test('a repeat that passed is given up everywhere without asking what it was', async () => {
+  const one = open()
+  const other = open((script, _, send) => (script === 'find' ? lost() : send()))
+  const stream = streamOf()
+  const { id } = (await hold(one, stream)).reservation
+  const { carrier } = await hold(other, { ...stream, id: 'another' })
+  expect(await one.abandon(id, Date.now())).toBeUndefined()
+  expect(await other.abandon(id, Date.now(), carrier)).toMatchObject({ outcome: 'released' })
+  expect(await reserved()).toEqual(NOTHING)
+})
+
 describe('a repeat whose home does not answer', () => {
   const withoutHome = () =>
     open((_, bucket, send) =>

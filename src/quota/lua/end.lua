@@ -14,8 +14,7 @@ local abandoned = call.abandoned
 
 if call.byKey and not reservation then
   local knownKey = redis.call('GET', KEYS[4])
-  local known = knownKey and load_reservation(knownKey)
-  if known and is_carried_by(known, abandoned) then reservationKey, reservation = knownKey, known end
+  if knownKey then reservationKey, reservation = knownKey, load_reservation(knownKey) end
 end
 
 -- What comes of a call after it was given up must hold nothing and carry nothing.
