@@ -295,6 +295,20 @@ describe('a repeat whose home does not answer', () => {
     await expect(again).rejects.toBeInstanceOf(UndecidedError)
   })
 
+  test('is left to its own process, which knows the answer to its first call', async () => {
+    let isAway = false
+    const ledger = open((_, bucket, send) =>
+      isAway && bucket === bucketOf(home)
+        ? Promise.reject(new DependencyError('ledger', 'away'))
+        : send(),
+    )
+    const stream = streamOf([home, last])
+    await hold(ledger, stream)
+    isAway = true
+    const again = ledger.reserve({ ...stream, id: 'another' }, Date.now())
+    await expect(again).rejects.toMatchObject({ name: 'PartError', places: [0] })
+  })
+
   test('is refused where no call of its own can be what leaves no room', async () => {
     const stream = streamOf([home, { ...away, amount: 60 }])
     await hold(open(), streamOf([home, { ...away, amount: 50 }]))
