@@ -387,8 +387,8 @@ describe('a node that hangs', () => {
   let hung: ReturnType<typeof masterOf>
 
   async function hang(at: Hold): Promise<void> {
-    ledger = open({ timeoutMs: 400 })
-    guarded = overFailure(ledger, 400)
+    ledger = open({ timeoutMs: 800 })
+    guarded = overFailure(ledger, 800)
     await eventually(() => ledger.balances([home, away, third], nowMs()))
     hung = masterOf(at)
     hung.pause()

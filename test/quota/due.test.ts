@@ -139,7 +139,7 @@ describe('a call in parts', () => {
       return run()
     })
     const full = { ...away, amount: 101 }
-    const dueMs = soon(100)
+    const dueMs = soon(400)
     const short = await ledger.reserve(requestOf('first', [home, full], dueMs), atMs)
     expect(short).toMatchObject({ kind: 'short', quota: { name: away.quota.name } })
     expect(await reservedAt([home, away])).toEqual([10, 0])
@@ -165,7 +165,7 @@ describe('a call in parts', () => {
       if (script === 'reserve' && (reserves += 1) === 2) throw new UnansweredError('lost')
       return reply
     })
-    const failed = ledger.reserve(requestOf('first', [home, away], soon(200)), atMs)
+    const failed = ledger.reserve(requestOf('first', [home, away], soon(600)), atMs)
     await expect(failed).rejects.toThrow(DependencyError)
     expect(await reservedAt([home, away])).toEqual([10, 10])
     await eventually(() => {

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.js'
+import { UndecidedError } from '../../src/errors.js'
 import type { Ledger } from '../../src/quota/ledger.js'
 import { createCalendarSource } from '../../src/quota/redis-calendars.js'
 import { createRedisLedger } from '../../src/quota/redis-ledger.js'
@@ -58,6 +59,25 @@ test.each([start, noon, end - 1])(
     expect(calendars).toEqual({ 'calendar day Europe/Berlin': [before, start, end, after] })
   },
 )
+
+test('a call whose calendars never suffice is given up, and Redis is not away for that', async () => {
+  const store = openStore(redis.address, { clock: systemClock, random: Math.random })
+  let asked = 0
+  const insatiable: typeof store = {
+    ...store,
+    run: async () => {
+      asked += 1
+      return ['uncovered', noon, noon, 'calendar day Europe/Berlin', before]
+    },
+  }
+  const parts = { store: insatiable, clock: systemClock, timeoutMs: 5000 }
+  const ledger = createRedisLedger<string>(parts)
+  ledgers.push(ledger)
+  const holds = [holdOf(quotaOf({ window: berlin }), 1)]
+  const request = { id: 'r', idempotencyKey: 'k', holds, context: '', leaseMs: 1000 }
+  await expect(ledger.reserve(request, noon)).rejects.toThrow(UndecidedError)
+  expect(asked).toBe(64)
+})
 
 describe('where Redis is at another moment than the process', () => {
   const quotas = ['one', 'other'].map((name) =>
