@@ -175,6 +175,7 @@ async function authorizePrompt(
     keepCredential: policy.keepCredential,
     reservation: {
       id: held.reservation.id,
+      carrier: held.carrier,
       admission: held.reservation.context,
       holds: held.reservation.holds,
     },
@@ -238,8 +239,8 @@ export async function abandon(
 ): Promise<Ended<Admission> | undefined> {
   if (decision.verdict.kind !== 'allow' || decision.verdict.reservation === undefined)
     return undefined
-  const { id } = decision.verdict.reservation
-  return parts.ledger.abandon(id, parts.clock.nowEpochMs())
+  const { id, carrier } = decision.verdict.reservation
+  return parts.ledger.abandon(id, parts.clock.nowEpochMs(), carrier)
 }
 
 async function identify(

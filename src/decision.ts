@@ -16,6 +16,8 @@ export interface Allow {
   /** Absent on paths that name no model. */
   readonly reservation?: {
     readonly id: string
+    /** Which of the answers that have it this one is. */
+    readonly carrier: string
     readonly admission: Admission
     readonly holds: readonly Hold[]
   }

@@ -192,7 +192,7 @@ export function createFailoverLedger<Context>(
       }
       // Where a part of the store was away, the whole of it may not know the key.
       if (firsts.isPartial(request.idempotencyKey)) {
-        const first = firsts.repeat(request.idempotencyKey)
+        const first = firsts.repeat(request)
         if (first !== undefined) return first
       }
       try {
@@ -202,7 +202,7 @@ export function createFailoverLedger<Context>(
       } catch (error) {
         const fault = faultOf(error)
         // Held in the store already: a second reservation, here, would be a second charge for one stream.
-        const first = firsts.repeat(request.idempotencyKey)
+        const first = firsts.repeat(request)
         const answer =
           first ??
           (error instanceof PartError ? await reserveRest(request, error, nowEpochMs) : undefined)
@@ -218,8 +218,9 @@ export function createFailoverLedger<Context>(
       return ended
     },
 
-    async abandon(id, nowEpochMs) {
-      return firsts.giveUp(id) ? ledgerOf(id).abandon(id, nowEpochMs) : undefined
+    async abandon(id, nowEpochMs, carrier = id) {
+      const told = firsts.giveUp(id, carrier)
+      return told === undefined ? undefined : ledgerOf(id).abandon(id, nowEpochMs, told)
     },
 
     async expire(nowEpochMs) {

@@ -1,3 +1,5 @@
+import { isCarriedByNone, withCarrier, withoutCarrier } from './carriers.js'
+import type { Carriers } from './carriers.js'
 import { createDeadlineQueue } from './deadline-queue.js'
 import type { Queued } from './deadline-queue.js'
 import type { GuardedHeld } from './guarded-ledger.js'
@@ -13,10 +15,17 @@ export interface FirstAnswers<Context> {
   knows(idempotencyKey: string): boolean
   /** Is it held by some of its quotas alone, as their store says or would say later? */
   isPartial(idempotencyKey: string): boolean
-  /** The same again, without figures; from now on two answers carry the reservation. */
-  repeat(idempotencyKey: string): GuardedHeld<Context> | undefined
-  /** Nobody has the answer: it is not repeated any more. False where another answer carries the reservation. */
-  giveUp(id: string): boolean
+  /** The same again, without figures; the call carries the reservation too, and the store knows nothing of that. */
+  repeat(
+    request: Pick<ReserveRequest<Context>, 'idempotencyKey' | 'id'>,
+  ): GuardedHeld<Context> | undefined
+  /**
+   * Nobody has the answer.
+   *
+   * @returns the carrier that the store is to be told of, where it knew the first answer alone and no other has that;
+   *   one that was not repeated here is that itself. Undefined: another answer here carries the reservation.
+   */
+  giveUp(id: string, carrier: string): string | undefined
   /** It ended: its stream is over. */
   remove(id: string): void
   forgetDue(nowEpochMs: number): void
@@ -26,7 +35,8 @@ export interface FirstAnswers<Context> {
 interface First<Context> extends Queued {
   readonly idempotencyKey: string
   readonly held: GuardedHeld<Context>
-  repeated: boolean
+  /** The first answer, which the store knows, and those that were given for it here. */
+  carriers: Carriers
 }
 
 /** The oldest beyond are forgotten: their repeats are decided anew while the store is away. */
@@ -59,7 +69,8 @@ export function createFirstAnswers<Context>(): FirstAnswers<Context> {
         if (oldest !== undefined) drop(oldest)
       }
       const answer = { ...held, repeated: true, balances: [] }
-      const first = { idempotencyKey, held: answer, repeated: false, queuePosition: -1 }
+      const carriers = [held.carrier]
+      const first = { idempotencyKey, held: answer, carriers, queuePosition: -1 }
       byKey.set(idempotencyKey, first)
       byId.set(id, first)
       // Its report may be as late as that.
@@ -67,16 +78,21 @@ export function createFirstAnswers<Context>(): FirstAnswers<Context> {
     },
     knows: (idempotencyKey) => byKey.has(idempotencyKey),
     isPartial: (idempotencyKey) => byKey.get(idempotencyKey)?.held.fallback !== undefined,
-    repeat(idempotencyKey) {
+    repeat({ idempotencyKey, id }) {
       const first = byKey.get(idempotencyKey)
-      if (first !== undefined) first.repeated = true
-      return first?.held
+      if (first === undefined) return undefined
+      first.carriers = withCarrier(first.carriers, id)
+      return { ...first.held, carrier: id }
     },
-    giveUp(id) {
+    giveUp(id, carrier) {
       const first = byId.get(id)
-      if (first?.repeated === true) return false
+      const told = first?.held.carrier
+      const isOfFirst = carrier === told || (first?.carriers?.includes(carrier) ?? true)
+      if (first === undefined || !isOfFirst) return carrier
+      first.carriers = withoutCarrier(first.carriers, carrier)
+      if (!isCarriedByNone(first.carriers)) return undefined
       remove(id)
-      return true
+      return told
     },
     remove,
     forgetDue(nowEpochMs) {

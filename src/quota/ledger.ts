@@ -61,6 +61,8 @@ export interface Held<Context> {
   readonly reservation: Reservation<Context>
   /** True when an earlier call with the same key holds it already. */
   readonly repeated: boolean
+  /** Which of the calls that were answered with the reservation this one is, for `abandon`. */
+  readonly carrier: string
   /** One per hold, in the same order, after this reservation. */
   readonly balances: readonly Balance[]
   /** Shadow quotas that would have refused. */
@@ -133,10 +135,12 @@ export interface Ledger<Context> {
   find(id: string, nowEpochMs: number): Promise<Reservation<Context> | undefined>
   end(id: string, end: End, nowEpochMs: number): Promise<Ended<Context> | undefined>
   /**
-   * The answer that carried the reservation never reached the caller: releases it, unless `reserve` was repeated
-   * since, for then another answer carries it too and its report, or its lease, ends it.
+   * An answer that carried the reservation never reached the caller. Releases it if no other one carries it: of a
+   * `reserve` that was repeated each answer does, and it ends with the last of them, its report or its lease.
+   *
+   * @param carrier as the answer had it; default: that of the call which made the reservation
    */
-  abandon(id: string, nowEpochMs: number): Promise<Ended<Context> | undefined>
+  abandon(id: string, nowEpochMs: number, carrier?: string): Promise<Ended<Context> | undefined>
   /**
    * Ends the reservations whose lease ran out, and those whose `abandon` failed (`released`), and frees what can no longer
    * matter. Called about once a second.

@@ -1,5 +1,7 @@
 import { balanceOf, longerShortage, roomIn, shortage } from './balance.js'
 import type { Shortage } from './balance.js'
+import { isCarriedByNone, withCarrier, withoutCarrier } from './carriers.js'
+import type { Carriers } from './carriers.js'
 import { createDeadlineQueue } from './deadline-queue.js'
 import type { Queued } from './deadline-queue.js'
 import type { End } from './end.js'
@@ -58,8 +60,7 @@ interface Entry<Context> extends Queued {
   /** One per hold, in the same order. */
   readonly placements: readonly Placement[]
   readonly shadowShort: readonly Quota[]
-  /** More than one answer carries the reservation. */
-  repeated: boolean
+  carriers: Carriers
   /** `unsettled`: the lease ran out, and a report may still come. */
   phase: 'open' | 'unsettled'
 }
@@ -103,10 +104,14 @@ export function createMemoryLedger<Context>(
     return holds.map((hold) => balanceOf(hold, partitions.look(hold, nowEpochMs), nowEpochMs))
   }
 
-  function held(entry: Entry<Context>, repeated: boolean, nowEpochMs: number): Held<Context> {
+  function held(
+    entry: Entry<Context>,
+    { repeated, carrier }: Pick<Held<Context>, 'repeated' | 'carrier'>,
+    nowEpochMs: number,
+  ): Held<Context> {
     const { reservation, shadowShort } = entry
     const balances = balancesOf(reservation.holds, nowEpochMs)
-    return { kind: 'held', reservation, repeated, balances, shadowShort }
+    return { kind: 'held', reservation, repeated, carrier, balances, shadowShort }
   }
 
   /**
@@ -151,14 +156,14 @@ export function createMemoryLedger<Context>(
       leaseMs,
       placements: holds.map((hold) => partitions.reserve(hold, nowEpochMs)),
       shadowShort,
-      repeated: false,
+      carriers: [id],
       phase: 'open',
       queuePosition: -1,
     }
     reservations.set(id, entry)
     byIdempotencyKey.set(idempotencyKey, entry)
     phases.put(entry, nowEpochMs + leaseMs)
-    return held(entry, false, nowEpochMs)
+    return held(entry, { repeated: false, carrier: id }, nowEpochMs)
   }
 
   function settle(entry: Entry<Context>, end: End, nowEpochMs: number): Ended<Context> {
@@ -221,8 +226,8 @@ export function createMemoryLedger<Context>(
       const now = clamp(nowEpochMs)
       const known = knownBy(request.idempotencyKey)
       if (known !== undefined) {
-        known.repeated = true
-        return held(known, true, now)
+        known.carriers = withCarrier(known.carriers, request.id)
+        return held(known, { repeated: true, carrier: request.id }, now)
       }
       if (reservations.has(request.id)) throw new RangeError('the reservation id is in use')
       return holdAll(request, now)
@@ -239,10 +244,12 @@ export function createMemoryLedger<Context>(
       return entry && settle(entry, end, now)
     },
 
-    async abandon(id, nowEpochMs) {
+    async abandon(id, nowEpochMs, carrier = id) {
       const now = clamp(nowEpochMs)
       const entry = reservations.get(id)
-      if (entry === undefined || entry.repeated) return undefined
+      if (entry === undefined) return undefined
+      entry.carriers = withoutCarrier(entry.carriers, carrier)
+      if (!isCarriedByNone(entry.carriers)) return undefined
       return settle(entry, { kind: 'released' }, now)
     },
 

@@ -3,7 +3,7 @@ import { inTime } from '../store/store.js'
 import type { Part } from './buckets.js'
 import type { End } from './end.js'
 import type { Ended, Hold, Reservation } from './ledger.js'
-import { storedLeases, storedReservation } from './redis-keys.js'
+import { storedIdempotencyKey, storedLeases, storedReservation } from './redis-keys.js'
 import type { EndedReply } from './redis-replies.js'
 import { unexpected } from './redis-room.js'
 import type { RedisRoom, Seen } from './redis-room.js'
@@ -11,28 +11,34 @@ import { createRecent } from './recent.js'
 import { requireWhole } from './request.js'
 import { amountAtEnd, quotaUnitNames } from './units.js'
 
-/** What may be held under an id. */
-export interface MayBeHeld {
+/** What a call may carry whose answer reached nobody: a reservation of its own, or the one that it repeated. */
+export interface Carried {
   readonly id: string
+  /** The id of the call. */
+  readonly carrier: string
   readonly holds: readonly Hold[]
-  /** The home first, if it may hold something. */
+  /** The home first, if it is among them. */
   readonly parts: readonly Part[]
+  /** Where the home did not say whose reservation the call carries there: its own, or that which has this key. */
+  readonly idempotencyKey?: string
 }
 
-/** How reservations end: by their report, or since their answer reached nobody. */
+/** How reservations end: by their report, or since no answer carries them any more. */
 export interface RedisEnds<Context> {
   find(id: string, nowEpochMs: number): Promise<Reservation<Context> | undefined>
   end(id: string, end: End, nowEpochMs: number): Promise<Ended<Context> | undefined>
-  abandon(id: string, nowEpochMs: number): Promise<Ended<Context> | undefined>
-  /** No answer reached this process, so none reaches the caller: what may be held is released. */
-  abandonInBackground(held: MayBeHeld, nowEpochMs: number): void
+  abandon(id: string, nowEpochMs: number, carrier?: string): Promise<Ended<Context> | undefined>
+  /** A call passes by it that this process did not make: it needs not be asked for again where the answer is lost. */
+  remember(reservation: Reservation<Context>): void
   /**
-   * Gives the parts back, whatever other answer carries them: the reservation is not whole, and never will be. That has
-   * a time of its own; it is waited for until `dueMs`.
+   * A call that did not pass carries the parts no longer, each by itself. What nobody else carries is given back, now or
+   * as soon as its node can be reached. That has a time of its own; it is waited for until `dueMs`.
    *
-   * @returns by the place among the holds, where they stand now; nothing where that could not be done yet
+   * @returns by the place among the holds, where they stand now; nothing of what was not given back so far
    */
-  release(held: MayBeHeld, nowEpochMs: number, dueMs: number): Promise<readonly Seen[]>
+  leave(carried: Carried, nowEpochMs: number, dueMs: number): Promise<readonly Seen[]>
+  /** The same, of parts that did not answer. */
+  leaveInBackground(carried: Carried, nowEpochMs: number): void
   /**
    * Tries again what could not be given back, and adds what of it has ended by that. Never fails but for the first
    * failure, after all were tried.
@@ -47,17 +53,24 @@ interface Begun<Context> {
   readonly late: boolean
 }
 
-type How = 'by report' | 'abandon' | 'release'
+/** Of one script: `undefined` says that the report ended it. */
+interface PartEnd {
+  readonly actuals: object
+  readonly released: boolean
+  readonly carried: Carried | undefined
+}
 
-interface ToGiveBack<Context> extends MayBeHeld {
-  readonly how: How
+/** What Redis does not say of the end of a part. */
+type NotEnded = 'unknown' | 'left' | 'kept'
+
+interface ToGiveBack<Context> extends Carried {
   /** What a caller once had an answer for, and is told the end of. */
   readonly reservation?: Reservation<Context> | undefined
   /** It could not be asked what it is. */
   readonly isToBeFound?: boolean
 }
 
-/** Reservations whose answer was lost, to be released as soon as Redis answers. Beyond, their lease ends them. */
+/** What is carried by nobody, to be given back as soon as Redis answers. Beyond, their lease ends them. */
 const MAX_UNANSWERED = 10_000
 const MAX_ABANDONED_PER_RETRY = 200
 /** Reservations that ended in a part of their buckets; beyond, their leases end the rest. */
@@ -80,23 +93,39 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     if (reply[0] === 'unknown') return undefined
     if (reply[0] !== 'found') throw unexpected(reply[0])
     const reservation = reader.read(reply[2])
-    if (found.count() < MAX_FOUND) found.add(id, reservation)
+    remember(reservation)
     return reservation
   }
 
-  /** Where it stands, or undefined: there is nothing of it, or it is kept. */
+  function remember(reservation: Reservation<Context>): void {
+    if (found.count() < MAX_FOUND) found.add(reservation.id, reservation)
+  }
+
   async function endPart(
-    { id, holds }: Omit<MayBeHeld, 'parts'>,
+    { id, holds }: Pick<Reservation<Context>, 'id' | 'holds'>,
     part: Part,
-    { actuals, how, released }: { actuals: object; how: How; released: boolean },
+    { actuals, released, carried }: PartEnd,
     nowEpochMs: number,
-  ): Promise<EndedReply | 'unknown' | 'kept'> {
+  ): Promise<EndedReply | NotEnded> {
     const tag = buckets.tagOf(part.bucket)
     const key = storedReservation(id, tag)
-    const keys = [key, storedLeases(tag), ...room.partitionsOf(part, holds)]
-    const call = { actuals, released, abandon: how === 'abandon', rememberMs: rememberEndedMs }
+    const { carrier = id, idempotencyKey } = carried ?? {}
+    const keys = [
+      key,
+      storedLeases(tag),
+      storedReservation(carrier, tag),
+      idempotencyKey === undefined ? key : storedIdempotencyKey(idempotencyKey, tag),
+      ...room.partitionsOf(part, holds),
+    ]
+    const call = {
+      actuals,
+      released,
+      ...(carried === undefined ? {} : { abandoned: carrier }),
+      ...(idempotencyKey === undefined ? {} : { byKey: true }),
+      rememberMs: rememberEndedMs,
+    }
     const reply = await ask(scripts.end, keys, call, room.nowAt(nowEpochMs, key), aroundAll)
-    if (reply[0] === 'unknown' || reply[0] === 'kept') return reply[0]
+    if (reply[0] === 'unknown' || reply[0] === 'left' || reply[0] === 'kept') return reply[0]
     if (reply[0] !== 'ended') throw unexpected(reply[0])
     return reply
   }
@@ -120,7 +149,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     const parts = buckets.partsOf(holds, homeOf(reservation))
     const actuals = actualsOf(end)
     const released = end.kind === 'released'
-    const how = { actuals, how: 'by report', released } as const
+    const how = { actuals, released, carried: undefined }
     const outcomes = await Promise.allSettled(
       parts.map((part) => endPart(reservation, part, how, nowEpochMs)),
     )
@@ -146,20 +175,19 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     return ended && endedWith(ended.reservation, end, ended.late)
   }
 
-  /** The home first: where another answer carries the reservation, all of it stays. */
+  /** The home first: where it ended otherwise, or not all are known that carry it, all of it stays. */
   async function giveBack(
-    held: ToGiveBack<Context>,
+    carried: ToGiveBack<Context>,
     nowEpochMs: number,
-  ): Promise<{
-    readonly home: EndedReply | 'unknown' | 'kept' | undefined
-    readonly seen: readonly Seen[]
-  }> {
-    const { holds, parts, how } = held
+  ): Promise<{ readonly home: EndedReply | NotEnded | undefined; readonly seen: readonly Seen[] }> {
+    const { holds, parts, idempotencyKey } = carried
     const seen: Seen[] = []
-    const giveBackPart = async (part: Part): Promise<EndedReply | 'unknown' | 'kept'> => {
-      const end = { actuals: actualsOf({ kind: 'released' }), how, released: true }
-      const reply = await endPart(held, part, end, nowEpochMs)
-      if (typeof reply !== 'string') room.see(seen, part, holds, reply[4], reply[2])
+    const giveBackPart = async (part: Part): Promise<EndedReply | NotEnded> => {
+      const end = { actuals: actualsOf({ kind: 'released' }), released: true, carried }
+      const reply = await endPart(carried, part, end, nowEpochMs)
+      // By its key it may have been another reservation, with other holds.
+      const isKnown = typeof reply !== 'string' && idempotencyKey === undefined
+      if (isKnown) room.see(seen, part, holds, reply[4], reply[2])
       return reply
     }
     try {
@@ -170,10 +198,10 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
         const failed = outcomes.find((outcome) => outcome.status === 'rejected')
         if (failed !== undefined) throw failed.reason
       }
-      unanswered.delete(nameOf(held))
+      unanswered.delete(nameOf(carried))
       return { home: first, seen }
     } catch (error) {
-      if (error instanceof DependencyError) later(held)
+      if (error instanceof DependencyError) later(carried)
       throw error
     }
   }
@@ -181,9 +209,9 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
   /** What ended at home by being given back; nothing more is remembered of it, but where another answer carries it. */
   function endedAtHome(
     { id, reservation }: ToGiveBack<Context>,
-    home: EndedReply | 'unknown' | 'kept' | undefined,
+    home: EndedReply | NotEnded | undefined,
   ): Ended<Context> | undefined {
-    if (reservation === undefined || home === 'kept') return undefined
+    if (reservation === undefined || home === 'kept' || home === 'left') return undefined
     own.remove(id, true)
     if (typeof home !== 'object') return undefined
     return endedWith(reservation, { kind: 'released' }, home[3] === 1)
@@ -192,6 +220,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
   /** Where that fails, it is asked for again later, and abandoned. */
   async function findToAbandon(
     id: string,
+    carrier: string,
     nowEpochMs: number,
   ): Promise<Reservation<Context> | undefined> {
     try {
@@ -199,25 +228,35 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     } catch (error) {
       const parts = buckets.partsOf([], buckets.homeOfId(id))
       if (error instanceof DependencyError) {
-        later({ id, holds: [], parts, how: 'abandon', isToBeFound: true })
+        later({ id, carrier, holds: [], parts, isToBeFound: true })
       }
       throw error
     }
   }
 
-  async function abandon(id: string, nowEpochMs: number): Promise<Ended<Context> | undefined> {
-    const reservation = own.get(id) ?? (await findToAbandon(id, nowEpochMs))
+  async function abandon(
+    id: string,
+    nowEpochMs: number,
+    carrier = id,
+  ): Promise<Ended<Context> | undefined> {
+    const reservation =
+      own.get(id) ?? found.get(id) ?? (await findToAbandon(id, carrier, nowEpochMs))
     const home = reservation === undefined ? buckets.homeOfId(id) : homeOf(reservation)
     const holds = reservation?.holds ?? []
     const parts = buckets.partsOf(holds, home)
-    const given = { id, holds, parts, how: 'abandon', reservation } as const
+    const given = { id, carrier, holds, parts, reservation }
     return endedAtHome(given, (await giveBack(given, nowEpochMs)).home)
   }
 
-  function later(held: ToGiveBack<Context>): void {
+  function later(carried: ToGiveBack<Context>): void {
     // Last in the queue: what fails again must not keep back what would not.
-    unanswered.delete(nameOf(held))
-    if (unanswered.size < MAX_UNANSWERED) unanswered.set(nameOf(held), held)
+    unanswered.delete(nameOf(carried))
+    if (unanswered.size < MAX_UNANSWERED) unanswered.set(nameOf(carried), carried)
+  }
+
+  /** Each by itself: what is carried of one part says nothing of another. */
+  function partsOf(carried: Carried): readonly Carried[] {
+    return carried.parts.map((part) => ({ ...carried, parts: [part] }))
   }
 
   function homeOf({ id }: Reservation<Context>): number {
@@ -234,22 +273,31 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
 
     abandon,
 
-    abandonInBackground(held, nowEpochMs) {
-      const given = { ...held, how: 'abandon' } as const
-      later(given)
-      giveBack(given, nowEpochMs).catch(() => {
-        // It is tried again by `retry`.
+    remember,
+
+    async leave(carried, nowEpochMs, dueMs) {
+      if (carried.parts.length === 0) return []
+      const seen: Seen[] = []
+      const leaving = partsOf(carried).map(async (part) => {
+        try {
+          Object.assign(seen, (await giveBack(part, nowEpochMs)).seen)
+        } catch (error) {
+          // It is tried again by `retry`.
+          if (!(error instanceof DependencyError)) throw error
+        }
       })
+      await inTime(room.clock, Promise.all(leaving), dueMs).catch((error: unknown) => {
+        if (!(error instanceof DependencyError)) throw error
+      })
+      return [...seen]
     },
 
-    async release(held, nowEpochMs, dueMs) {
-      if (held.parts.length === 0) return []
-      try {
-        const given = giveBack({ ...held, how: 'release' }, nowEpochMs)
-        return (await inTime(room.clock, given, dueMs)).seen
-      } catch (error) {
-        if (error instanceof DependencyError) return []
-        throw error
+    leaveInBackground(carried, nowEpochMs) {
+      for (const part of partsOf(carried)) {
+        later(part)
+        giveBack(part, nowEpochMs).catch(() => {
+          // It is tried again by `retry`.
+        })
       }
     },
 
@@ -259,7 +307,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
         try {
           const told =
             held.isToBeFound === true
-              ? await abandon(held.id, nowEpochMs)
+              ? await abandon(held.id, nowEpochMs, held.carrier)
               : endedAtHome(held, (await giveBack(held, nowEpochMs)).home)
           if (told !== undefined) ended.push(told)
         } catch (error) {
@@ -282,9 +330,9 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
   }
 }
 
-/** Of one id a part may be on its way back while others are abandoned: what became of the one says nothing of them. */
-function nameOf({ id, parts, how }: MayBeHeld & { readonly how: How }): string {
-  return `${how} ${parts.map(({ bucket }) => bucket).join()} ${id}`
+/** What became of one part, or of one that carries it, says nothing of the others. */
+function nameOf({ id, carrier, parts }: Carried): string {
+  return `${parts.map(({ bucket }) => bucket).join()} ${id} ${carrier}`
 }
 
 /** By unit; the same for all reservations. A unit that is left out came to what it held (`lua/end.lua`). */

@@ -112,7 +112,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
 
     find: (id, nowEpochMs) => ends.find(id, nowEpochMs),
     end: (id, end, nowEpochMs) => ends.end(id, end, nowEpochMs),
-    abandon: (id, nowEpochMs) => ends.abandon(id, nowEpochMs),
+    abandon: (id, nowEpochMs, carrier) => ends.abandon(id, nowEpochMs, carrier),
 
     async expire(nowEpochMs) {
       const failures: unknown[] = []

@@ -60,8 +60,8 @@ export type ExpiredReply = readonly [
   uncovered?: UncoveredReply,
 ]
 
-export type StandsReply = readonly [
-  kind: 'stands',
+export type JoinedReply = readonly [
+  kind: 'joined',
   redisMs: number,
   nowMs: number,
   figures: readonly Figures[],
@@ -85,10 +85,10 @@ export type LedgerReply =
   | EndedReply
   | ExpiredReply
   | FoundReply
-  | StandsReply
+  | JoinedReply
   | FiguresReply<'balances'>
   | UncoveredReply
-  | readonly [kind: 'in_use' | 'abandoned' | 'unknown' | 'kept', redisMs: number]
+  | readonly [kind: 'in_use' | 'abandoned' | 'unknown' | 'left' | 'kept', redisMs: number]
 
 /** The state as the memory ledger would have it, so that waits and balances are computed by the same code. */
 export function stateFrom(

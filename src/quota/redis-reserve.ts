@@ -1,17 +1,17 @@
 import { DependencyError, PartError, UndecidedError } from '../errors.js'
 import { UnansweredError } from '../store/store.js'
-import { longerShortage, roomIn, shortage } from './balance.js'
-import type { Shortage } from './balance.js'
 import type { Part } from './buckets.js'
 import type { Held, Hold, Reservation, ReserveRequest, Short } from './ledger.js'
 import type { Quota } from './quota.js'
+import { hasFigures, heldFrom, holdTheSame, isPerhapsOwn, shortFrom } from './redis-answers.js'
 import type { Calendars } from './redis-calendars.js'
 import type { RedisEnds } from './redis-ends.js'
 import { storedIdempotencyKey, storedLeases, storedReservation } from './redis-keys.js'
-import type { Elsewhere, HeldReply, LedgerReply, ShortReply } from './redis-replies.js'
-import { balancesOf, unexpected } from './redis-room.js'
+import type { Elsewhere, HeldReply, LedgerReply } from './redis-replies.js'
+import type { ShortReply, Told } from './redis-replies.js'
+import { unexpected } from './redis-room.js'
 import type { RedisRoom, Seen } from './redis-room.js'
-import { askedBefore, requireWhole } from './request.js'
+import { requireWhole } from './request.js'
 import { spell } from './windows.js'
 
 /**
@@ -19,6 +19,20 @@ import { spell } from './windows.js'
  * rest alone, and for looking at an earlier call.
  */
 const KEPT = 0.25
+
+/** A reserve, as its parts were answered. */
+interface Asked<Context> {
+  readonly request: ReserveRequest<Context>
+  readonly home: number
+  /** The home first. */
+  readonly parts: readonly Part[]
+  /** Undefined where a part failed. */
+  readonly replies: readonly (LedgerReply | undefined)[]
+  /** Where the partitions stand of what was given back, by its place among the holds. */
+  readonly back: readonly (Seen | undefined)[]
+  readonly nowEpochMs: number
+  readonly dueMs: number
+}
 
 /**
  * Holds a request in every bucket that its holds are in, by one script each and in parallel: one, where there is no
@@ -91,212 +105,181 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     const outcomes = await Promise.allSettled(
       parts.map((part) => reservePart(request, part, home, nowEpochMs, dueMs - keptMs)),
     )
-    const failed = outcomes.find((outcome) => outcome.status === 'rejected')
-    if (failed !== undefined) {
-      return besideFailure(request, parts, outcomes, failed.reason, nowEpochMs, dueMs)
+    const replies = outcomes.map(replyIn)
+    const told = toldIn(replies[0])
+    if (told === undefined && replies.every((reply) => reply?.[0] === 'held')) {
+      const [atHome] = replies as [HeldReply, ...HeldReply[]]
+      const { context, idempotencyKey, leaseMs } = request
+      const reservation = { id, context, holds, admittedAtEpochMs: atHome[2] }
+      own.add(reservation, idempotencyKey, leaseMs, home)
+      const answer = { repeated: false, carrier: id }
+      return heldFrom(room, reservation, answer, parts, replies)
     }
-    const replies = outcomes.map((outcome) => (outcome as { value: LedgerReply }).value)
-    const held = parts.filter((_, index) => replies[index]?.[0] === 'held')
-    const [atHome] = replies as [LedgerReply, ...LedgerReply[]]
-    if (atHome[0] === 'held' && atHome[5] !== undefined) {
-      const others = held.filter(({ bucket }) => bucket !== home)
-      const back = await ends.release({ id, holds, parts: others }, nowEpochMs, dueMs)
-      const first = own.get(atHome[5][0]) ?? reader.read(atHome[5])
-      const { answer, missing } = await repeatedFrom(home, atHome, first, nowEpochMs, dueMs)
-      if (answer !== undefined) return answer
-      // Where the first holds something, it may itself be what leaves no room for this call.
-      const refusing = parts.filter(
-        ({ bucket }, index) => replies[index]?.[0] === 'short' && missing.has(bucket),
-      )
-      if (refusing.length === 0 || !replies.every(hasFigures) || !holdTheSame(first.holds, holds)) {
-        throw new UndecidedError('ledger', 'an earlier call with the same key is not done')
-      }
-      return shortFrom(holds, parts, replies, refusing, back)
-    }
-    if (held.length === parts.length) return heldFrom(request, home, parts, replies as HeldReply[])
 
-    const back = await ends.release({ id, holds, parts: held }, nowEpochMs, dueMs)
-    const other = replies.find(([kind]) => kind !== 'held' && kind !== 'short')
+    const back = await giveBack(request, home, parts, outcomes, nowEpochMs, dueMs)
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected')
+    const asked: Asked<Context> = { request, home, parts, replies, back, nowEpochMs, dueMs }
+    if (told !== undefined) {
+      return repeated(asked, own.get(told[0]) ?? reader.read(told), failed?.reason)
+    }
+    if (failed !== undefined) return shortBesideFailure(asked, failed.reason)
+    const answered = replies as LedgerReply[]
+    const other = answered.find(([kind]) => kind !== 'held' && kind !== 'short')
     if (other?.[0] === 'in_use') throw new RangeError('the reservation id is in use')
     if (other !== undefined) throw unexpected(other[0])
-    const refusing = parts.filter((_, index) => replies[index]?.[0] === 'short')
-    return shortFrom(holds, parts, replies as (HeldReply | ShortReply)[], refusing, back)
+    return shortFrom(
+      room,
+      holds,
+      parts,
+      answered as (HeldReply | ShortReply)[],
+      shortIn(asked),
+      back,
+    )
+  }
+
+  /** Gives back what the call holds for itself, and later what it may hold where it was not answered. */
+  async function giveBack(
+    { id, holds, idempotencyKey }: ReserveRequest<Context>,
+    home: number,
+    parts: readonly Part[],
+    outcomes: readonly PromiseSettledResult<LedgerReply>[],
+    nowEpochMs: number,
+    dueMs: number,
+  ): Promise<readonly Seen[]> {
+    const own = { id, carrier: id, holds }
+    for (const part of parts.filter((_, index) => isUnanswered(outcomes[index]))) {
+      const byKey = part.bucket === home ? { idempotencyKey } : {}
+      ends.leaveInBackground({ ...own, parts: [part], ...byKey }, nowEpochMs)
+    }
+    const held = parts.filter((_, index) => holdsItself(replyIn(outcomes[index])))
+    return ends.leave({ ...own, parts: held }, nowEpochMs, dueMs)
   }
 
   /**
-   * Gives back what may be held where another part failed.
+   * Where some parts failed.
    *
    * @returns what the parts that answered are short by, whatever the others would say
    * @throws PartError it names what could not be asked, where all else was given back
    */
-  async function besideFailure(
-    { id, idempotencyKey, holds }: ReserveRequest<Context>,
-    parts: readonly Part[],
-    outcomes: readonly PromiseSettledResult<LedgerReply>[],
-    failure: unknown,
-    nowEpochMs: number,
-    dueMs: number,
-  ): Promise<Short> {
-    const replyOf = (part: Part): LedgerReply | undefined => {
-      const outcome = outcomes[parts.indexOf(part)]
-      return outcome?.status === 'fulfilled' ? outcome.value : undefined
+  function shortBesideFailure(asked: Asked<Context>, failure: unknown): Short {
+    const { request, parts, replies, back } = asked
+    const refusing = shortIn(asked)
+    if (refusing.length === 0 || own.knows(request.idempotencyKey))
+      throw partFailure(asked, failure)
+    const answered = parts.filter((_, index) => hasFigures(replies[index]))
+    const figures = replies.filter(hasFigures)
+    // Whether there is an earlier call, its home alone would say.
+    if (
+      replies[0] === undefined &&
+      isPerhapsOwn(room, request.holds, answered, figures, refusing)
+    ) {
+      const what = 'an earlier call with the same key may be what leaves no room'
+      throw new UndecidedError('ledger', what, { cause: failure })
     }
-    const held = parts.filter((part) => {
-      const reply = replyOf(part)
-      return reply?.[0] === 'held' && reply[5] === undefined
-    })
-    const back = await ends.release({ id, holds, parts: held }, nowEpochMs, dueMs)
-    const isBack = ({ indices }: Part): boolean => indices.every((index) => back[index])
-    const doubtful = parts.filter((part, index) =>
-      held.includes(part) ? !isBack(part) : isUnanswered(outcomes[index]),
-    )
-    if (doubtful.length > 0) ends.abandonInBackground({ id, holds, parts: doubtful }, nowEpochMs)
-    const refusing = parts.filter((part) => replyOf(part)?.[0] === 'short')
-    // An earlier call may be what leaves no room for this one, and at its home that can perhaps not be asked.
-    const isRepeat = replyOf(parts[0] as Part)?.[5] !== undefined || own.knows(idempotencyKey)
-    if (refusing.length === 0 || isRepeat) {
-      const gone = parts.filter((part) => replyOf(part) === undefined || doubtful.includes(part))
-      if (gone.length === parts.length || !(failure instanceof DependencyError)) throw failure
-      const places = gone.flatMap(({ indices }) => indices)
-      throw new PartError('ledger', failure.message, places)
-    }
-    const answered = parts.filter((part) => {
-      const reply = replyOf(part)
-      return reply !== undefined && hasFigures(reply)
-    })
-    const replies = answered.map((part) => replyOf(part) as HeldReply | ShortReply)
-    return shortFrom(holds, answered, replies, refusing, back)
+    return shortFrom(room, request.holds, answered, figures, refusing, back)
   }
 
-  function heldFrom(
-    request: ReserveRequest<Context>,
-    home: number,
-    parts: readonly Part[],
-    replies: readonly HeldReply[],
-  ): Held<Context> {
-    const { id, context, holds, idempotencyKey, leaseMs } = request
-    const seen: Seen[] = []
-    const shadowShort: number[] = []
-    for (const [at, part] of parts.entries()) {
-      const [, , atMs, figures, short] = replies[at] as HeldReply
-      room.see(seen, part, holds, figures, atMs)
-      shadowShort.push(...placesOf(part, short))
+  /** The failure, with the parts that it leaves, where that is not all of them. */
+  function partFailure({ parts, replies, back }: Asked<Context>, failure: unknown): unknown {
+    const isGone = ({ indices }: Part, index: number): boolean => {
+      const reply = replies[index]
+      if (reply === undefined) return true
+      return holdsItself(reply) && !indices.every((at) => back[at])
     }
-    const admittedAtEpochMs = (replies[0] as HeldReply)[2]
-    const reservation = { id, context, holds, admittedAtEpochMs }
-    own.add(reservation, idempotencyKey, leaseMs, home)
-    return {
-      kind: 'held',
-      reservation,
-      repeated: false,
-      balances: balancesOf(holds, seen),
-      shadowShort: quotasAt(holds, shadowShort),
-    }
+    const gone = parts.filter(isGone)
+    if (gone.length === parts.length || !(failure instanceof DependencyError)) return failure
+    const places = gone.flatMap(({ indices }) => indices)
+    return new PartError('ledger', failure.message, places)
+  }
+
+  function shortIn({ parts, replies }: Asked<Context>): readonly Part[] {
+    return parts.filter((_, index) => replies[index]?.[0] === 'short')
   }
 
   /**
-   * An earlier call with the same key holds it, perhaps one of another process that is not yet done.
-   *
-   * @returns no answer where the first is not whole: it is short in the buckets that miss it, has failed there, or has
-   *   not come so far, and nobody may pass by it
+   * An earlier call with the same key holds it, perhaps one of another process that is not yet done. It passes only if
+   * it carries every part; else it carries none of them any more.
    */
-  async function repeatedFrom(
-    home: number,
-    reply: HeldReply,
-    reservation: Reservation<Context>,
+  async function repeated(
+    asked: Asked<Context>,
+    first: Reservation<Context>,
+    failure: unknown,
+  ): Promise<Held<Context> | Short> {
+    const { request, home, parts, replies, back, nowEpochMs, dueMs } = asked
+    const carried = { id: first.id, carrier: request.id, holds: first.holds }
+    const firstParts = buckets.partsOf(first.holds, home) as [Part, ...Part[]]
+    const [homePart, ...others] = firstParts
+    if (failure !== undefined) {
+      await ends.leave({ ...carried, parts: [homePart] }, nowEpochMs, dueMs)
+      throw partFailure(asked, failure)
+    }
+    const outcomes = await Promise.allSettled(
+      others.map((part) => join(first, part, request.id, nowEpochMs, dueMs)),
+    )
+    const joined = [replies[0], ...outcomes.map(replyIn)]
+    if (joined.every((reply) => reply?.[0] === 'held' || reply?.[0] === 'joined')) {
+      ends.remember(first)
+      const answer = { repeated: true, carrier: request.id }
+      return heldFrom(room, first, answer, firstParts, joined)
+    }
+
+    const unanswered = others.filter((_, index) => isUnanswered(outcomes[index]))
+    ends.leaveInBackground({ ...carried, parts: unanswered }, nowEpochMs)
+    const carrying = firstParts.filter((_, index) =>
+      ['held', 'joined'].includes(joined[index]?.[0] ?? ''),
+    )
+    await ends.leave({ ...carried, parts: carrying }, nowEpochMs, dueMs)
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected')
+    if (failed !== undefined) {
+      const what = 'an earlier call with the same key cannot be seen everywhere'
+      throw new UndecidedError('ledger', what, { cause: failed.reason })
+    }
+    // Where the first holds something, it may itself be what leaves no room for this call.
+    const missing = firstParts.filter((_, index) => joined[index]?.[0] === 'unknown')
+    const isMissing = ({ bucket }: Part): boolean => missing.some((part) => part.bucket === bucket)
+    const refusing = shortIn(asked).filter(isMissing)
+    if (
+      refusing.length === 0 ||
+      !replies.every(hasFigures) ||
+      !holdTheSame(first.holds, request.holds)
+    ) {
+      throw new UndecidedError('ledger', 'an earlier call with the same key is not done')
+    }
+    return shortFrom(room, request.holds, parts, replies, refusing, back)
+  }
+
+  async function join(
+    { id, holds }: Reservation<Context>,
+    part: Part,
+    call: string,
     nowEpochMs: number,
     dueMs: number,
-  ): Promise<{ readonly answer?: Held<Context>; readonly missing: ReadonlySet<number> }> {
-    const { id, holds } = reservation
-    const [homePart, ...others] = buckets.partsOf(holds, home) as [Part, ...Part[]]
-    const seen: Seen[] = []
-    const [, , atMs, figures, short] = reply
-    room.see(seen, homePart, holds, figures, atMs)
-    const shadowShort = placesOf(homePart, short)
-    const missing = new Set<number>()
-    await Promise.all(
-      others.map(async (part) => {
-        const key = storedReservation(id, buckets.tagOf(part.bucket))
-        const keys = [key, ...room.partitionsOf(part, holds)]
-        const nowMs = room.nowAt(nowEpochMs, key)
-        const asked = ask(scripts.stand, keys, {}, nowMs, room.aroundAll, { dueMs })
-        const stands = await asked.catch((cause: unknown) => {
-          const what = 'an earlier call with the same key cannot be seen everywhere'
-          throw new UndecidedError('ledger', what, { cause })
-        })
-        if (stands[0] === 'unknown') {
-          missing.add(part.bucket)
-          return
-        }
-        if (stands[0] !== 'stands') throw unexpected(stands[0])
-        room.see(seen, part, holds, stands[3], stands[2])
-        shadowShort.push(...placesOf(part, stands[4]))
-      }),
-    )
-    if (missing.size > 0) return { missing }
-    const balances = balancesOf(holds, seen)
-    const would = quotasAt(holds, shadowShort)
-    return {
-      answer: { kind: 'held', reservation, repeated: true, balances, shadowShort: would },
-      missing,
-    }
+  ): Promise<LedgerReply> {
+    const tag = buckets.tagOf(part.bucket)
+    const key = storedReservation(id, tag)
+    const keys = [key, storedReservation(call, tag), ...room.partitionsOf(part, holds)]
+    const nowMs = room.nowAt(nowEpochMs, key)
+    const reply = await ask(scripts.join, keys, { id: call }, nowMs, room.aroundAll, { dueMs })
+    if (reply[0] !== 'joined' && reply[0] !== 'unknown') throw unexpected(reply[0])
+    return reply
   }
-
-  function shortFrom(
-    holds: readonly Hold[],
-    parts: readonly Part[],
-    replies: readonly (HeldReply | ShortReply)[],
-    refusing: readonly Part[],
-    back: readonly Seen[],
-  ): Short {
-    const seen: Seen[] = []
-    for (const [at, part] of parts.entries()) {
-      const [, , atMs, figures] = replies[at] as HeldReply | ShortReply
-      room.see(seen, part, holds, figures, atMs)
-    }
-    let short: Shortage | undefined
-    for (const index of refusing.flatMap(({ indices }) => indices)) {
-      const { quota, amount } = holds[index] as Hold
-      const { state, atMs } = seen[index] as Seen
-      const asked = amount + askedBefore(holds, index)
-      if (quota.shadow || asked <= roomIn(state, quota.limit)) continue
-      short = longerShortage(short, shortage(quota, state, asked, atMs))
-    }
-    if (short === undefined) throw unexpected('short')
-    return {
-      ...short,
-      // Of what a node has that did not answer nothing is said.
-      balances: holds.flatMap((hold, index) => {
-        const stood = back[index] ?? seen[index]
-        return stood === undefined ? [] : balancesOf([hold], [stood])
-      }),
-    }
-  }
-}
-
-function hasFigures(reply: LedgerReply): reply is HeldReply | ShortReply {
-  return reply[0] === 'held' || reply[0] === 'short'
-}
-
-/** In the same partitions, in the same order: what is told of the one is true of the other. */
-function holdTheSame(one: readonly Hold[], other: readonly Hold[]): boolean {
-  return (
-    one.length === other.length &&
-    one.every(({ partitionKey }, index) => partitionKey === other[index]?.partitionKey)
-  )
 }
 
 function isUnanswered(outcome: PromiseSettledResult<LedgerReply> | undefined): boolean {
   return outcome?.status === 'rejected' && outcome.reason instanceof UnansweredError
 }
 
-/** Where the holds of a part are among all, by their numbers in its script. */
-function placesOf({ indices }: Part, numbers: readonly number[]): number[] {
-  return numbers.map((number) => indices[number - 1] as number)
+function replyIn(outcome: PromiseSettledResult<LedgerReply> | undefined): LedgerReply | undefined {
+  return outcome?.status === 'fulfilled' ? outcome.value : undefined
 }
 
-function quotasAt(holds: readonly Hold[], places: readonly number[]): readonly Quota[] {
-  return [...places].sort((one, other) => one - other).map((index) => (holds[index] as Hold).quota)
+function holdsItself(reply: LedgerReply | undefined): boolean {
+  return reply?.[0] === 'held' && toldIn(reply) === undefined
+}
+
+/** The reservation of an earlier call that has the key. */
+function toldIn(reply: LedgerReply | undefined): Told | undefined {
+  return reply?.[0] === 'held' ? reply[5] : undefined
 }
 
 /** A quota is never changed, so it is spelled once. */

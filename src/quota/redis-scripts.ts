@@ -8,7 +8,7 @@ export interface RedisScripts {
   readonly end: Script
   readonly expire: Script
   readonly find: Script
-  readonly stand: Script
+  readonly join: Script
   readonly balances: Script
   readonly turn: Script
 }
@@ -20,7 +20,7 @@ export function loadRedisScripts(): RedisScripts {
     end: withPrelude(prelude, 'end'),
     expire: withPrelude(prelude, 'expire', 'slot'),
     find: withPrelude(prelude, 'find'),
-    stand: withPrelude(prelude, 'stand'),
+    join: withPrelude(prelude, 'join'),
     balances: withPrelude(prelude, 'balances'),
     turn: withPrelude(prelude, 'turn'),
   }

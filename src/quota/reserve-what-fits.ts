@@ -42,5 +42,5 @@ function unremembered<Context>(
   nowEpochMs: number,
 ): Held<Context> {
   const reservation = { id, context, holds: [], admittedAtEpochMs: nowEpochMs }
-  return { kind: 'held', reservation, repeated: false, balances: [], shadowShort: [] }
+  return { kind: 'held', reservation, repeated: false, carrier: id, balances: [], shadowShort: [] }
 }

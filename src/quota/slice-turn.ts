@@ -1,3 +1,4 @@
+import type { Carriers } from './carriers.js'
 import type { Hold, Reservation, ReserveRequest } from './ledger.js'
 import type { Window } from './quota.js'
 import { SLICES_DUE, storedIdempotencyKey, storedLeases, storedPartition } from './redis-keys.js'
@@ -13,8 +14,7 @@ export interface Pending<Context> {
   readonly reservation: Reservation<Context>
   /** Of each hold. */
   readonly slices: readonly Slice[]
-  /** Another answer carries it too. */
-  repeated: boolean
+  carriers: Carriers
   /** It is in a turn that the store was asked for: what it became is for the answer to say. */
   sent: boolean
 }
@@ -121,14 +121,14 @@ export function spellTurn<Context>(
     ...more,
     turn: number,
     sweep,
-    adopted: adopted.map(({ request, reservation, repeated, slices: drawn }) => {
+    adopted: adopted.map(({ request, reservation, carriers, slices: drawn }) => {
       const { id, idempotencyKey, holds, context, leaseMs } = request
       reservationKeys.push(storedReservation(id), storedIdempotencyKey(idempotencyKey))
       texts.push(JSON.stringify(context), `[${holds.map(quotaText).join()}]`)
       return {
         id,
         leaseMs,
-        repeated,
+        carriers,
         admittedMs: reservation.admittedAtEpochMs,
         holds: holds.map((hold, index) => {
           const { quota, amount } = hold

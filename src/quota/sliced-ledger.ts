@@ -2,6 +2,7 @@ import type { Clock } from '../clock.js'
 import { DependencyError } from '../errors.js'
 import { inTime } from '../store/store.js'
 import type { Store } from '../store/store.js'
+import { isCarriedByNone, withCarrier, withoutCarrier } from './carriers.js'
 import { createDecidedHere } from './decided-here.js'
 import type { Balance, Ended, Held, Hold, Ledger, Reservation } from './ledger.js'
 import type { ReserveRequest, Short } from './ledger.js'
@@ -147,7 +148,7 @@ export function createSlicedLedger<Context>(
     // The clock of Redis shows at least what it showed at the taking.
     const admittedAtEpochMs = Math.max(nowMs, ...drawn.map(({ startMs }) => startMs))
     const reservation = { id, context, holds, admittedAtEpochMs }
-    const pending = { request, reservation, slices: drawn, repeated: false, sent: false }
+    const pending = { request, reservation, slices: drawn, carriers: [id], sent: false }
     decided.add(pending)
     turns.adopt(pending)
     arm()
@@ -159,15 +160,19 @@ export function createSlicedLedger<Context>(
       refilled = true
     }
     if (refilled) turns.flush().catch(() => undefined)
-    return heldOf(pending, false, nowMs)
+    return heldOf(pending, { repeated: false, carrier: id }, nowMs)
   }
 
-  function heldOf(pending: Pending<Context>, repeated: boolean, nowMs: number): Held<Context> {
+  function heldOf(
+    pending: Pending<Context>,
+    answer: Pick<Held<Context>, 'repeated' | 'carrier'>,
+    nowMs: number,
+  ): Held<Context> {
     const { reservation, slices: drawn } = pending
     const balances = reservation.holds.map((each, index) =>
       slices.balance(each, drawn[index] as Slice, nowMs),
     )
-    return { kind: 'held', reservation, repeated, balances, shadowShort: [] }
+    return { kind: 'held', reservation, ...answer, balances, shadowShort: [] }
   }
 
   function areSliced(holds: readonly Hold[]): boolean {
@@ -197,8 +202,8 @@ export function createSlicedLedger<Context>(
       const now = nowFrom(nowEpochMs)
       const earlier = decided.pendingByKey(idempotencyKey)
       if (earlier?.sent === false) {
-        earlier.repeated = true
-        return heldOf(earlier, true, now)
+        earlier.carriers = withCarrier(earlier.carriers, id)
+        return heldOf(earlier, { repeated: true, carrier: id }, now)
       }
       // The store has to learn that it was repeated.
       if (earlier !== undefined) await tell(dueMs, 'all')
@@ -328,11 +333,13 @@ export function createSlicedLedger<Context>(
       return { ...ended, reservation }
     },
 
-    async abandon(id, nowEpochMs) {
+    async abandon(id, nowEpochMs, carrier = id) {
       nowFrom(nowEpochMs)
       const pending = decided.pendingById(id)
+      const others = pending && withoutCarrier(pending.carriers, carrier)
       if (pending?.sent === false) {
-        if (pending.repeated) return undefined
+        pending.carriers = others
+        if (!isCarriedByNone(others)) return undefined
         turns.withdraw(pending)
         decided.withdrawn(pending)
         const charges = pending.request.holds.map(() => ({ actual: 0, debt: 0 }))
@@ -341,7 +348,12 @@ export function createSlicedLedger<Context>(
       }
       // If it is not told now, it finds itself abandoned.
       if (pending !== undefined) await turns.flush().catch(() => undefined)
-      const ended = await ledger.abandon(decided.storedId(id), nowEpochMs)
+      if (decided.pendingById(id) !== undefined && !isCarriedByNone(others)) {
+        // Others carry it, and to them it is to be adopted.
+        if (pending !== undefined) pending.carriers = others
+        return undefined
+      }
+      const ended = await ledger.abandon(decided.storedId(id), nowEpochMs, carrier)
       if (ended === undefined) return undefined
       const reservation = asMadeHere(ended.reservation)
       decided.remove(id, true)

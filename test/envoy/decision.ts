@@ -29,6 +29,7 @@ export const allow: Allow = {
   ...plainAllow,
   reservation: {
     id: 'AAAAAAAAAAAAAAAAAAAAAA',
+    carrier: 'AAAAAAAAAAAAAAAAAAAAAA',
     admission: exampleAdmission({
       subject: 'ann',
       client: 'notebook',

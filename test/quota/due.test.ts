@@ -122,7 +122,7 @@ describe('a call in parts', () => {
     const repeat = { ...requestOf('second', [home, away], dueMs), idempotencyKey: 'stream first' }
     expect(await ledger.reserve(repeat, atMs)).toMatchObject({ kind: 'held', repeated: true })
     const last = asked.at(-1)
-    expect(last).toEqual({ script: 'stand', dueMs })
+    expect(last).toEqual({ script: 'join', dueMs })
   })
 
   test('in one part, and without more to ask, has all of it', async () => {

@@ -295,11 +295,23 @@ describe('a stream that the store holds already', () => {
   })
 
   test('stays held when one of its two answers reached nobody', async () => {
-    await again()
+    expect(await again()).toMatchObject({ carrier: 'b' })
     expect(await one.ledger.abandon('a', nowMs)).toBeUndefined()
     store.isUp = true
     expect(await one.ledger.abandon('a', nowMs)).toBeUndefined()
     expect(await one.ledger.end('a', settled(7), nowMs)).toMatchObject({ outcome: 'settled' })
+  })
+
+  test('is given back when all of its answers reached nobody, those of memory too', async () => {
+    await again()
+    store.isUp = true
+    const third = await again({ id: 'c' })
+    expect(third).toMatchObject({ repeated: true, carrier: 'c' })
+    for (const carrier of ['a', 'c']) {
+      expect(await one.ledger.abandon('a', nowMs, carrier)).toBeUndefined()
+    }
+    expect(await one.ledger.abandon('a', nowMs, 'b')).toMatchObject({ outcome: 'released' })
+    expect(store.ledger().size()).toMatchObject({ reservations: 0 })
   })
 
   test('is not held by what is to be abandoned', async () => {

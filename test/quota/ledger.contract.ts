@@ -188,6 +188,36 @@ export function describeLedger(
         ])
       })
 
+      test('releases its reservation with the last of its answers, however often one is said to be lost', async () => {
+        const first = expectHeld(await ledger.reserve(request('first', 60), dayMs))
+        const second = expectHeld(await ledger.reserve(request('second', 60), dayMs + 1))
+        for (let times = 0; times < 2; times += 1) {
+          expect(await ledger.abandon('first', dayMs + 2, second.carrier)).toBeUndefined()
+        }
+        const third = expectHeld(await ledger.reserve(request('third', 60), dayMs + 2))
+        expect(third).toMatchObject({ repeated: true, balances: [{ reserved: 60 }] })
+        expect(await ledger.abandon('first', dayMs + 3, first.carrier)).toBeUndefined()
+        expect(await ledger.abandon('first', dayMs + 3, third.carrier)).toMatchObject({
+          outcome: 'released',
+          reservation: { id: 'first' },
+        })
+        expect(await ledger.abandon('first', dayMs + 3, third.carrier)).toBeUndefined()
+        expect(await balance(holdOf(quotaOf(), 0), dayMs + 3)).toMatchObject({ reserved: 0 })
+        expect(await ledger.reserve(request('fourth', 60), dayMs + 4)).toMatchObject({
+          repeated: false,
+        })
+      })
+
+      test('with more answers than are remembered is ended by its report alone', async () => {
+        const ids = Array.from({ length: 17 }, (_, index) => `call ${String(index)}`)
+        for (const id of ids) expectHeld(await ledger.reserve(request(id, 60), dayMs))
+        const [first = ''] = ids
+        for (const id of ids) expect(await ledger.abandon(first, dayMs + 1, id)).toBeUndefined()
+        expect(await ledger.end(first, settled(10, 20), dayMs + 2)).toMatchObject({
+          outcome: 'settled',
+        })
+      })
+
       test('is never said to be exhausted by its own reservation', async () => {
         await ledger.reserve(request('first', 100), dayMs)
         expect(await ledger.exhausted(request('second', 0), dayMs)).toBeUndefined()

@@ -91,7 +91,14 @@ const command = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('repeat' as const), which }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('abandon' as const), which }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('abandon' as const),
+      which,
+      answer: fc.nat({ max: 3 }),
+    }),
+  },
   {
     weight: 5,
     arbitrary: end,
@@ -112,7 +119,9 @@ interface Known {
   readonly modelHolds: readonly ModelHold[]
   readonly shadowShort: readonly Quota[]
   readonly leaseMs: number
-  repeated: boolean
+  /** The calls that were answered with it, and those of them whose answer is not known to be lost. */
+  readonly answers: string[]
+  readonly carriers: Set<string>
   phase: 'open' | 'unsettled' | 'ended' | 'forgotten'
   phaseOverMs: number
 }
@@ -217,8 +226,9 @@ function createPair(ledger: Ledger<string>, followsWhenRepeated: FollowsWhenRepe
         expect(answer.reservation.admittedAtEpochMs).toBe(nowMs)
         const modelHolds = model.admit(holds, nowMs)
         const phaseOverMs = nowMs + leaseMs
-        const phase = { phase: 'open', phaseOverMs, repeated: false } as const
-        known.push({ id, holds, modelHolds, shadowShort, leaseMs, ...phase })
+        const carried = { answers: [id], carriers: new Set([id]) }
+        const phase = { phase: 'open', phaseOverMs } as const
+        known.push({ id, holds, modelHolds, shadowShort, leaseMs, ...carried, ...phase })
       }
       expect(answer.balances).toMatchObject(holds.map(modelBalance))
     },
@@ -229,14 +239,17 @@ function createPair(ledger: Ledger<string>, followsWhenRepeated: FollowsWhenRepe
       for (const { partitionKey, quota } of followsWhenRepeated(holds)) {
         model.record(partitionKey, { atMs: nowMs, kind: 'limit', limit: quota.limit })
       }
+      const again = `${id} again ${String(reservation.answers.length)}`
       const answer = await ledger.reserve(
-        { id: 'another', idempotencyKey: id, holds, context: '', leaseMs },
+        { id: again, idempotencyKey: id, holds, context: '', leaseMs },
         clockMs,
       )
-      reservation.repeated = true
+      reservation.answers.push(again)
+      reservation.carriers.add(again)
       expect(answer).toMatchObject({
         kind: 'held',
         repeated: true,
+        carrier: again,
         reservation: { id, context: `context of ${id}` },
         balances: holds.map(modelBalance),
         shadowShort,
@@ -247,16 +260,18 @@ function createPair(ledger: Ledger<string>, followsWhenRepeated: FollowsWhenRepe
       expect(await ledger.end('unknown', { kind: 'released' }, clockMs)).toBeUndefined()
     },
 
-    /** By its report, or by an answer that was lost: while no other answer carries it, that releases. */
-    async end(reservation: Known, end: End | 'abandon'): Promise<void> {
-      const { id } = reservation
-      if (end !== 'abandon') {
-        expectEnded(reservation, end, await ledger.end(id, end, clockMs))
-      } else if (reservation.repeated) {
-        expect(await ledger.abandon(id, clockMs)).toBeUndefined()
-      } else {
-        expectEnded(reservation, { kind: 'released' }, await ledger.abandon(id, clockMs))
-      }
+    async end(reservation: Known, end: End): Promise<void> {
+      expectEnded(reservation, end, await ledger.end(reservation.id, end, clockMs))
+    },
+
+    /** The last of its answers that is lost releases it; one may be said to be lost twice. */
+    async abandon(reservation: Known, answer: number): Promise<void> {
+      const { id, answers, carriers } = reservation
+      const carrier = answers[answer % answers.length] ?? id
+      const ended = await ledger.abandon(id, clockMs, carrier)
+      carriers.delete(carrier)
+      if (carriers.size > 0) expect(ended).toBeUndefined()
+      else expectEnded(reservation, { kind: 'released' }, ended)
     },
 
     async expire(): Promise<void> {
@@ -330,7 +345,7 @@ export function describeAgreement(
                 if (reservation === undefined) {
                   await pair.endUnknown()
                 } else if (action.do === 'repeat') await pair.repeat(reservation)
-                else if (action.do === 'abandon') await pair.end(reservation, 'abandon')
+                else if (action.do === 'abandon') await pair.abandon(reservation, action.answer)
                 else await pair.end(reservation, withCost(action))
               }
               for (const partition of ['a', 'b']) {

@@ -8,7 +8,7 @@ import type { End, Ended, Ledger } from '../../src/quota/ledger.js'
 import { partitionKey } from '../../src/quota/keys.js'
 import { createRedisLedger } from '../../src/quota/redis-ledger.js'
 import { loadRedisScripts } from '../../src/quota/redis-scripts.js'
-import { openStore } from '../../src/store/store.js'
+import { openStore, UnansweredError } from '../../src/store/store.js'
 import type { Store, StoreAddress } from '../../src/store/store.js'
 import { startFaultProxy } from '../fault-proxy.js'
 import type { FaultProxy } from '../fault-proxy.js'
@@ -278,6 +278,63 @@ describe('an answer that is lost', () => {
     proxy.cut()
     await eventually(() => ledger.expire(nowMs()))
     expect((await figures(direct)).map(([, reserved]) => reserved)).toEqual([10, 10, 1])
+  })
+
+  test('of a repeat with other holds says nothing of where those stand', async () => {
+    let losing = true
+    const { reserve, end } = loadRedisScripts()
+    const other = open({
+      spoil: (store) => ({
+        ...store,
+        async run(script, ...rest) {
+          if (losing && script.digest === end.digest) throw new DependencyError('ledger', 'away')
+          const reply = await store.run(script, ...rest)
+          if (script.digest === reserve.digest) throw new UnansweredError('lost')
+          return reply
+        },
+      }),
+    })
+    const one = open()
+    const holdsOf = (name: string, limit: number) => [holdOf(quotaOf({ name, limit }), 10)]
+    const wide = holdsOf('wide', 20)
+    for (const id of ['a', 'b']) await one.reserve({ ...requestOf(id), holds: wide }, nowMs())
+    // It holds as much as another policy lets it ask of something else.
+    const narrow = { ...requestOf('a'), id: 'c', holds: holdsOf('narrow', 10) }
+    await expect(other.reserve(narrow, nowMs())).rejects.toThrow('lost')
+    expect(await one.abandon('a', nowMs())).toBeUndefined()
+    losing = false
+    await other.expire(nowMs())
+    expect(await one.balances(wide, nowMs())).toMatchObject([{ reserved: 10 }])
+    expect(await other.exhausted({ ...narrow, idempotencyKey: 'd' }, nowMs())).toBeUndefined()
+  })
+
+  test('of a reserve and of its repeat leaves nothing held', async () => {
+    const reserve = loadRedisScripts().reserve.digest
+    const losing = (onceRun: () => Promise<void>) =>
+      open({
+        spoil: (store) => ({
+          ...store,
+          async run(script, ...rest) {
+            const reply = await store.run(script, ...rest)
+            if (script.digest !== reserve) return reply
+            await onceRun()
+            throw new UnansweredError('lost')
+          },
+        }),
+      })
+    let goOn = (): void => undefined
+    const both = new Promise<void>((resolve) => {
+      goOn = resolve
+    })
+    const [one, other] = [losing(() => both), losing(() => Promise.resolve())]
+    const first = one.reserve(requestOf('a'), nowMs())
+    await eventually(async () => expect(await other.find('a', nowMs())).toBeDefined())
+    const second = other.reserve({ ...requestOf('a'), id: 'b' }, nowMs())
+    await expect(second).rejects.toThrow(DependencyError)
+    goOn()
+    await expect(first).rejects.toThrow(DependencyError)
+    for (const ledger of [one, other]) await ledger.expire(nowMs())
+    expect(await figures(open())).toEqual(untouched)
   })
 })
 

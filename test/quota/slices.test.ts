@@ -494,6 +494,60 @@ describe('one key at two processes', () => {
     expect(await ledger.abandon('a', nowMs())).toBeUndefined()
     expect(await ledger.end('a', settled(5), nowMs())).toMatchObject({ outcome: 'settled' })
   })
+
+  test.each(['before Redis knows of it', 'when Redis knows of it'])(
+    'gives back what none of its answers carries any more, %s',
+    async (when) => {
+      const ledger = open(given)
+      await ledger.reserve(requestOf('a'), atMs)
+      expect(await ledger.reserve({ ...requestOf('a'), id: 'b' }, atMs)).toMatchObject({
+        carrier: 'b',
+      })
+      if (when === 'when Redis knows of it') await ledger.expire(atMs)
+      expect(await ledger.abandon('a', atMs)).toBeUndefined()
+      expect(await ledger.abandon('a', atMs, 'b')).toMatchObject({ outcome: 'released' })
+      await ledger.close()
+      expect(await figures(sliced, atMs)).toEqual(standing(0))
+    },
+  )
+
+  test('gives back what the answers of both carried', async () => {
+    const processes = [open(given), open(given)] as const
+    for (const [index, ledger] of processes.entries()) {
+      await ledger.reserve(requestOf(`warm ${String(index)}`), atMs)
+    }
+    for (const [index, ledger] of processes.entries()) {
+      await ledger.reserve({ ...requestOf('a'), id: `a${String(index)}` }, atMs)
+    }
+    for (const ledger of processes) await ledger.expire(atMs)
+    expect(await processes[0].abandon('a0', atMs)).toBeUndefined()
+    expect(await processes[1].abandon('a1', atMs)).toMatchObject({ outcome: 'released' })
+    for (const ledger of processes) await ledger.close()
+    expect(await figures(sliced, atMs)).toEqual(standing(2))
+  })
+
+  test('adopts for the other answer what one of them gave up meanwhile', async () => {
+    const ledger = open(given)
+    await ledger.reserve(requestOf('a'), atMs)
+    await ledger.reserve({ ...requestOf('a'), id: 'b' }, atMs)
+    ledger.spoilt.loseTurns = true
+    await expect(ledger.expire(atMs)).rejects.toThrow(DependencyError)
+    expect(await ledger.abandon('a', atMs)).toBeUndefined()
+    ledger.spoilt.loseTurns = false
+    await ledger.expire(atMs)
+    const plain = openPlain()
+    expect(await plain.find('a', atMs)).toMatchObject({ context: 'context of a' })
+    expect(await ledger.abandon('a', atMs, 'b')).toMatchObject({ outcome: 'released' })
+  })
+
+  test('with more answers than are remembered is ended by its report alone', async () => {
+    const ledger = open(given)
+    const ids = ['a', ...Array.from({ length: 16 }, (_, index) => `again ${String(index)}`)]
+    for (const id of ids) await ledger.reserve({ ...requestOf('a'), id }, atMs)
+    await ledger.expire(atMs)
+    for (const id of ids) expect(await ledger.abandon('a', atMs, id)).toBeUndefined()
+    expect(await ledger.end('a', settled(5), atMs)).toMatchObject({ outcome: 'settled' })
+  })
 })
 
 describe('an answer that is lost', () => {

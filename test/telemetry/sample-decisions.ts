@@ -45,7 +45,7 @@ export function allowed(changes: Partial<Decision> = {}): Decision {
       kind: 'allow',
       pool: 'gpu-a',
       keepCredential: false,
-      reservation: { id: 'reservation-capability', admission, holds: [] },
+      reservation: { id: 'reservation-capability', carrier: 'call', admission, holds: [] },
       injectStreamUsage: false,
       balances: [],
     },

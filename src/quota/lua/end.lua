@@ -1,23 +1,49 @@
 #!lua flags=allow-oom
--- Ends a reservation, or the part of it that is in this bucket, once: by its report, or because its answer was lost
--- (`abandon`).
--- KEYS: reservation, leases, then the partitions that it is in, as far as the process knows them.
--- ARGV: the call { actuals = units to amounts, released, abandon, rememberMs }.
--- Answers 'ended' or 'unknown'; 'kept' where it must not be abandoned: it ended, or another answer carries it too.
+-- Ends a reservation, or the part of it that is in this bucket, once: by its report, or because no answer carries it
+-- any more (`abandoned`, the call whose answer reached nobody).
+-- KEYS: reservation, leases, the key that a reservation of the call itself has here, idempotency key, then the
+-- partitions that it is in, as far as the process knows them.
+-- ARGV: the call { actuals = units to amounts, released, abandoned, byKey, rememberMs }. `byKey`: the call may have found
+-- an earlier reservation by its idempotency key instead of making its own.
+-- Answers 'ended' or 'unknown'; 'left' where other answers carry it; 'kept' where nothing may be taken away: it ended, or
+-- not all are known that carry it.
 
-local reservationKey, leasesKey = KEYS[1], KEYS[2]
+local reservationKey, leasesKey, ownKey = KEYS[1], KEYS[2], KEYS[3]
 local reservation = load_reservation(reservationKey)
+local abandoned = call.abandoned
 
--- A reserve that comes after its abandon must not hold.
+if call.byKey and not reservation then
+  local knownKey = redis.call('GET', KEYS[4])
+  if knownKey then reservationKey, reservation = knownKey, load_reservation(knownKey) end
+end
+
+-- What comes of a call after it was given up must hold nothing and carry nothing.
 local function bar()
-  keep(reservationKey, cmsgpack.pack({ phase = 'abandoned' }), call.rememberMs)
+  if not redis.call('GET', ownKey) then keep(ownKey, cmsgpack.pack({ phase = 'abandoned' }), call.rememberMs) end
 end
 
 if not is_live(reservation) then
-  if call.abandon and not reservation then bar() end
-  return { call.abandon and reservation and reservation.phase == 'ended' and 'kept' or 'unknown', clockMs }
+  if not abandoned then return { 'unknown', clockMs } end
+  bar()
+  return { reservation and reservation.phase == 'ended' and 'kept' or 'unknown', clockMs }
 end
-if call.abandon and reservation.repeated then return { 'kept', clockMs } end
+if abandoned then
+  local carriers = carriers_of(reservation)
+  if not carriers then return { 'kept', clockMs } end
+  if not is_carried_by(reservation, abandoned) then
+    bar()
+    return { 'left', clockMs }
+  end
+  if #carriers > 1 then
+    local others = {}
+    for _, each in ipairs(carriers) do
+      if each ~= abandoned then others[#others + 1] = each end
+    end
+    set_carriers(reservation, others)
+    save_carriers(reservationKey, reservation)
+    return { 'left', clockMs }
+  end
+end
 
 local placements = reservation.placements
 local keys, names = keys_of(placements)
@@ -41,7 +67,7 @@ redis.call('ZREM', leasesKey, reservationKey)
 if call.released then
   -- What was released holds nothing any more: a repeated call that found it would pass uncharged.
   if ownsKey then redis.call('DEL', reservation.idempotencyKey) end
-  if call.abandon then bar() else redis.call('DEL', reservationKey) end
+  redis.call('DEL', reservationKey)
 else
   keep(reservationKey, packed, call.rememberMs)
   if ownsKey then keep(reservation.idempotencyKey, reservationKey, call.rememberMs) end

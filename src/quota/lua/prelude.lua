@@ -24,6 +24,8 @@ local ORPHANED_MS = 86400000
 local MAX_TTL_MS = 1e13
 -- Windows of a partition can change this often while it is held; what is older gives nothing back.
 local MAX_MOVES = 32
+-- Answers that carry one reservation; of more it is not known who they are.
+local MAX_CARRIERS = 16
 
 local function whole(number)
   return string.format('%d', number)
@@ -386,6 +388,36 @@ end
 
 local function is_live(reservation)
   return reservation and (reservation.phase == 'open' or reservation.phase == 'unsettled')
+end
+
+-- The calls whose answers carry the reservation, or its part in this bucket (../carriers.ts). Nil: not all are known,
+-- since there are too many, or since one was answered by an older release, which only says that there are several.
+local function carriers_of(reservation)
+  local carriers = reservation.carriers or { reservation.id }
+  if reservation.repeated == (#carriers > 1) then return carriers end
+end
+
+local function is_carried_by(reservation, carrier)
+  for _, each in ipairs(carriers_of(reservation) or {}) do
+    if each == carrier then return true end
+  end
+  return false
+end
+
+local function set_carriers(reservation, carriers)
+  reservation.carriers = #carriers <= MAX_CARRIERS and carriers or nil
+  reservation.repeated = #carriers > 1
+end
+
+local function carry(reservation, carrier)
+  local carriers = carriers_of(reservation)
+  if not carriers or is_carried_by(reservation, carrier) then return end
+  carriers[#carriers + 1] = carrier
+  set_carriers(reservation, carriers)
+end
+
+local function save_carriers(key, reservation)
+  redis.call('SET', key, cmsgpack.pack(reservation), 'KEEPTTL')
 end
 
 local function keys_of(placements)

@@ -15,6 +15,10 @@ for index, hold in ipairs(holds) do
   names[index] = hold.window
 end
 
+-- A call that was given up before it came holds nothing, and carries nothing of an earlier one either.
+local other = load_reservation(reservationKey)
+if other and other.phase == 'abandoned' then return { 'abandoned', clockMs } end
+
 local knownKey = not call.part and redis.call('GET', idempotencyKey)
 local known = knownKey and load_reservation(knownKey)
 if known and known.phase ~= 'abandoned' then
@@ -23,15 +27,12 @@ if known and known.phase ~= 'abandoned' then
   local gap = uncovered(knownNames, knownKeys, nowMs)
   if gap then return gap end
   local replies = figures_of(known.placements, nowMs)
-  if not known.repeated then
-    known.repeated = true
-    redis.call('SET', knownKey, cmsgpack.pack(known), 'KEEPTTL')
-  end
+  carry(known, call.id)
+  save_carriers(knownKey, known)
   return { 'held', clockMs, nowMs, replies, known.shadowShort, told(known) }
 end
 
-local other = load_reservation(reservationKey)
-if other then return { other.phase == 'abandoned' and 'abandoned' or 'in_use', clockMs } end
+if other then return { 'in_use', clockMs } end
 
 local nowMs = moment_for(keys)
 local gap = uncovered(names, keys, nowMs)

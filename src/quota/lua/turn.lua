@@ -7,7 +7,7 @@
 -- its slices as { id, left, generation, cell, dueMs }: `left` is what is neither adopted nor back.
 -- KEYS: the process's last turn, leases, slices that are due, then of each partition its state and its slices, then
 -- of each reservation its own key and its idempotency key.
--- ARGV: the call { turn, windows = of each partition the names, adopted = { { id, admittedMs, leaseMs, repeated,
+-- ARGV: the call { turn, windows = of each partition the names, adopted = { { id, admittedMs, leaseMs, carriers,
 -- holds = { { at, slice, amount, limit, window, unit, generation, cell } } } }, returned = { { at, slice, amount } },
 -- taken = { { at, slice, amount, least, limit, window, leaseMs } }, share = { one, all }, lifeMs, sweep },
 -- then context and quotas of each reservation. `at` is the partition's number.
@@ -82,8 +82,9 @@ local function adopt(asked, reservationKey, idempotencyKey, context, quotas)
   local knownKey = redis.call('GET', idempotencyKey)
   local known = knownKey and load_reservation(knownKey)
   if known and known.phase ~= 'abandoned' then
-    -- Another process was asked too. Two answers carry the one reservation now, so no abandon may release it.
-    known.repeated = true
+    -- Another process was asked too: its reservation is carried by these answers as well.
+    for _, carrier in ipairs(asked.carriers or {}) do carry(known, carrier) end
+    if not asked.carriers then known.carriers, known.repeated = nil, true end
     repeats[#repeats + 1] = { key = knownKey, packed = cmsgpack.pack(known) }
     return told(known)
   end
@@ -109,7 +110,8 @@ local function adopt(asked, reservationKey, idempotencyKey, context, quotas)
   reservations[#reservations + 1] = {
     key = reservationKey, idempotencyKey = idempotencyKey, dueMs = asked.admittedMs + asked.leaseMs, forMs = forMs,
     packed = cmsgpack.pack({
-      id = asked.id, idempotencyKey = idempotencyKey, phase = 'open', repeated = asked.repeated,
+      id = asked.id, idempotencyKey = idempotencyKey, phase = 'open',
+      carriers = asked.carriers, repeated = not asked.carriers or #asked.carriers > 1,
       admittedMs = asked.admittedMs, leaseMs = asked.leaseMs, shadowShort = {}, placements = placements,
       context = context, quotas = quotas,
     }),
