@@ -72,7 +72,7 @@ export function createSlicedLedger<Context>(
   const tuning = { ...usual, ...options.tuning }
   const timelines = createTimelines()
   const timelineOf = ({ quota }: Hold) => timelines(quota.window)
-  const decided = createDecidedHere<Context>(rememberEndedMs, putBack)
+  const decided = createDecidedHere<Context>(rememberEndedMs, tick, putBack)
   let latestMs = 0
   let timer: NodeJS.Timeout | undefined
 
@@ -304,7 +304,7 @@ export function createSlicedLedger<Context>(
 
     async find(id, nowEpochMs) {
       nowFrom(nowEpochMs)
-      return decided.get(id) ?? ledger.find(decided.storedId(id), nowEpochMs)
+      return decided.find(id) ?? ledger.find(decided.storedId(id), nowEpochMs)
     },
 
     async end(id, end, nowEpochMs) {

@@ -479,6 +479,14 @@ export function describeLedger(
       expect(await ledger.find('r1', dayMs)).toBeUndefined()
     })
 
+    test('says for how long a reservation has been held, until it is ended', async () => {
+      await hold([holdOf(quotaOf(), 60)], dayMs, 1000)
+      expect(await ledger.find('r1', dayMs)).toMatchObject({ heldMs: 0 })
+      expect(await ledger.find('r1', dayMs + 900)).toMatchObject({ heldMs: 900 })
+      await ledger.expire(dayMs + 1000)
+      expect(await ledger.find('r1', dayMs + 1500)).toMatchObject({ heldMs: 1500 })
+    })
+
     describe('a sliding window', () => {
       // 64 sub-windows of 1000 ms.
       const quota = quotaOf()
