@@ -79,6 +79,8 @@ export function createSlicedLedger<Context>(
   let latestMs = 0
   let timer: NodeJS.Timeout | undefined
 
+  const owner = `${random().toString(36).slice(2)}${random().toString(36).slice(2)}`
+
   const slices = createSlices({
     timelineOf,
     warmMs: tuning.warmMs,
@@ -93,7 +95,7 @@ export function createSlicedLedger<Context>(
     clock,
     timeoutMs,
     moments,
-    owner: `${random().toString(36).slice(2)}${random().toString(36).slice(2)}`,
+    owner,
     share: tuning.share,
     lifeMs: LIFE_MS,
     nowMs: () => nowFrom(latestMs),
@@ -117,6 +119,7 @@ export function createSlicedLedger<Context>(
 
   const slicesBack = createSlicesBack({
     store,
+    owner,
     clock,
     timeoutMs,
     moments,

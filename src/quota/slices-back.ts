@@ -36,6 +36,8 @@ export interface SlicesAsked {
 
 export interface SlicesBackOptions {
   readonly store: Store
+  /** Of whose own slices nothing is told: what is short is given back before. */
+  readonly owner: string
   readonly clock: Pick<Clock, 'monotonicMs'>
   readonly timeoutMs: number
   readonly moments: 'redis' | 'given'
@@ -61,7 +63,7 @@ const BELIEVED_MS = 1000
 const MAX_TOLD = 1000
 
 export function createSlicesBack(options: SlicesBackOptions): SlicesBack {
-  const { store, clock, timeoutMs, moments, isSliced, timelineOf, longestMs } = options
+  const { store, owner, clock, timeoutMs, moments, isSliced, timelineOf, longestMs } = options
   const { slices: script } = loadRedisScripts()
   const calendars = createCalendarSource()
   const ask = createAsk({ store, clock, calendars, timeoutMs, moments })
@@ -75,6 +77,7 @@ export function createSlicesBack(options: SlicesBackOptions): SlicesBack {
     const windows = holds.map(({ quota }) => quota.window)
     const keys = holds.flatMap((hold) => [storedPartition(hold), storedSlices(hold)])
     const call = {
+      owner,
       holds: holds.map(({ quota }) => ({ limit: quota.limit, window: spell(quota.window) })),
     }
     const name = JSON.stringify([keys, call])
@@ -126,7 +129,11 @@ export function createSlicesBack(options: SlicesBackOptions): SlicesBack {
         const agoOf = ([, , atMs]: Told): number => Math.max(0, asked.nowMs - atMs)
         const told = await askFor(holds, asked, isOutdated)
         const shortage = shortBy(told, holds, asked)
-        if (shortage?.retryAfterMs === undefined) return short
+        if (
+          shortage?.retryAfterMs === undefined ||
+          !told[3].some(([, , slices]) => slices.length > 0)
+        )
+          return short
         const retryAfterMs = Math.max(1, shortage.retryAfterMs - agoOf(told))
         return { ...shortage, retryAfterMs, balances: short.balances }
       } catch (error) {

@@ -1,7 +1,7 @@
 #!lua flags=no-writes
--- Where partitions stand, as the given quotas see them, and what of that is in slices that come back by themselves;
+-- Where partitions stand, as the given quotas see them, and what of that other processes have in slices that come back;
 -- changes nothing.
--- KEYS: of each hold the partition's state and its slices. ARGV: the call { holds = { { limit, window } } }.
+-- KEYS: of each hold the partition's state and its slices. ARGV: the call { owner, holds = { { limit, window } } }.
 -- Answers 'sliced' with, of each hold, its figures, when all such slices are back, and cell and amount of each.
 
 -- Upkeep gives back what is over once a second, and its turn takes a moment.
@@ -26,7 +26,8 @@ for index, hold in ipairs(call.holds) do
     for _, slice in ipairs(packed and cmsgpack.unpack(packed).slices or {}) do
       -- What is not back by then is of a process that died.
       local atMs = (slice.overMs or 0) + RETURNED_MS
-      if atMs > nowMs and slice.left > 0 then
+      local isOwn = string.sub(slice.id, 1, #call.owner + 1) == call.owner .. ' '
+      if atMs > nowMs and slice.left > 0 and not isOwn then
         backMs = math.max(backMs, atMs)
         slices[#slices + 1] = whole(locate(state, slice))
         slices[#slices + 1] = whole(slice.left)
