@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { getHeapStatistics } from 'node:v8'
 import type { Admission } from './admission.js'
+import { createEarlyReports } from './early-reports.js'
 import { createLateReports } from './late-reports.js'
+import { isShared } from './meter.js'
 import { listenForAdmin, listenForProbes } from './admin/listeners.js'
 import { openAuditLog } from './audit/file-log.js'
 import type { AuditLog } from './audit/record.js'
@@ -10,6 +12,7 @@ import { systemClock } from './clock.js'
 import { formatAddress } from './config/address.js'
 import { checkFiles } from './config/check-files.js'
 import { loadConfigInWorker } from './config/load-in-worker.js'
+import { systemTimers } from './config/follow.js'
 import { readConfig } from './config/load.js'
 import type { Config } from './config/load.js'
 import { watchConfig } from './config/watch.js'
@@ -134,6 +137,21 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   }
 
   const lateReports = createLateReports()
+  const meterParts = { ledger, rates, clock: systemClock }
+  const earlyReports = isShared(meterParts)
+    ? createEarlyReports({
+        ...meterParts,
+        after: (delayMs, run) => systemTimers.after(delayMs, run),
+        async onEnded(reservation) {
+          recorder.report(reservation)
+          if (reservation !== undefined) await recorder.ended(reservation)
+        },
+        onFailure: (error) => {
+          recorder.failure('report', error)
+        },
+      })
+    : undefined
+  atEnd(() => earlyReports?.close())
   const services = createServices({
     snapshot: () => snapshot,
     prompts,
@@ -143,6 +161,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
     randomId,
     recorder,
     lateReports,
+    earlyReports,
     rateLimits: rateLimits?.service,
   })
   let draining = false
@@ -244,7 +263,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
     callsUnderWay: services.underWay(),
     openReservations: ledger.size().reservations,
     // Nobody else has them.
-    lateReports: lateReports.count(),
+    lateReports: lateReports.count() + (earlyReports?.count() ?? 0),
   })
   log.info({ signal, ...left() }, 'draining')
   const isDrained = await drain(settings.drain, {

@@ -64,7 +64,7 @@ export async function meter(
   const reservation = await parts.ledger.find(report.reservationId, nowEpochMs)
   if (reservation === undefined) return undefined
 
-  const sinceAdmission = withinAdmission(report, nowEpochMs - reservation.admittedAtEpochMs)
+  const sinceAdmission = withinAdmission(report, reservation.heldMs)
   const end = endOf(sinceAdmission, reservation.context, parts.rates)
   const ended = await parts.ledger.end(report.reservationId, end, nowEpochMs)
   if (ended === undefined) return undefined
@@ -208,10 +208,10 @@ function mostOutput(report: Report, admission: Admission): number {
 
 /**
  * The report with a duration in which an engine can have generated: nothing was before the admission, though a
- * caller can make the request itself last by sending the body slowly. Where the clock was set back since, only
- * Envoy's figure is left.
+ * caller can make the request itself last by sending the body slowly. Where the ledger's clock was set back since,
+ * only Envoy's figure is left.
  *
- * @param heldMs since the admission
+ * @param heldMs since the admission, as the ledger has it: this process's clock may be behind the one of the admission
  */
 export function withinAdmission(report: Report, heldMs: number): Report {
   if (report.durationMs === undefined || heldMs < 0 || report.durationMs <= heldMs) return report

@@ -21,8 +21,9 @@ import type {
   RateLimitResponse,
 } from './envoy/wire.js'
 import { AbandonedError, DependencyError, InvalidCallError } from './errors.js'
+import type { EarlyReports } from './early-reports.js'
 import type { LateReports } from './late-reports.js'
-import { isShared, meter } from './meter.js'
+import { meter } from './meter.js'
 import type { EndedReservation, MeterParts, Report } from './meter.js'
 import type { Ended } from './quota/ledger.js'
 import type { Recorder } from './telemetry/record.js'
@@ -30,6 +31,8 @@ import type { Recorder } from './telemetry/record.js'
 export interface ServiceParts extends AuthorizeParts, MeterParts {
   readonly recorder: Recorder
   readonly lateReports: LateReports
+  /** Undefined: nobody else reserves in the ledger. */
+  readonly earlyReports?: Pick<EarlyReports, 'keep'> | undefined
   /** Undefined: reports alone are taken. */
   readonly rateLimits?: RateLimitService | undefined
 }
@@ -110,7 +113,7 @@ export function createServices(parts: ServiceParts): Services {
     if (ended !== undefined) {
       parts.recorder.report(ended)
       await parts.recorder.ended(ended)
-    } else if (!isShared(parts) || !parts.lateReports.keepUnknown(report)) {
+    } else if (parts.earlyReports?.keep(report) !== true) {
       parts.recorder.report(undefined)
     }
     return toRateLimitResponse(request)

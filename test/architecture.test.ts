@@ -45,6 +45,7 @@ const ranks: Record<string, number> = {
   'meter.ts': 5,
   // what the second story leaves over
   'late-reports.ts': 6,
+  'early-reports.ts': 6,
   // the edges
   envoy: 6,
   telemetry: 6,

@@ -1,4 +1,4 @@
-import type { LedgerSize, Reservation } from './ledger.js'
+import type { Found, LedgerSize, Reservation } from './ledger.js'
 import { createOwnReservations } from './own-reservations.js'
 import type { Adoption, Pending } from './slice-turn.js'
 
@@ -20,6 +20,8 @@ export interface DecidedHere<Context> {
   knows(idempotencyKey: string): boolean
   /** The reservation if it was made here. */
   get(id: string): Reservation<Context> | undefined
+  /** The same, with how long it has been held. */
+  find(id: string): Found<Context> | undefined
   /** The id under which the store has the reservation. */
   storedId(id: string): string
   remove(id: string, released: boolean): void
@@ -38,10 +40,11 @@ const ONLY_BUCKET = 0
 
 export function createDecidedHere<Context>(
   rememberEndedMs: number,
+  tick: () => number,
   putBack: (pending: Pending<Context>) => void,
 ): DecidedHere<Context> {
-  const own = createOwnReservations<Context>(rememberEndedMs)
-  const others = createOwnReservations<Context>(rememberEndedMs)
+  const own = createOwnReservations<Context>(rememberEndedMs, tick)
+  const others = createOwnReservations<Context>(rememberEndedMs, tick)
   const byId = new Map<string, Pending<Context>>()
   const byKey = new Map<string, Pending<Context>>()
   const aliases = new Map<string, string>()
@@ -84,6 +87,10 @@ export function createDecidedHere<Context>(
     },
     knows: (idempotencyKey) => own.knows(idempotencyKey) || others.knows(idempotencyKey),
     get: (id) => own.get(id),
+    find(id) {
+      const [reservation, heldMs] = [own.get(id), own.heldMs(id)]
+      return reservation && heldMs !== undefined ? { ...reservation, heldMs } : undefined
+    },
     storedId: (id) => aliases.get(id) ?? id,
     remove(id, released) {
       own.remove(id, released)

@@ -1,8 +1,9 @@
+import { roomIn } from './balance.js'
 import type { Hold } from './ledger.js'
 import { stateFrom } from './redis-replies.js'
 import type { Figures } from './redis-replies.js'
 import type { Timeline } from './timeline.js'
-import { advance } from './window-state.js'
+import { advance, CELL_FIELDS } from './window-state.js'
 import type { WindowState } from './window-state.js'
 
 /** What the last answers of a shared store said of partitions, for a moment: other processes change them too. */
@@ -10,7 +11,7 @@ export interface LastFigures {
   put(hold: Hold, timeline: Timeline, figures: Figures, atEpochMs: number): void
   /**
    * Where the partition stands if nothing has happened since; `unknown` if it was not told lately, or under
-   * another window. `undefined` is a partition that was never used.
+   * another window, or not all of it. `undefined` is a partition that was never used.
    */
   look(hold: Hold, timeline: Timeline, nowEpochMs: number): WindowState | undefined | 'unknown'
   clear(): void
@@ -49,11 +50,21 @@ export function createLastFigures(monotonicMs: () => number): LastFigures {
       if (told === undefined || told.timeline !== timeline) return 'unknown'
       if (monotonicMs() > told.believedUntilMonotonicMs) return 'unknown'
       const state = stateFrom(told.figures, hold, timeline)
-      if (state !== undefined) advance(state, Math.max(nowEpochMs, told.atEpochMs))
+      if (state === undefined) return undefined
+      // Told to a request with room under its own, higher limit: what leaves when is not known.
+      if (roomIn(state, hold.quota.limit) <= 0 && !hasAllCells(state)) return 'unknown'
+      advance(state, Math.max(nowEpochMs, told.atEpochMs))
       return state
     },
     clear() {
       last.clear()
     },
   }
+}
+
+/** The newest alone is told where there is room (`lua/prelude.lua`). */
+function hasAllCells({ cells, spent, reserved }: WindowState): boolean {
+  let missing = spent + reserved
+  for (const [at, figure] of cells.entries()) if (at % CELL_FIELDS > 0) missing -= figure
+  return missing === 0
 }

@@ -40,6 +40,12 @@ export interface Reservation<Context> {
   readonly admittedAtEpochMs: number
 }
 
+/** A reservation, and how long it has been held: by the ledger's own time, not by what its caller takes for now. */
+export interface Found<Context> extends Reservation<Context> {
+  /** Less than 0 where the clock of a shared ledger was set back since. */
+  readonly heldMs: number
+}
+
 export interface ReserveRequest<Context> {
   /** The id to use if this is the first time `idempotencyKey` is seen. */
   readonly id: string
@@ -132,7 +138,7 @@ export interface Ledger<Context> {
   ): Promise<Short | undefined>
   reserve(request: ReserveRequest<Context>, nowEpochMs: number): Promise<Held<Context> | Short>
   /** The reservation, while it is open or its late report would still settle it. */
-  find(id: string, nowEpochMs: number): Promise<Reservation<Context> | undefined>
+  find(id: string, nowEpochMs: number): Promise<Found<Context> | undefined>
   end(id: string, end: End, nowEpochMs: number): Promise<Ended<Context> | undefined>
   /**
    * An answer that carried the reservation never reached the caller. Releases it if no other one carries it: of a

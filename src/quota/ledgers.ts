@@ -45,13 +45,13 @@ const ledgers: {
     parts: LedgerParts,
   ) => GuardedLedger<Context>
 } = {
-  memory: ({ maxPartitions }, { heapBytes }) =>
-    createFailoverLedger({ main: createMemoryLedger(boundsOf(maxPartitions, heapBytes)) }),
+  memory: ({ maxPartitions }, parts) =>
+    createFailoverLedger({ main: createMemoryLedger(memoryOptions(maxPartitions, parts)) }),
   redis: <Context>(
     { address, timeoutMs, maxPartitions, processes }: LedgerSettings<'redis'>,
     parts: LedgerParts,
   ) => {
-    const { clock, random, processId, heapBytes } = parts
+    const { clock, random, processId } = parts
     const store = openStore(address, parts)
     const isCluster = 'cluster' in address
     const buckets = createBuckets(isCluster ? CLUSTER_BUCKETS : 1)
@@ -59,7 +59,7 @@ const ledgers: {
     return createFailoverLedger<Context>({
       main: isCluster ? ledger : createSlicedLedger({ ledger, store, clock, random, timeoutMs }),
       local: {
-        ledger: createMemoryLedger(boundsOf(maxPartitions, heapBytes)),
+        ledger: createMemoryLedger(memoryOptions(maxPartitions, parts)),
         processes: createRedisProcesses({ store, clock, timeoutMs, processId }),
         atLeast: processes,
         dueMonotonicMs: () => clock.monotonicMs() + timeoutMs,
@@ -69,9 +69,13 @@ const ledgers: {
 }
 
 /** @param maxPartitions as the policy says; else what the heap has room for */
-function boundsOf(maxPartitions: number | undefined, heapBytes: number) {
+function memoryOptions(maxPartitions: number | undefined, { clock, heapBytes }: LedgerParts) {
   const bounds = boundsIn(heapBytes)
-  return { ...bounds, maxPartitions: maxPartitions ?? bounds.maxPartitions }
+  return {
+    ...bounds,
+    maxPartitions: maxPartitions ?? bounds.maxPartitions,
+    monotonicMs: () => clock.monotonicMs(),
+  }
 }
 
 export const ledgerKinds = Object.keys(ledgers) as readonly LedgerKind[]

@@ -17,6 +17,8 @@ import { addDebt, change } from './window-state.js'
 import type { Placement } from './window-state.js'
 
 export interface MemoryLedgerOptions {
+  /** For how long what is found has been held: a clock that cannot be set. Default: the moments of the calls. */
+  readonly monotonicMs?: () => number
   /**
    * How long, at least, a repeated `reserve` is recognised after its reservation was ended; before, it always
    * is. Envoy repeats nothing after a stream's end: this covers calls that overtook each other. Default 60 s.
@@ -57,6 +59,8 @@ interface Entry<Context> extends Queued {
   readonly reservation: Reservation<Context>
   readonly idempotencyKey: string
   readonly leaseMs: number
+  /** By the clock that cannot be set. */
+  readonly admittedAtTick: number
   /** One per hold, in the same order. */
   readonly placements: readonly Placement[]
   readonly shadowShort: readonly Quota[]
@@ -90,6 +94,7 @@ export function createMemoryLedger<Context>(
   /** Reservations by the moment at which their phase is over. */
   const phases = createDeadlineQueue<Entry<Context>>()
   let latestEpochMs = 0
+  const tick = options.monotonicMs ?? (() => latestEpochMs)
 
   function clamp(nowEpochMs: number): number {
     latestEpochMs = Math.max(latestEpochMs, requireMoment(nowEpochMs))
@@ -154,6 +159,7 @@ export function createMemoryLedger<Context>(
       reservation: { id, context, holds, admittedAtEpochMs: nowEpochMs },
       idempotencyKey,
       leaseMs,
+      admittedAtTick: tick(),
       placements: holds.map((hold) => partitions.reserve(hold, nowEpochMs)),
       shadowShort,
       carriers: [id],
@@ -235,7 +241,8 @@ export function createMemoryLedger<Context>(
 
     async find(id, nowEpochMs) {
       clamp(nowEpochMs)
-      return reservations.get(id)?.reservation
+      const entry = reservations.get(id)
+      return entry && { ...entry.reservation, heldMs: tick() - entry.admittedAtTick }
     },
 
     async end(id, end, nowEpochMs) {

@@ -14,6 +14,8 @@ export interface OwnReservations<Context> {
   ): void
   homeOf(id: string): number | undefined
   get(id: string): Reservation<Context> | undefined
+  /** For how long it has been held, by `tick`. */
+  heldMs(id: string): number | undefined
   /** Its lease ran out: it is remembered for another one. */
   prolong(id: string, nowEpochMs: number): void
   /** It ended. Its key is still known for a while, unless it was released. */
@@ -30,12 +32,17 @@ interface Own<Context> extends Queued {
   readonly idempotencyKey: string
   readonly leaseMs: number
   readonly home: number
+  readonly addedAtTick: number
 }
 
 /** The oldest beyond are forgotten, and asked for when their report comes. */
 const MAX_OWN = 200_000
 
-export function createOwnReservations<Context>(rememberEndedMs: number): OwnReservations<Context> {
+/** @param tick a clock that cannot be set */
+export function createOwnReservations<Context>(
+  rememberEndedMs: number,
+  tick: () => number,
+): OwnReservations<Context> {
   const byId = new Map<string, Own<Context>>()
   const keys = new Set<string>()
   const endedKeys = createRecent<true>(rememberEndedMs)
@@ -59,7 +66,8 @@ export function createOwnReservations<Context>(rememberEndedMs: number): OwnRese
         const oldest = queue.takeDue(Infinity)
         if (oldest !== undefined) drop(oldest)
       }
-      const own = { reservation, idempotencyKey, leaseMs, home, queuePosition: -1 }
+      const addedAtTick = tick()
+      const own = { reservation, idempotencyKey, leaseMs, home, addedAtTick, queuePosition: -1 }
       byId.set(reservation.id, own)
       keys.add(idempotencyKey)
       queue.put(own, reservation.admittedAtEpochMs + 2 * leaseMs)
@@ -69,6 +77,10 @@ export function createOwnReservations<Context>(rememberEndedMs: number): OwnRese
     },
     homeOf: (id) => byId.get(id)?.home,
     get: (id) => byId.get(id)?.reservation,
+    heldMs(id) {
+      const own = byId.get(id)
+      return own && tick() - own.addedAtTick
+    },
     prolong(id, nowEpochMs) {
       const own = byId.get(id)
       if (own !== undefined) queue.put(own, nowEpochMs + own.leaseMs)

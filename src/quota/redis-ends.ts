@@ -2,7 +2,7 @@ import { DependencyError } from '../errors.js'
 import { inTime } from '../store/store.js'
 import type { Part } from './buckets.js'
 import type { End } from './end.js'
-import type { Ended, Hold, Reservation } from './ledger.js'
+import type { Ended, Found, Hold, Reservation } from './ledger.js'
 import { storedIdempotencyKey, storedLeases, storedReservation } from './redis-keys.js'
 import type { EndedReply } from './redis-replies.js'
 import { unexpected } from './redis-room.js'
@@ -25,7 +25,7 @@ export interface Carried {
 
 /** How reservations end: by their report, or since no answer carries them any more. */
 export interface RedisEnds<Context> {
-  find(id: string, nowEpochMs: number): Promise<Reservation<Context> | undefined>
+  find(id: string, nowEpochMs: number): Promise<Found<Context> | undefined>
   end(id: string, end: End, nowEpochMs: number): Promise<Ended<Context> | undefined>
   abandon(id: string, nowEpochMs: number, carrier?: string): Promise<Ended<Context> | undefined>
   /** A call passes by it that this process did not make: it needs not be asked for again where the answer is lost. */
@@ -264,7 +264,15 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
   }
 
   return {
-    find,
+    async find(id, nowEpochMs) {
+      const reservation = await find(id, nowEpochMs)
+      if (reservation === undefined) return undefined
+      const key = storedReservation(id, buckets.tagOf(homeOf(reservation)))
+      const nowMs = room.nowAt(nowEpochMs, key)
+      // The clock of this machine does not come into it: of what was made here, it is the time since the answer.
+      const heldMs = own.heldMs(id) ?? nowMs - reservation.admittedAtEpochMs
+      return { ...reservation, heldMs }
+    },
 
     async end(id, end, nowEpochMs) {
       const reservation = own.get(id) ?? found.get(id) ?? (await find(id, nowEpochMs))

@@ -81,7 +81,9 @@ export function createRedisRoom<Context>(options: RedisRoomOptions): RedisRoom<C
     calendars,
     aroundAll: (atMs) => calendars.aroundAll(atMs),
     reader: createReservationReader<Context>(),
-    own: createOwnReservations<Context>(rememberEndedMs),
+    own: createOwnReservations<Context>(rememberEndedMs, () =>
+      moments === 'given' ? latestGivenMs : clock.monotonicMs(),
+    ),
     last,
     timelineOf,
     clock,

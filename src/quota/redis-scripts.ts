@@ -11,6 +11,7 @@ export interface RedisScripts {
   readonly join: Script
   readonly balances: Script
   readonly turn: Script
+  readonly slices: Script
 }
 
 export function loadRedisScripts(): RedisScripts {
@@ -23,6 +24,7 @@ export function loadRedisScripts(): RedisScripts {
     join: withPrelude(prelude, 'join'),
     balances: withPrelude(prelude, 'balances'),
     turn: withPrelude(prelude, 'turn'),
+    slices: withPrelude(prelude, 'slices'),
   }
 }
 

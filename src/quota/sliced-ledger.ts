@@ -11,6 +11,7 @@ import { askedBefore, requireMoment, requireWhole } from './request.js'
 import { createSliceTurns } from './slice-turns.js'
 import type { Pending } from './slice-turn.js'
 import { createSlices } from './slices.js'
+import { createSlicesBack } from './slices-back.js'
 import type { Slice } from './slices.js'
 import { createTimelines } from './windows.js'
 
@@ -40,6 +41,8 @@ export interface SliceTuning {
 
 /** Longer, and more is lost with a process that dies, and a debt of another is followed later. */
 const LIFE_MS = 1000
+/** From when a slice is taken until it is back by itself (`lua/slices.lua`). */
+const BACK_AFTER_MS = LIFE_MS + 1500
 /** What was decided here is told to the store so much later. */
 const ADOPT_AFTER_MS = 25
 /** Beyond, every request asks the store: what is behind them waits for some 40 turns at most. */
@@ -73,9 +76,11 @@ export function createSlicedLedger<Context>(
   const tuning = { ...usual, ...options.tuning }
   const timelines = createTimelines()
   const timelineOf = ({ quota }: Hold) => timelines(quota.window)
-  const decided = createDecidedHere<Context>(rememberEndedMs, putBack)
+  const decided = createDecidedHere<Context>(rememberEndedMs, tick, putBack)
   let latestMs = 0
   let timer: NodeJS.Timeout | undefined
+
+  const owner = `${random().toString(36).slice(2)}${random().toString(36).slice(2)}`
 
   const slices = createSlices({
     timelineOf,
@@ -91,7 +96,7 @@ export function createSlicedLedger<Context>(
     clock,
     timeoutMs,
     moments,
-    owner: `${random().toString(36).slice(2)}${random().toString(36).slice(2)}`,
+    owner,
     share: tuning.share,
     lifeMs: LIFE_MS,
     nowMs: () => nowFrom(latestMs),
@@ -111,6 +116,17 @@ export function createSlicedLedger<Context>(
       // Remembered as if it were: what it was admitted from is not free.
       decided.adopted(pending, 'adopted')
     },
+  })
+
+  const slicesBack = createSlicesBack({
+    store,
+    owner,
+    clock,
+    timeoutMs,
+    moments,
+    isSliced: ({ quota }) => tuning.isSliced(quota),
+    timelineOf,
+    longestMs: BACK_AFTER_MS,
   })
 
   /** The moment as this process knows it. */
@@ -295,7 +311,8 @@ export function createSlicedLedger<Context>(
           ? (told.next().value as Balance)
           : slices.balance(each, slice, now)
       })
-      return { ...short, balances }
+      const asked = { nowMs: now, dueMs: clock.monotonicMs() + timeoutMs, exhausted: true }
+      return { ...(await slicesBack.shorten(short, others, asked)), balances }
     },
 
     async reserve(request, nowEpochMs) {
@@ -304,12 +321,15 @@ export function createSlicedLedger<Context>(
       const { dueMonotonicMs = clock.monotonicMs() + timeoutMs } = request
       const held = await decideHere(request, nowEpochMs, dueMonotonicMs)
       // One for all that the store is asked.
-      return held ?? (await reserveInStore({ ...request, dueMonotonicMs }, nowEpochMs))
+      const answer = held ?? (await reserveInStore({ ...request, dueMonotonicMs }, nowEpochMs))
+      if (answer.kind === 'held') return answer
+      const asked = { nowMs: nowFrom(nowEpochMs), dueMs: dueMonotonicMs, exhausted: false }
+      return slicesBack.shorten(answer, request.holds, asked)
     },
 
     async find(id, nowEpochMs) {
       nowFrom(nowEpochMs)
-      return decided.get(id) ?? ledger.find(decided.storedId(id), nowEpochMs)
+      return decided.find(id) ?? ledger.find(decided.storedId(id), nowEpochMs)
     },
 
     async end(id, end, nowEpochMs) {

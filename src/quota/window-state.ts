@@ -40,7 +40,8 @@ export interface Placement {
   readonly counted: number
 }
 
-const CELL_FIELDS = 3
+/** A cell's number, what is spent in it, and what is reserved. */
+export const CELL_FIELDS = 3
 
 export function createWindowState(
   partitionKey: string,

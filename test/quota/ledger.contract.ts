@@ -509,6 +509,14 @@ export function describeLedger(
       expect(await ledger.find('r1', dayMs)).toBeUndefined()
     })
 
+    test('says for how long a reservation has been held, until it is ended', async () => {
+      await hold([holdOf(quotaOf(), 60)], dayMs, 1000)
+      expect(await ledger.find('r1', dayMs)).toMatchObject({ heldMs: 0 })
+      expect(await ledger.find('r1', dayMs + 900)).toMatchObject({ heldMs: 900 })
+      await ledger.expire(dayMs + 1000)
+      expect(await ledger.find('r1', dayMs + 1500)).toMatchObject({ heldMs: 1500 })
+    })
+
     describe('a sliding window', () => {
       // 64 sub-windows of 1000 ms.
       const quota = quotaOf()
@@ -778,6 +786,22 @@ export function describeLedger(
         expect(first).toMatchObject({ retryAfterMs: 55_000 })
         expect(await waitFor(11)).toMatchObject({ retryAfterMs: 65_000 })
         expect(await waitFor(101)).toMatchObject({ retryAfterMs: undefined })
+      })
+
+      test('tells a caller with a lower limit in the same partition no other wait than its refusal', async () => {
+        const high = quotaOf({ limit: 1000, limitCarried: true })
+        const low = quotaOf({ limit: 50, limitCarried: true })
+        for (const atMs of [0, 3000, 6000, 9000, 12_000])
+          await hold([holdOf(high, 20)], dayMs + atMs)
+        const asked = { holds: [holdOf(low, 10)], idempotencyKey: 'asked' }
+        const told = await ledger.exhausted(asked, dayMs + 15_000)
+        const short = expectShort(await reserve([holdOf(low, 10)], dayMs + 15_000))
+        expect(short.retryAfterMs).toBe(56_000)
+        // A ledger that was told of the newest cell alone says nothing.
+        expect([undefined, 56_000]).toContain(told?.retryAfterMs)
+        expect(await ledger.exhausted(asked, dayMs + 15_000)).toMatchObject({
+          retryAfterMs: 56_000,
+        })
       })
 
       test('is never a shadow quota', async () => {

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { partitionKey } from '../../src/quota/keys.js'
 import type { PartitionedCaller, PartitionValue } from '../../src/quota/keys.js'
 import { quotaFor } from '../../src/quota/limits.js'
@@ -71,6 +71,31 @@ describe('the limit of a caller', () => {
       ),
       { numRuns: runs(1000) },
     )
+  })
+
+  test('costs no look at overrides of its tenant that name none of its groups', () => {
+    let looks = 0
+    const has = vi.spyOn(Set.prototype, 'has').mockImplementation(function (
+      this: Set<unknown>,
+      name,
+    ) {
+      looks += 1
+      for (const each of this) if (each === name) return true
+      return false
+    })
+    try {
+      const overrides = Array.from({ length: 200 }, (_, at) => {
+        return { tenants: ['acme'], groups: [`team-${String(at)}`], limit: 1000 + at }
+      })
+      const many = { ...quotaOf({ by: ['tenant', 'subject'], limit: 100 }), overrides }
+      const others = Array.from({ length: 255 }, (_, at) => `other-${String(at)}`)
+      limitOf(many, caller())
+      looks = 0
+      expect(limitOf(many, caller({ groups: [...others, 'team-150'] }))).toBe(1150)
+      expect(looks).toBeLessThan(10)
+    } finally {
+      has.mockRestore()
+    }
   })
 
   test('is that of the group in whose partition it counts, not of another that it is in', () => {

@@ -59,6 +59,7 @@ function open({
     /** Those in which Redis decided. */
     decisions: 0,
     loseTurns: false,
+    loseSlices: false,
     aheadMs: 0,
     slowerMs: 0,
     slowerTurnsMs: 0,
@@ -85,6 +86,9 @@ function open({
       // A process that was killed says nothing more.
       if (dead) throw new DependencyError('ledger', 'killed')
       if (spoilt.loseTurns && call[0].digest === scripts.turn.digest) {
+        throw new DependencyError('ledger', 'lost')
+      }
+      if (spoilt.loseSlices && call[0].digest === scripts.slices.digest) {
         throw new DependencyError('ledger', 'lost')
       }
       const reply = await store.run(...call)
@@ -435,6 +439,85 @@ describe('a process with slices', () => {
     await ledger.reserve(requestOf('a', [month]), nowMs())
     await ledger.end('a', settled(month.limit), nowMs())
     expect(await ledger.reserve(requestOf('b', [month]), nowMs())).toMatchObject({ kind: 'short' })
+  })
+
+  describe('refuses what fits beside no slices of others', () => {
+    const day = { ...month, name: 'day', limit: 400, window: calendar('day') }
+    const dayMs = 86_400_000
+    const short = (retryAfterMs: number) => ({ kind: 'short', quota: day, retryAfterMs })
+
+    /** 160 of 400 are in a slice of the one, of which it admits 10; the other has taken the 240 that were left. */
+    async function beside(quotas: readonly Quota[] = [day]) {
+      const [one, other] = [open({ ...given, tuning: greedy }), open(given)]
+      await one.reserve(requestOf('a', quotas), atMs)
+      const rest = quotas.map((quota) => holdOf(quota, 240))
+      await other.reserve({ ...requestOf('b'), holds: rest }, atMs)
+      // Tells of what was admitted.
+      await one.expire(atMs)
+      let asked = 0
+      const ask = (amount: number, at: number, holds = [holdOf(day, amount)]) =>
+        other.reserve({ ...requestOf(`c${String((asked += 1))}`), holds }, at)
+      return { one, other, ask }
+    }
+
+    test('until these are back, and not until the window has passed', async () => {
+      const { one, other, ask } = await beside()
+      expect(await ask(150, atMs)).toMatchObject(short(2500))
+      expect(await ask(150, atMs + 900)).toMatchObject(short(1600))
+      await one.expire(atMs + 1000)
+      await other.expire(atMs + 1000)
+      expect(await ask(150, atMs + 1000)).toMatchObject({ kind: 'held' })
+    })
+
+    test('until the window has passed where it does not fit with them', async () => {
+      const { ask } = await beside()
+      expect(await ask(151, atMs)).toMatchObject(short(dayMs))
+      expect(await ask(401, atMs)).toMatchObject({ kind: 'short', retryAfterMs: undefined })
+    })
+
+    test('until the window has passed where a process died with them', async () => {
+      const { one, ask } = await beside()
+      one.spoilt.kill()
+      expect(await ask(150, atMs + 2499)).toMatchObject(short(1))
+      expect(await ask(150, atMs + 2500)).toMatchObject(short(dayMs - 2500))
+    })
+
+    test('until all that is short fits', async () => {
+      const { ask } = await beside()
+      const plain = { ...hour, slices: false, limit: 100 }
+      await ask(0, atMs, [holdOf(plain, 100)])
+      const holds = [holdOf(day, 150), holdOf(plain, 1)]
+      expect(await ask(150, atMs, holds)).toMatchObject({ quota: plain, retryAfterMs: 3_656_250 })
+    })
+
+    test('as long as they are back within a cell of a sliding window', async () => {
+      const quota = { ...hour, name: 'day', limit: 400 }
+      const { ask } = await beside([quota])
+      expect(await ask(0, atMs, [holdOf(quota, 150)])).toMatchObject({ retryAfterMs: 2500 })
+      const fits = await ask(0, atMs, [holdOf(quota, 151)])
+      expect(fits).toMatchObject({ retryAfterMs: 3_656_250 })
+    })
+
+    test('and tells the same of what is exhausted, asking for it once in a second', async () => {
+      const { other, ask } = await beside()
+      await ask(1, atMs)
+      const { asked } = other.spoilt
+      const request = { holds: [holdOf(day, 5)], idempotencyKey: 'asked' }
+      expect(await other.exhausted(request, atMs)).toMatchObject(short(2500))
+      expect(await other.exhausted(request, atMs + 400)).toMatchObject(short(2100))
+      expect(other.spoilt.asked).toBe(asked)
+      // One that would fit by what was told before is asked about anew.
+      await other.reserve({ ...requestOf('d'), holds: [holdOf(day, 0)] }, atMs + 1000)
+      const again = other.spoilt.asked
+      expect(await other.exhausted(request, atMs + 1000)).toMatchObject(short(1500))
+      expect(other.spoilt.asked).toBe(again + 1)
+    })
+
+    test('as Redis alone would, where it does not say what is in them', async () => {
+      const { other, ask } = await beside()
+      other.spoilt.loseSlices = true
+      expect(await ask(150, atMs)).toMatchObject(short(dayMs))
+    })
   })
 
   test('is not said to be exhausted where its slice has room', async () => {

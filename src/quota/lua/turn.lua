@@ -4,7 +4,8 @@
 --
 -- A slice is an amount that is reserved in the cell of now for one process. Only that process says what becomes of
 -- it, so what it says is believed: a reservation that it made of the slice has the slice's place. A partition lists
--- its slices as { id, left, generation, cell, dueMs }: `left` is what is neither adopted nor back.
+-- its slices as { id, left, generation, cell, dueMs, overMs }: `left` is what is neither adopted nor back, and from
+-- `overMs` on nothing is admitted from it.
 -- KEYS: the process's last turn, leases, slices that are due, then of each partition its state and its slices, then
 -- of each reservation its own key and its idempotency key.
 -- ARGV: the call { turn, windows = of each partition the names, adopted = { { id, admittedMs, leaseMs, carriers,
@@ -210,6 +211,7 @@ local function take(asked)
   state.heldUntilMs = math.max(state.heldUntilMs, nowMs + heldMs)
   partition.slices[#partition.slices + 1] = slice
   local endMs = math.min(nowMs + call.lifeMs, first_ms_after(window, slice.cell, nowMs))
+  slice.overMs = endMs
   return {
     figures(state, asked.limit, false), whole(nowMs),
     whole(amount), whole(endMs), whole(slice.generation), whole(slice.cell),
