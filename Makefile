@@ -38,7 +38,7 @@ lint: $(packages) ## formatting, types, and rules of safety
 build: $(packages) ## compile src/ into dist/
 	@echo 'compiling' >&2
 	@npx tsc -p tsconfig.build.json
-	@cp -R src/quota/lua dist/quota/
+	@cp -R src/quota/redis/lua dist/quota/redis/
 	@cp -R src/ratelimit/lua dist/ratelimit/
 	@chmod +x dist/cli.js
 
@@ -46,7 +46,7 @@ bench: $(packages) redis $(if $(filter overshoot,$(ARGS)),build envoy peer) ## w
 	@$(if $(filter overshoot,$(ARGS)),node --import tsx bench/overshoot.ts,$(compiled_bench))
 
 define compiled_bench
-npx tsc -p bench && ln -sfn ../../proto .deps/bench/proto && cp -R src/quota/lua .deps/bench/src/quota/ && cp -R src/ratelimit/lua .deps/bench/src/ratelimit/ && \
+npx tsc -p bench && ln -sfn ../../proto .deps/bench/proto && cp -R src/quota/redis/lua .deps/bench/src/quota/redis/ && cp -R src/ratelimit/lua .deps/bench/src/ratelimit/ && \
 	$(if $(filter ledger,$(ARGS)),node .deps/bench/bench/ledger.js && node .deps/bench/bench/beside-peer.js,$(if $(filter silent,$(ARGS)),node .deps/bench/bench/silent-store.js,node .deps/bench/bench/run.js $(ARGS)))
 endef
 

@@ -1,6 +1,6 @@
 // Run by `run.ts` with --expose-gc: bytes of memory per partition and per open reservation of the memory ledger. A
 // number behind it is that of the partitions.
-import { createMemoryLedger } from '../src/quota/memory-ledger.js'
+import { createMemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import { partitionKey } from '../src/quota/keys.js'
 import { exampleAdmission } from '../test/example-admission.js'
 import type { Quota } from '../src/quota/quota.js'

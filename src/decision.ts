@@ -5,7 +5,7 @@ import type { Principal } from './identity/principal.js'
 import type { Finding } from './inspection/finding.js'
 import type { Dialect } from './llm/dialect.js'
 import type { Policy } from './policy.js'
-import type { Fallback } from './quota/guarded-ledger.js'
+import type { Fallback } from './quota/failover/guarded-ledger.js'
 import type { Balance, Hold } from './quota/ledger.js'
 import type { IncomingRequest } from './request.js'
 

@@ -5,7 +5,7 @@ import { SECOND_MS } from './units.js'
 
 /**
  * Reports of reservations that a shared ledger does not know yet: another process decided them from a slice, and tells
- * the ledger 25 ms later (`quota/sliced-ledger.ts`). Short streams end before that, and a load balancer brings most of
+ * the ledger 25 ms later (`quota/slices/sliced-ledger.ts`). Short streams end before that, and a load balancer brings most of
  * their reports elsewhere, so they are tried again as soon as they can be good. Envoy sends each once.
  */
 export interface EarlyReports {

@@ -5,7 +5,7 @@ import type { GenerationRates } from './llm/generation-rate.js'
 import { totalInputTokens } from './llm/usage.js'
 import type { ReportedUsage } from './llm/usage.js'
 import { costMicros } from './prices.js'
-import type { GuardedLedger } from './quota/guarded-ledger.js'
+import type { GuardedLedger } from './quota/failover/guarded-ledger.js'
 import type { End, Ended } from './quota/ledger.js'
 import { KIB_BYTES, SECOND_MS } from './units.js'
 
@@ -75,7 +75,7 @@ export async function meter(
 
 /**
  * Do other processes reserve in the same ledger? Then a reservation that it does not know may only not have reached it
- * yet: one from a slice does so afterwards (`quota/sliced-ledger.ts`), and its report can be quicker, at any process.
+ * yet: one from a slice does so afterwards (`quota/slices/sliced-ledger.ts`), and its report can be quicker, at any process.
  */
 export function isShared({ ledger }: MeterParts): boolean {
   return ledger.size().processes !== undefined

@@ -1,6 +1,6 @@
 import { deny } from './denial.js'
 import type { Denial } from './denial.js'
-import type { StoreFailure, Unavailable } from './quota/guarded-ledger.js'
+import type { StoreFailure, Unavailable } from './quota/failover/guarded-ledger.js'
 import type { Balance, Short } from './quota/ledger.js'
 import { isTold } from './quota/quota.js'
 import type { Quota } from './quota/quota.js'

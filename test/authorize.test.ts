@@ -13,7 +13,7 @@ import type { EncodingName } from '../src/llm/encodings.js'
 import type { PromptReader } from '../src/prompt/prompt.js'
 import type { Quota } from '../src/quota/quota.js'
 import type { Ledger } from '../src/quota/ledger.js'
-import { createMemoryLedger } from '../src/quota/memory-ledger.js'
+import { createMemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import type { IncomingRequest } from '../src/request.js'
 import { examplePolicy, examplePrices, pricedPolicy } from './example-policy.js'
 

@@ -10,7 +10,7 @@ export function setup(): void {
   execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'], {
     stdio: 'inherit',
   })
-  cpSync('src/quota/lua', 'dist/quota/lua', { recursive: true })
+  cpSync('src/quota/redis/lua', 'dist/quota/redis/lua', { recursive: true })
   cpSync('src/ratelimit/lua', 'dist/ratelimit/lua', { recursive: true })
   // One place for what tests write, gone with the run. Short: the path of a Unix socket may have 103 bytes.
   temporary = mkdtempSync(join(tmpdir(), 'tg-'))

@@ -5,7 +5,7 @@ import type { GenerationRates } from '../src/llm/generation-rate.js'
 import { endOf as endWithin, expireLeases, meter, withinAdmission } from '../src/meter.js'
 import type { Report } from '../src/meter.js'
 import type { End } from '../src/quota/end.js'
-import { createMemoryLedger } from '../src/quota/memory-ledger.js'
+import { createMemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import type { Quota } from '../src/quota/quota.js'
 import { exampleAdmission } from './example-admission.js'
 

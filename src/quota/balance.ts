@@ -1,7 +1,7 @@
 import type { Balance, Hold, Short } from './ledger.js'
 import type { Quota } from './quota.js'
-import type { WindowState } from './window-state.js'
-import { clearsAtMs, fitsAtMs } from './window-state.js'
+import type { WindowState } from './windows/window-state.js'
+import { clearsAtMs, fitsAtMs } from './windows/window-state.js'
 
 /** When to ask again for something that any other request's end may free at any moment. */
 export const OPEN_RETRY_MS = 1000

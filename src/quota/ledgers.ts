@@ -1,13 +1,13 @@
 import type { Clock } from '../clock.js'
 import { openStore } from '../store/store.js'
 import type { StoreAddress, StoreParts } from '../store/store.js'
-import { CLUSTER_BUCKETS, createBuckets } from './buckets.js'
-import { createFailoverLedger } from './failover-ledger.js'
-import type { GuardedLedger } from './guarded-ledger.js'
-import { boundsIn, createMemoryLedger } from './memory-ledger.js'
-import { createRedisLedger } from './redis-ledger.js'
-import { createRedisProcesses } from './redis-processes.js'
-import { createSlicedLedger } from './sliced-ledger.js'
+import { CLUSTER_BUCKETS, createBuckets } from './redis/buckets.js'
+import { createFailoverLedger } from './failover/failover-ledger.js'
+import type { GuardedLedger } from './failover/guarded-ledger.js'
+import { boundsIn, createMemoryLedger } from './memory/memory-ledger.js'
+import { createRedisLedger } from './redis/redis-ledger.js'
+import { createRedisProcesses } from './redis/redis-processes.js'
+import { createSlicedLedger } from './slices/sliced-ledger.js'
 
 /** What a policy says of each kind of ledger. File paths are absolute. */
 interface SettingsByKind {

@@ -1,5 +1,5 @@
 import type { Hold } from './ledger.js'
-import { MAX_EPOCH_MS } from './timeline.js'
+import { MAX_EPOCH_MS } from './windows/timeline.js'
 
 // What every ledger holds a request against before it changes anything.
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { CLUSTER_BUCKETS, createBuckets } from '../../src/quota/buckets.js'
+import { CLUSTER_BUCKETS, createBuckets } from '../../src/quota/redis/buckets.js'
 import type { Hold } from '../../src/quota/ledger.js'
 import { SLOTS, slotOf } from '../../src/store/store.js'
 import { holdOf, quotaOf } from './quotas.js'

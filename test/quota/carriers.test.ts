@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { DependencyError, UndecidedError } from '../../src/errors.js'
 import type { End, Held, Hold, Ledger } from '../../src/quota/ledger.js'
-import { storedReservation } from '../../src/quota/redis-keys.js'
+import { storedReservation } from '../../src/quota/redis/stored-keys.js'
 import { UnansweredError } from '../../src/store/store.js'
 import type { Reply } from '../../src/store/store.js'
 import { startCluster } from '../redis-cluster.js'

@@ -1,7 +1,7 @@
 import type { Clock } from '../../src/clock.js'
 import type { Hold, Ledger } from '../../src/quota/ledger.js'
 import type * as errorsModule from '../../src/errors.js'
-import type * as ledgerModule from '../../src/quota/redis-ledger.js'
+import type * as ledgerModule from '../../src/quota/redis/redis-ledger.js'
 import type * as storeModule from '../../src/store/store.js'
 
 // A process of its own with the built ledger, as `ledger-process.ts` starts it and talks to it.
@@ -59,7 +59,7 @@ const { DependencyError } = await fromBuild<typeof errorsModule>('errors')
 async function main(options: ProgramOptions): Promise<void> {
   const { url, timeoutMs, skewMs } = options
   const { openStore } = await fromBuild<typeof storeModule>('store/store')
-  const { createRedisLedger } = await fromBuild<typeof ledgerModule>('quota/redis-ledger')
+  const { createRedisLedger } = await fromBuild<typeof ledgerModule>('quota/redis/redis-ledger')
   // The other clock only has an origin that means nothing: it is far off as well.
   const clock: Clock = {
     nowEpochMs: () => Date.now() + skewMs,

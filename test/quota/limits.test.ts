@@ -4,7 +4,7 @@ import { partitionKey } from '../../src/quota/keys.js'
 import type { PartitionedCaller, PartitionValue } from '../../src/quota/keys.js'
 import { quotaFor } from '../../src/quota/limits.js'
 import type { PolicyQuota } from '../../src/quota/limits.js'
-import { createMemoryLedger } from '../../src/quota/memory-ledger.js'
+import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
 import { quotaOf } from './quotas.js'
 import { runs } from '../runs.js'
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { FullError } from '../../src/quota/full-error.js'
-import { boundsIn, createMemoryLedger } from '../../src/quota/memory-ledger.js'
+import { boundsIn, createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
 import { describeLedger } from './ledger.contract.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
 

@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vi
 import { systemClock } from '../../src/clock.js'
 import { DependencyError } from '../../src/errors.js'
 import type { End, Ledger } from '../../src/quota/ledger.js'
-import { createRedisLedger } from '../../src/quota/redis-ledger.js'
+import { createRedisLedger } from '../../src/quota/redis/redis-ledger.js'
 import { openStore } from '../../src/store/store.js'
 import type { StoreAddress } from '../../src/store/store.js'
 import { startFaultProxy } from '../fault-proxy.js'

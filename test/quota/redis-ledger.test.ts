@@ -1,6 +1,6 @@
 import { afterAll, beforeAll } from 'vitest'
 import { systemClock } from '../../src/clock.js'
-import { createRedisLedger } from '../../src/quota/redis-ledger.js'
+import { createRedisLedger } from '../../src/quota/redis/redis-ledger.js'
 import { openStore } from '../../src/store/store.js'
 import { startRedis } from '../redis-server.js'
 import type { RedisServer } from '../redis-server.js'

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { Quota } from '../../src/quota/quota.js'
-import { createTimelines } from '../../src/quota/windows.js'
+import { createTimelines } from '../../src/quota/windows/windows.js'
 import { runs } from '../runs.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
 import { createSmallStore } from './small-store.js'

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import type { Census } from '../../src/quota/processes.js'
-import { createShares } from '../../src/quota/shares.js'
-import type { Shares } from '../../src/quota/shares.js'
+import type { Census } from '../../src/quota/failover/processes.js'
+import { createShares } from '../../src/quota/failover/shares.js'
+import type { Shares } from '../../src/quota/failover/shares.js'
 import { calendar, quotaOf } from './quotas.js'
 
 const startMs = Date.parse('2026-02-02T12:00:00Z')

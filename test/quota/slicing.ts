@@ -1,5 +1,5 @@
 import type { Ledger } from '../../src/quota/ledger.js'
-import type { SliceTuning } from '../../src/quota/sliced-ledger.js'
+import type { SliceTuning } from '../../src/quota/slices/sliced-ledger.js'
 
 /** Every quota is sliced from the first request on, and one slice may be all that is free. */
 export const greedy: SliceTuning = {

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { createMemoryLedger } from '../../src/quota/memory-ledger.js'
+import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
 import { holdOf, quotaOf } from './quotas.js'
 import { runs } from '../runs.js'
 

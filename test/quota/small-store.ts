@@ -1,11 +1,11 @@
 import { DependencyError } from '../../src/errors.js'
-import { createFailoverLedger } from '../../src/quota/failover-ledger.js'
-import type { GuardedLedger } from '../../src/quota/guarded-ledger.js'
+import { createFailoverLedger } from '../../src/quota/failover/failover-ledger.js'
+import type { GuardedLedger } from '../../src/quota/failover/guarded-ledger.js'
 import type { Ledger } from '../../src/quota/ledger.js'
-import { createMemoryLedger } from '../../src/quota/memory-ledger.js'
-import type { MemoryLedger, MemoryLedgerOptions } from '../../src/quota/memory-ledger.js'
-import { SEEN_MS } from '../../src/quota/processes.js'
-import type { Census, LastLocal, Said } from '../../src/quota/processes.js'
+import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
+import type { MemoryLedger, MemoryLedgerOptions } from '../../src/quota/memory/memory-ledger.js'
+import { SEEN_MS } from '../../src/quota/failover/processes.js'
+import type { Census, LastLocal, Said } from '../../src/quota/failover/processes.js'
 
 /** A store that several processes share, and that a test can take away: what Redis is to them, without a clock. */
 export interface SmallStore {

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Window } from '../../src/quota/quota.js'
-import { createTimelines } from '../../src/quota/windows.js'
+import { createTimelines } from '../../src/quota/windows/windows.js'
 import { calendar } from './quotas.js'
 import { runs } from '../runs.js'
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { CalendarPeriod } from '../../src/quota/quota.js'
-import { createZoneCalendar } from '../../src/quota/zone-calendar.js'
+import { createZoneCalendar } from '../../src/quota/windows/zone-calendar.js'
 
 const iso = (epochMs: number): string => new Date(epochMs).toISOString().replace(/:00\.000Z$/, 'Z')
 

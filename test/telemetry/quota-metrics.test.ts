@@ -1,7 +1,7 @@
 import { Registry } from 'prom-client'
 import { beforeEach, expect, test } from 'vitest'
 import type { End, Hold } from '../../src/quota/ledger.js'
-import { createMemoryLedger } from '../../src/quota/memory-ledger.js'
+import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
 import { createAccounting, createQuotaUnits } from '../../src/telemetry/quota-metrics.js'
 import type { QuotaUnits } from '../../src/telemetry/quota-metrics.js'
 import { holdOf, quotaOf } from '../quota/quotas.js'

@@ -1,0 +1,314 @@
+import { balanceOf, longerShortage, roomIn, shortage } from '../balance.js'
+import type { Shortage } from '../balance.js'
+import { isCarriedByNone, withCarrier, withoutCarrier } from '../carriers.js'
+import type { Carriers } from '../carriers.js'
+import { createDeadlineQueue } from '../deadline-queue.js'
+import type { Queued } from '../deadline-queue.js'
+import type { End } from '../end.js'
+import type { Balance, Ended, Held, Hold, Ledger, LedgerSize } from '../ledger.js'
+import type { Reservation, ReserveRequest, Short } from '../ledger.js'
+import { FullError } from '../full-error.js'
+import { createPartitions } from './partitions.js'
+import { askedBefore, requireMoment, requireWhole } from '../request.js'
+import { createRecent } from '../recent.js'
+import type { Quota } from '../quota.js'
+import { amountAtEnd } from '../units.js'
+import { addDebt, change } from '../windows/window-state.js'
+import type { Placement } from '../windows/window-state.js'
+
+export interface MemoryLedgerOptions {
+  /** For how long what is found has been held: a clock that cannot be set. Default: the moments of the calls. */
+  readonly monotonicMs?: () => number
+  /**
+   * How long, at least, a repeated `reserve` is recognised after its reservation was ended; before, it always
+   * is. Envoy repeats nothing after a stream's end: this covers calls that overtook each other. Default 60 s.
+   */
+  readonly rememberEndedMs?: number
+  /**
+   * Partitions at most. What still limits is never let go of for a new one: `reserve` fails with `FullError`.
+   * Default 1,000,000: some 1.1 GiB of sliding windows (docs/measurements.md).
+   */
+  readonly maxPartitions?: number
+  /** Reservations at most, open and unsettled. Default 1,000,000. */
+  readonly maxReservations?: number
+}
+
+const MILLION = 1_000_000
+/** Bytes of each, generously (docs/measurements.md), and how much of the heap they may take beside everything else. */
+const PARTITION_BYTES = 1200
+const RESERVATION_BYTES = 1000
+const PART_OF_HEAP = 4
+
+/** What a heap of this size has room for: a quarter of it for partitions, a quarter for reservations. */
+export function boundsIn(
+  heapBytes: number,
+): Required<Pick<MemoryLedgerOptions, 'maxPartitions' | 'maxReservations'>> {
+  const fit = (bytes: number): number =>
+    Math.min(MILLION, Math.floor(heapBytes / PART_OF_HEAP / bytes))
+  return { maxPartitions: fit(PARTITION_BYTES), maxReservations: fit(RESERVATION_BYTES) }
+}
+
+/** A ledger in the memory of this process: limits are per process, and a restart forgets what was spent. */
+export interface MemoryLedger<Context> extends Ledger<Context> {
+  size(): LedgerSize & { readonly idempotencyKeys: number }
+  /** Would `reserve` answer this key with a reservation that it made before? */
+  knows(idempotencyKey: string): boolean
+}
+
+interface Entry<Context> extends Queued {
+  readonly reservation: Reservation<Context>
+  readonly idempotencyKey: string
+  readonly leaseMs: number
+  /** By the clock that cannot be set. */
+  readonly admittedAtTick: number
+  /** One per hold, in the same order. */
+  readonly placements: readonly Placement[]
+  readonly shadowShort: readonly Quota[]
+  carriers: Carriers
+  /** `unsettled`: the lease ran out, and a report may still come. */
+  phase: 'open' | 'unsettled'
+}
+
+/** What one `expire` looks at: some 3 ms and 5 ms of work (measured). The rest is left to the next. */
+const MAX_SWEPT_RESERVATIONS = 2500
+const MAX_SWEPT_PARTITIONS = 5000
+
+/**
+ * Every operation is one synchronous piece and therefore atomic; the promise is only the port's shape. There is
+ * no timer: leases run out, and state is freed, in `expire`. A moment earlier than one seen before counts as
+ * that one, so a clock that jumps back admits nothing more.
+ *
+ * It is bounded: what does not fit is not held, and the answer is a `FullError`.
+ *
+ * Misuse rejects with a RangeError and changes nothing: a moment outside 0 to `MAX_EPOCH_MS`, an amount or a lease
+ * that is not a whole number from 0 to 2^53 - 1, an id that is in use.
+ */
+export function createMemoryLedger<Context>(
+  options: MemoryLedgerOptions = {},
+): MemoryLedger<Context> {
+  const { rememberEndedMs = 60_000, maxPartitions = MILLION, maxReservations = MILLION } = options
+  const partitions = createPartitions()
+  const reservations = new Map<string, Entry<Context>>()
+  const byIdempotencyKey = new Map<string, Entry<Context>>()
+  const ended = createRecent<Entry<Context>>(rememberEndedMs)
+  /** Reservations by the moment at which their phase is over. */
+  const phases = createDeadlineQueue<Entry<Context>>()
+  let latestEpochMs = 0
+  const tick = options.monotonicMs ?? (() => latestEpochMs)
+
+  function clamp(nowEpochMs: number): number {
+    latestEpochMs = Math.max(latestEpochMs, requireMoment(nowEpochMs))
+    return latestEpochMs
+  }
+
+  function knownBy(idempotencyKey: string): Entry<Context> | undefined {
+    return byIdempotencyKey.get(idempotencyKey) ?? ended.get(idempotencyKey)
+  }
+
+  function balancesOf(holds: readonly Hold[], nowEpochMs: number): readonly Balance[] {
+    return holds.map((hold) => balanceOf(hold, partitions.look(hold, nowEpochMs), nowEpochMs))
+  }
+
+  function held(
+    entry: Entry<Context>,
+    { repeated, carrier }: Pick<Held<Context>, 'repeated' | 'carrier'>,
+    nowEpochMs: number,
+  ): Held<Context> {
+    const { reservation, shadowShort } = entry
+    const balances = balancesOf(reservation.holds, nowEpochMs)
+    return { kind: 'held', reservation, repeated, carrier, balances, shadowShort }
+  }
+
+  /**
+   * Frees what is due beside each new partition, so that one that has ended keeps no other out until the next
+   * `expire`.
+   *
+   * @throws FullError there is no room for the new ones
+   */
+  function requireRoom(holds: readonly Hold[], nowEpochMs: number): void {
+    if (reservations.size >= maxReservations) throw new FullError(holds)
+    const isFresh = (hold: Hold): boolean => !partitions.has(hold)
+    const before = holds.filter(isFresh)
+    if (before.length === 0) return
+    partitions.sweep(nowEpochMs, 2 * before.length)
+    // Of those that were there, one may just have been freed.
+    const fresh = holds.filter(isFresh)
+    const added = new Set(fresh.map(({ partitionKey }) => partitionKey)).size
+    if (partitions.count() + added > maxPartitions) throw new FullError(fresh)
+  }
+
+  function holdAll(request: ReserveRequest<Context>, nowEpochMs: number): Held<Context> | Short {
+    const { id, idempotencyKey, holds, context, leaseMs } = request
+    requireWhole('leaseMs', leaseMs)
+    for (const hold of holds) requireWhole('amount', hold.amount)
+
+    const shadowShort: Quota[] = []
+    let short: Shortage | undefined
+    for (const [index, hold] of holds.entries()) {
+      const { quota } = hold
+      const state = partitions.follow(hold, nowEpochMs)
+      const amount = hold.amount + askedBefore(holds, index)
+      if (amount <= roomIn(state, quota.limit)) continue
+      if (quota.shadow) shadowShort.push(quota)
+      else short = longerShortage(short, shortage(quota, state, amount, nowEpochMs))
+    }
+    if (short !== undefined) return { ...short, balances: balancesOf(holds, nowEpochMs) }
+    requireRoom(holds, nowEpochMs)
+
+    const entry: Entry<Context> = {
+      reservation: { id, context, holds, admittedAtEpochMs: nowEpochMs },
+      idempotencyKey,
+      leaseMs,
+      admittedAtTick: tick(),
+      placements: holds.map((hold) => partitions.reserve(hold, nowEpochMs)),
+      shadowShort,
+      carriers: [id],
+      phase: 'open',
+      queuePosition: -1,
+    }
+    reservations.set(id, entry)
+    byIdempotencyKey.set(idempotencyKey, entry)
+    phases.put(entry, nowEpochMs + leaseMs)
+    return held(entry, { repeated: false, carrier: id }, nowEpochMs)
+  }
+
+  function settle(entry: Entry<Context>, end: End, nowEpochMs: number): Ended<Context> {
+    const { reservation, placements } = entry
+    const late = entry.phase === 'unsettled'
+    const actuals = reservation.holds.map(({ quota, amount }) =>
+      requireWhole('amount at the end', amountAtEnd(quota.unit, end) ?? amount),
+    )
+    const charges = placements.map((placement, index) => {
+      const actual = actuals[index] as number
+      const { amount } = reservation.holds[index] as Hold
+      const debt = isOpen(placement) ? 0 : Math.max(0, actual - amount)
+      if (late) correct(placement, actual, nowEpochMs)
+      else spend(placement, actual, nowEpochMs)
+      if (debt > 0) addDebt(placement, debt, nowEpochMs)
+      partitions.letGo(placement, nowEpochMs)
+      return { actual, debt }
+    })
+    drop(entry)
+    // What was released holds nothing any more: a repeated call that found it would pass uncharged.
+    if (end.kind !== 'released') ended.add(entry.idempotencyKey, entry)
+    return { reservation, outcome: end.kind, late, charges }
+  }
+
+  function runOut(entry: Entry<Context>, nowEpochMs: number): Ended<Context> {
+    const { reservation, placements } = entry
+    for (const placement of placements) spend(placement, placement.counted, nowEpochMs)
+    entry.phase = 'unsettled'
+    phases.put(entry, nowEpochMs + entry.leaseMs)
+    const charges = reservation.holds.map(({ amount }) => ({ actual: amount, debt: 0 }))
+    return { reservation, outcome: 'unsettled', late: false, charges }
+  }
+
+  function forget(entry: Entry<Context>, nowEpochMs: number): void {
+    drop(entry)
+    for (const placement of entry.placements) partitions.letGo(placement, nowEpochMs)
+  }
+
+  function drop(entry: Entry<Context>): void {
+    reservations.delete(entry.reservation.id)
+    byIdempotencyKey.delete(entry.idempotencyKey)
+    phases.remove(entry)
+  }
+
+  return {
+    async exhausted({ holds, idempotencyKey }, nowEpochMs) {
+      const now = clamp(nowEpochMs)
+      if (knownBy(idempotencyKey) !== undefined) return undefined
+      let short: Shortage | undefined
+      for (const hold of holds) {
+        const { quota } = hold
+        const state = partitions.look(hold, now)
+        if (quota.shadow || roomIn(state, quota.limit) > 0) continue
+        short = longerShortage(short, shortage(quota, state, Math.max(1, hold.amount), now))
+      }
+      return short && { ...short, balances: balancesOf(holds, now) }
+    },
+
+    async reserve(request, nowEpochMs) {
+      const now = clamp(nowEpochMs)
+      const known = knownBy(request.idempotencyKey)
+      if (known !== undefined) {
+        known.carriers = withCarrier(known.carriers, request.id)
+        return held(known, { repeated: true, carrier: request.id }, now)
+      }
+      if (reservations.has(request.id)) throw new RangeError('the reservation id is in use')
+      return holdAll(request, now)
+    },
+
+    async find(id, nowEpochMs) {
+      clamp(nowEpochMs)
+      const entry = reservations.get(id)
+      return entry && { ...entry.reservation, heldMs: tick() - entry.admittedAtTick }
+    },
+
+    async end(id, end, nowEpochMs) {
+      const now = clamp(nowEpochMs)
+      const entry = reservations.get(id)
+      return entry && settle(entry, end, now)
+    },
+
+    async abandon(id, nowEpochMs, carrier = id) {
+      const now = clamp(nowEpochMs)
+      const entry = reservations.get(id)
+      if (entry === undefined) return undefined
+      entry.carriers = withoutCarrier(entry.carriers, carrier)
+      if (!isCarriedByNone(entry.carriers)) return undefined
+      return settle(entry, { kind: 'released' }, now)
+    },
+
+    async expire(nowEpochMs) {
+      const now = clamp(nowEpochMs)
+      const unsettled: Ended<Context>[] = []
+      for (let swept = 0; swept < MAX_SWEPT_RESERVATIONS; swept += 1) {
+        const entry = phases.takeDue(now)
+        if (entry === undefined) break
+        if (entry.phase === 'open') unsettled.push(runOut(entry, now))
+        else forget(entry, now)
+      }
+      partitions.sweep(now, MAX_SWEPT_PARTITIONS)
+      ended.rotate(now)
+      return unsettled
+    },
+
+    async balances(holds, nowEpochMs) {
+      return balancesOf(holds, clamp(nowEpochMs))
+    },
+
+    async close() {
+      partitions.clear()
+      reservations.clear()
+      byIdempotencyKey.clear()
+      ended.clear()
+    },
+
+    knows: (idempotencyKey) => knownBy(idempotencyKey) !== undefined,
+
+    size: () => ({
+      partitions: partitions.count(),
+      reservations: reservations.size,
+      idempotencyKeys: byIdempotencyKey.size + ended.count(),
+    }),
+  }
+}
+
+function isOpen(placement: Placement): boolean {
+  return placement.state.timeline.kind === 'open'
+}
+
+/** What was reserved is spent instead, up to what was reserved; in an open window it is free again. */
+function spend(placement: Placement, actual: number, nowEpochMs: number): void {
+  const { counted } = placement
+  const spent = isOpen(placement) ? 0 : Math.min(actual, counted)
+  change(placement, { spent, reserved: -counted }, nowEpochMs)
+}
+
+/** What the lease left as spent in full comes down to what was used. An open window was freed by the lease. */
+function correct(placement: Placement, actual: number, nowEpochMs: number): void {
+  if (isOpen(placement)) return
+  const { counted } = placement
+  change(placement, { spent: Math.min(actual, counted) - counted, reserved: 0 }, nowEpochMs)
+}

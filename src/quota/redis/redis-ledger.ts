@@ -1,0 +1,174 @@
+import type { Clock } from '../../clock.js'
+import type { Store } from '../../store/store.js'
+import { longerShortage, roomIn, shortage } from '../balance.js'
+import type { Shortage } from '../balance.js'
+import { createBuckets } from './buckets.js'
+import type { Buckets } from './buckets.js'
+import type { Ended, Hold, Ledger } from '../ledger.js'
+import type { Calendars } from './calendars.js'
+import { createRedisEnds } from './ends.js'
+import { storedLeases, storedPartition } from './stored-keys.js'
+import { createReserve } from './reserve.js'
+import { balancesOf, createRedisRoom, unexpected } from './room.js'
+import type { Seen } from './room.js'
+import { spell } from '../windows/windows.js'
+
+export interface RedisLedgerOptions {
+  readonly store: Store
+  readonly clock: Pick<Clock, 'monotonicMs'>
+  /** How long a call may take, all in all. Afterwards it has failed, and takes no effect. */
+  readonly timeoutMs: number
+  /** As of the memory ledger. Default 60 s. */
+  readonly rememberEndedMs?: number
+  /** Default: one, which is what a single server wants. */
+  readonly buckets?: Buckets
+  /** Buckets whose leases one `expire` looks at, in turn. */
+  readonly bucketsPerExpire?: number
+  /**
+   * Whose moments count: Redis's own, or, in tests alone, those that the caller passes. Deadlines are always in
+   * Redis's time.
+   */
+  readonly moments?: 'redis' | 'given'
+}
+
+/** What `expire` ends: some 1 ms of Redis's time in one piece, and so many pieces beyond one of each bucket. */
+const MAX_EXPIRED_PER_CALL = 32
+const MAX_FURTHER_CALLS = 80
+/** With 256 buckets and a call a second, a lease is ended at most 8 s late. */
+const BUCKETS_PER_EXPIRE = 32
+
+/**
+ * A ledger on Redis, shared by all processes that use it: one server, or a cluster.
+ *
+ * One script call decides and one ends, in a cluster one for each bucket that the request's quotas are in; `lua/` has
+ * them. What `exhausted` answers comes from the last replies, and what `find` answers from this process's own memory
+ * where it made the reservation. A call that failed takes no effect later: it carries a deadline in Redis's time, and a
+ * reserve whose answer was lost is abandoned.
+ *
+ * Misuse rejects with a RangeError, as in the memory ledger.
+ */
+export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<Context> {
+  const { store, rememberEndedMs = 60_000, moments = 'redis' } = options
+  const { buckets = createBuckets(1), bucketsPerExpire = BUCKETS_PER_EXPIRE } = options
+  const room = createRedisRoom<Context>({ ...options, rememberEndedMs, moments, buckets })
+  const { scripts, ask, calendars, reader, own, last, aroundAll } = room
+  const ends = createRedisEnds(room)
+  const reserve = createReserve(room, ends)
+  let nextBucket = 0
+
+  /** Ends what is due in a bucket, piece by piece; adds what of it is now unsettled. */
+  async function runOut(
+    bucket: number,
+    unsettled: Ended<Context>[],
+    mayGoOn: () => boolean,
+    nowEpochMs: number,
+  ): Promise<void> {
+    const key = storedLeases(buckets.tagOf(bucket))
+    const nowMs = room.nowAt(nowEpochMs, key)
+    let further: Calendars = {}
+    const around = (atMs: number): Calendars => ({ ...aroundAll(atMs), ...further })
+    do {
+      const reply = await ask(
+        scripts.expire,
+        [key],
+        { atMost: MAX_EXPIRED_PER_CALL },
+        nowMs,
+        around,
+      )
+      if (reply[0] !== 'expired') throw unexpected(reply[0])
+      const [, , ended, more, missing] = reply
+      for (const told of ended) {
+        const reservation = own.get(told[0]) ?? reader.read(told)
+        own.prolong(told[0], nowMs)
+        const charges = reservation.holds.map(({ amount }) => ({ actual: amount, debt: 0 }))
+        unsettled.push({ reservation, outcome: 'unsettled', late: false, charges })
+      }
+      if (more === 0) return
+      if (missing === undefined) continue
+      const [, , atMs, name, fromMs] = missing
+      further = { ...further, [name]: calendars.since(name, fromMs, atMs) }
+    } while (mayGoOn())
+  }
+
+  return {
+    async exhausted({ holds, idempotencyKey }, nowEpochMs) {
+      const seen: Seen[] = []
+      let short: Shortage | undefined
+      for (const hold of holds) {
+        const tag = buckets.tagOf(buckets.ofPartition(hold.partitionKey))
+        const atMs = room.nowAt(nowEpochMs, storedPartition(hold, tag))
+        const state = last.look(hold, room.timelineOf(hold), atMs)
+        if (state === 'unknown') return undefined
+        seen.push({ state, atMs })
+        const { quota } = hold
+        if (quota.shadow || roomIn(state, quota.limit) > 0) continue
+        short = longerShortage(short, shortage(quota, state, Math.max(1, hold.amount), atMs))
+      }
+      if (short === undefined || own.knows(idempotencyKey)) return undefined
+      return { ...short, balances: balancesOf(holds, seen) }
+    },
+
+    reserve,
+
+    find: (id, nowEpochMs) => ends.find(id, nowEpochMs),
+    end: (id, end, nowEpochMs) => ends.end(id, end, nowEpochMs),
+    abandon: (id, nowEpochMs, carrier) => ends.abandon(id, nowEpochMs, carrier),
+
+    async expire(nowEpochMs) {
+      const failures: unknown[] = []
+      const failed = (error: unknown): void => void failures.push(error)
+      const ended: Ended<Context>[] = []
+      await ends.retry(ended, nowEpochMs).catch(failed)
+
+      let furtherCalls = MAX_FURTHER_CALLS
+      const mayGoOn = (): boolean => (furtherCalls -= 1) >= 0
+      const turn = Array.from(
+        { length: Math.min(bucketsPerExpire, buckets.count) },
+        (_, step) => (nextBucket + step) % buckets.count,
+      )
+      nextBucket = (nextBucket + turn.length) % buckets.count
+      await Promise.all(
+        turn.map((bucket) => runOut(bucket, ended, mayGoOn, nowEpochMs).catch(failed)),
+      )
+      // What has ended is told nobody else; what is left fails again the next time.
+      if (failures.length > 0 && ended.length === 0) throw failures[0]
+      const nowMs = room.nowAt(nowEpochMs, storedLeases(buckets.tagOf(0)))
+      own.forgetDue(nowMs)
+      ends.forgetDue(nowMs)
+      return ended
+    },
+
+    async balances(holds, nowEpochMs) {
+      const [first] = holds
+      if (first === undefined) return []
+      const parts = buckets.partsOf(holds, buckets.ofPartition(first.partitionKey))
+      const replies = await Promise.all(
+        parts.map(async (part) => {
+          const here = part.indices.map((index) => holds[index] as Hold)
+          const call = {
+            holds: here.map(({ quota }) => ({ limit: quota.limit, window: spell(quota.window) })),
+          }
+          const windows = here.map(({ quota }) => quota.window)
+          const keys = room.partitionsOf(part, holds)
+          const around = (atMs: number): Calendars => calendars.around(windows, atMs)
+          const nowMs = room.nowAt(nowEpochMs, keys[0] ?? '')
+          const reply = await ask(scripts.balances, keys, call, nowMs, around)
+          if (reply[0] !== 'balances') throw unexpected(reply[0])
+          return { part, figures: reply[3], atMs: reply[2] }
+        }),
+      )
+      const seen: Seen[] = []
+      for (const { part, figures, atMs } of replies) room.see(seen, part, holds, figures, atMs)
+      return balancesOf(holds, seen)
+    },
+
+    size: () => own.size(),
+
+    async close() {
+      store.close()
+      own.clear()
+      last.clear()
+      ends.clear()
+    },
+  }
+}

@@ -1,0 +1,123 @@
+import type { Clock } from '../../clock.js'
+import { UndecidedError } from '../../errors.js'
+import type { Store } from '../../store/store.js'
+import { balanceOf } from '../balance.js'
+import type { Buckets, Part } from './buckets.js'
+import { createLastFigures } from './last-figures.js'
+import type { LastFigures } from './last-figures.js'
+import type { Balance, Hold } from '../ledger.js'
+import { createOwnReservations } from './own-reservations.js'
+import type { OwnReservations } from './own-reservations.js'
+import { createAsk } from './ask.js'
+import type { Ask } from './ask.js'
+import { createCalendarSource } from './calendars.js'
+import type { CalendarSource, Calendars } from './calendars.js'
+import { storedPartition } from './stored-keys.js'
+import { createReservationReader, stateFrom } from './replies.js'
+import type { Figures, ReservationReader } from './replies.js'
+import { loadRedisScripts } from './scripts.js'
+import type { RedisScripts } from './scripts.js'
+import { requireMoment } from '../request.js'
+import type { Timeline } from '../windows/timeline.js'
+import type { WindowState } from '../windows/window-state.js'
+import { createTimelines } from '../windows/windows.js'
+
+/** Where a hold's partition stood, and when, by the clock of the node that has it. */
+export interface Seen {
+  readonly state: WindowState | undefined
+  readonly atMs: number
+}
+
+/** What reserving, ending and looking have in common. */
+export interface RedisRoom<Context> {
+  readonly buckets: Buckets
+  readonly scripts: RedisScripts
+  readonly ask: Ask
+  readonly calendars: CalendarSource
+  readonly aroundAll: (atMs: number) => Calendars
+  readonly reader: ReservationReader<Context>
+  readonly own: OwnReservations<Context>
+  readonly last: LastFigures
+  readonly timelineOf: (hold: Hold) => Timeline
+  readonly clock: Pick<Clock, 'monotonicMs'>
+  /** When what begins now is due, where it is not said. */
+  dueMs(): number
+  readonly rememberEndedMs: number
+  /** The moment as this process knows it at the node that has the key; a script goes by Redis's own. */
+  nowAt(nowEpochMs: number, key: string): number
+  /** The partitions of the holds of one part, in their order. */
+  partitionsOf(part: Part, holds: readonly Hold[]): readonly string[]
+  /** What an answer says of the holds of one part: by their place among all holds. Remembered for `exhausted`. */
+  see(
+    into: Seen[],
+    part: Part,
+    holds: readonly Hold[],
+    figures: readonly Figures[],
+    atMs: number,
+  ): void
+}
+
+export interface RedisRoomOptions {
+  readonly store: Store
+  readonly clock: Pick<Clock, 'monotonicMs'>
+  readonly timeoutMs: number
+  readonly rememberEndedMs: number
+  readonly moments: 'redis' | 'given'
+  readonly buckets: Buckets
+}
+
+export function createRedisRoom<Context>(options: RedisRoomOptions): RedisRoom<Context> {
+  const { store, clock, timeoutMs, rememberEndedMs, moments, buckets } = options
+  const calendars = createCalendarSource()
+  const timelines = createTimelines()
+  const last = createLastFigures(() => clock.monotonicMs())
+  const timelineOf = ({ quota }: Hold): Timeline => timelines(quota.window)
+  let latestGivenMs = 0
+
+  return {
+    buckets,
+    scripts: loadRedisScripts(),
+    ask: createAsk({ store, clock, calendars, timeoutMs, moments }),
+    calendars,
+    aroundAll: (atMs) => calendars.aroundAll(atMs),
+    reader: createReservationReader<Context>(),
+    own: createOwnReservations<Context>(rememberEndedMs, () =>
+      moments === 'given' ? latestGivenMs : clock.monotonicMs(),
+    ),
+    last,
+    timelineOf,
+    clock,
+    dueMs: () => clock.monotonicMs() + timeoutMs,
+    rememberEndedMs,
+    nowAt(nowEpochMs, key) {
+      if (moments === 'redis') return store.nowMs(key) ?? requireMoment(nowEpochMs)
+      latestGivenMs = Math.max(latestGivenMs, requireMoment(nowEpochMs))
+      return latestGivenMs
+    },
+    partitionsOf({ bucket, indices }, holds) {
+      const tag = buckets.tagOf(bucket)
+      return indices.map((index) => storedPartition(holds[index] as Hold, tag))
+    },
+    see(into, { indices }, holds, figures, atMs) {
+      for (const [at, index] of indices.entries()) {
+        const hold = holds[index] as Hold
+        const timeline = timelineOf(hold)
+        const told = figures[at] ?? ''
+        last.put(hold, timeline, told, atMs)
+        into[index] = { state: stateFrom(told, hold, timeline), atMs }
+      }
+    },
+  }
+}
+
+export function balancesOf(holds: readonly Hold[], seen: readonly Seen[]): readonly Balance[] {
+  return holds.map((hold, index) => {
+    const { state, atMs } = seen[index] as Seen
+    return balanceOf(hold, state, atMs)
+  })
+}
+
+/** A script's answer that its caller has no use for. Redis is there: no quota is asked what it says without it. */
+export function unexpected(kind: string): UndecidedError {
+  return new UndecidedError('ledger', `the script answered ${kind}`)
+}

@@ -1,0 +1,44 @@
+import { readFileSync } from 'node:fs'
+import { createScript } from '../../store/store.js'
+import type { Script } from '../../store/store.js'
+
+/** The scripts of `lua/`; each file says what it takes and what it answers. */
+export interface RedisScripts {
+  readonly reserve: Script
+  readonly end: Script
+  readonly expire: Script
+  readonly find: Script
+  readonly join: Script
+  readonly balances: Script
+  readonly turn: Script
+  readonly slices: Script
+}
+
+export function loadRedisScripts(): RedisScripts {
+  const prelude = read('prelude')
+  return {
+    reserve: withPrelude(prelude, 'reserve'),
+    end: withPrelude(prelude, 'end'),
+    expire: withPrelude(prelude, 'expire', 'slot'),
+    find: withPrelude(prelude, 'find'),
+    join: withPrelude(prelude, 'join'),
+    balances: withPrelude(prelude, 'balances'),
+    turn: withPrelude(prelude, 'turn'),
+    slices: withPrelude(prelude, 'slices'),
+  }
+}
+
+/** A script's first line (`#!lua`, its flags) has to stay the first. */
+function withPrelude(
+  prelude: string,
+  name: keyof RedisScripts,
+  touches?: Script['touches'],
+): Script {
+  const text = read(name)
+  const firstLineEnds = text.indexOf('\n') + 1
+  return createScript(text.slice(0, firstLineEnds) + prelude + text.slice(firstLineEnds), touches)
+}
+
+function read(name: string): string {
+  return readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
+}

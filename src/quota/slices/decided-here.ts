@@ -1,0 +1,117 @@
+import type { Found, LedgerSize, Reservation } from '../ledger.js'
+import { createOwnReservations } from '../redis/own-reservations.js'
+import type { Adoption, Pending } from './slice-turn.js'
+
+/** What a process remembers of the requests that it could decide from slices. */
+export interface DecidedHere<Context> {
+  add(pending: Pending<Context>): void
+  /** Those that the store does not know yet. */
+  pendingById(id: string): Pending<Context> | undefined
+  pendingByKey(idempotencyKey: string): Pending<Context> | undefined
+  /** As many as are pending. */
+  readonly pendings: () => number
+  /** The store's word for it; before that it was pending. */
+  adopted(pending: Pending<Context>, adoption: Adoption): void
+  /** It was given up before the store knew of it. */
+  withdrawn(pending: Pending<Context>): void
+  /** The store decided what could have been decided here. */
+  addOther(reservation: Reservation<Context>, idempotencyKey: string, leaseMs: number): void
+  /** Does the store, or will it, answer the key with its first reservation? */
+  knows(idempotencyKey: string): boolean
+  /** The reservation if it was made here. */
+  get(id: string): Reservation<Context> | undefined
+  /** The same, with how long it has been held. */
+  find(id: string): Found<Context> | undefined
+  /** The id under which the store has the reservation. */
+  storedId(id: string): string
+  remove(id: string, released: boolean): void
+  prolong(id: string, nowMs: number): void
+  forgetDue(nowMs: number): void
+  /** Of what was decided from slices. */
+  size(): LedgerSize
+  clear(): void
+}
+
+/** Ids given out for the reservation of another process. The oldest beyond are left to the other's lease. */
+const MAX_ALIASES = 10_000
+
+/** Where there are slices there is no cluster. */
+const ONLY_BUCKET = 0
+
+export function createDecidedHere<Context>(
+  rememberEndedMs: number,
+  tick: () => number,
+  putBack: (pending: Pending<Context>) => void,
+): DecidedHere<Context> {
+  const own = createOwnReservations<Context>(rememberEndedMs, tick)
+  const others = createOwnReservations<Context>(rememberEndedMs, tick)
+  const byId = new Map<string, Pending<Context>>()
+  const byKey = new Map<string, Pending<Context>>()
+  const aliases = new Map<string, string>()
+
+  function settled({ request }: Pending<Context>): void {
+    byId.delete(request.id)
+    byKey.delete(request.idempotencyKey)
+  }
+
+  function withdrawn(pending: Pending<Context>): void {
+    settled(pending)
+    putBack(pending)
+    own.remove(pending.request.id, true)
+  }
+
+  return {
+    add(pending) {
+      const { id, idempotencyKey, leaseMs } = pending.request
+      byId.set(id, pending)
+      byKey.set(idempotencyKey, pending)
+      own.add(pending.reservation, idempotencyKey, leaseMs, ONLY_BUCKET)
+    },
+    pendingById: (id) => byId.get(id),
+    pendingByKey: (idempotencyKey) => byKey.get(idempotencyKey),
+    pendings: () => byId.size,
+    adopted(pending, adoption) {
+      if (adoption === 'adopted') {
+        settled(pending)
+        return
+      }
+      withdrawn(pending)
+      if (adoption === 'abandoned') return
+      aliases.set(pending.request.id, adoption[0])
+      const [oldest] = aliases.keys()
+      if (aliases.size > MAX_ALIASES && oldest !== undefined) aliases.delete(oldest)
+    },
+    withdrawn,
+    addOther(reservation, idempotencyKey, leaseMs) {
+      others.add(reservation, idempotencyKey, leaseMs, ONLY_BUCKET)
+    },
+    knows: (idempotencyKey) => own.knows(idempotencyKey) || others.knows(idempotencyKey),
+    get: (id) => own.get(id),
+    find(id) {
+      const [reservation, heldMs] = [own.get(id), own.heldMs(id)]
+      return reservation && heldMs !== undefined ? { ...reservation, heldMs } : undefined
+    },
+    storedId: (id) => aliases.get(id) ?? id,
+    remove(id, released) {
+      own.remove(id, released)
+      others.remove(id, released)
+      aliases.delete(id)
+    },
+    prolong(id, nowMs) {
+      own.prolong(id, nowMs)
+      others.prolong(id, nowMs)
+    },
+    forgetDue(nowMs) {
+      own.forgetDue(nowMs)
+      others.forgetDue(nowMs)
+    },
+    size: () => own.size(),
+    clear() {
+      own.clear()
+      others.clear()
+      byId.clear()
+      byKey.clear()
+      aliases.clear()
+    },
+  }
+}
