@@ -3,9 +3,8 @@ import { readRateLimitFiles } from '../../../src/config/rate-limits/files.js'
 import { reservedDomain } from '../../../src/config/rate-limits/file.js'
 import { reportDomain } from '../../../src/envoy/report.js'
 import { formatFault } from '../../../src/errors.js'
-import { lookUp } from '../../../src/ratelimit/lookup.js'
 import type { RateLimitConfig } from '../../../src/ratelimit/tree.js'
-import { asked } from '../../ratelimit/trees.js'
+import { asked, lookUp } from '../../ratelimit/trees.js'
 
 /** Files called `a.yaml`, `b.yaml` and so on. */
 function read(texts: readonly string[], mergeDomains = false) {
