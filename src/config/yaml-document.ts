@@ -1,5 +1,5 @@
 import { isAlias, isMap, isPair, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml'
-import type { Alias, ErrorCode, Node, Pair, YAMLMap } from 'yaml'
+import type { Alias, ErrorCode, Node, Pair, ScalarTag, YAMLMap } from 'yaml'
 import { ConfigError } from '../errors.js'
 import type { ConfigFault } from '../errors.js'
 import { MIB_BYTES } from '../units.js'
@@ -38,6 +38,8 @@ export interface ReadOptions {
   readonly aliases: 'refuse' | 'follow'
   /** What stands for a scalar in `value`; what it is by the rules of YAML 1.2, if not given. */
   readonly scalarOf?: (scalar: ReadScalar) => unknown
+  /** Tags of YAML by their name, and what fits each, in quotes or not; those of YAML 1.2, if not given. */
+  readonly scalarTags?: Readonly<Record<string, (text: string) => boolean>>
 }
 
 export interface ReadScalar {
@@ -47,6 +49,22 @@ export interface ReadScalar {
   readonly source: string
   /** Without quotes, so that the rules decide what it is. */
   readonly isPlain: boolean
+  /** As `tag:yaml.org,2002:str`, or `!`. */
+  readonly tag: string | undefined
+}
+
+const yamlTag = 'tag:yaml.org,2002:'
+
+function customTag([name, fits]: readonly [string, (text: string) => boolean]): ScalarTag {
+  return {
+    tag: yamlTag + name,
+    default: false,
+    resolve: (text, onError) => {
+      if (!fits(text)) onError(`no !!${name}`)
+      // A key that is no text is refused by its value.
+      return name === 'str' ? text : null
+    },
+  }
 }
 
 /**
@@ -66,9 +84,15 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
     prettyErrors: false,
     uniqueKeys: false,
     strict: true,
+    customTags: Object.entries(options.scalarTags ?? {}).map(customTag),
   })
   const lineOf = (offset: number): number => lines.linePos(offset).line
   const faults: ConfigFault[] = []
+  const tags = Object.keys(options.scalarTags ?? {}).map((name) => `!!${name}`)
+  const sentences =
+    tags.length === 0
+      ? syntaxSentences
+      : { ...syntaxSentences, TAG_RESOLVE_FAILED: `no tag, or one of ${tags.join(', ')} that fits` }
   for (const problem of [...document.errors, ...document.warnings]) {
     // Only the library's sentence, never the text around it: that could be a secret in the wrong place.
     faults.push({
@@ -76,7 +100,7 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
       line: lineOf(problem.pos[0]),
       key: 'syntax',
       value: '',
-      expected: syntaxSentences[problem.code] ?? `YAML 1.2, but: ${shorten(problem.message)}`,
+      expected: sentences[problem.code] ?? `YAML 1.2, but: ${shorten(problem.message)}`,
     })
   }
   const anchors = new Map<string, Node>()
@@ -138,7 +162,7 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
 
 /** Of a tag that it knows, as `!!str`, the library says nothing. */
 function isKnownTag(tag: string | undefined): boolean {
-  return tag !== undefined && (tag === '!' || tag.startsWith('tag:yaml.org,2002:'))
+  return tag !== undefined && (tag === '!' || tag.startsWith(yamlTag))
 }
 
 function keyProblems(
@@ -206,9 +230,9 @@ function plainValue(
       }
       return list
     }
-    if (!isScalar(node)) return scalarOf({ value: null, source: '', isPlain: true })
-    const { value, source = '', type } = node
-    return scalarOf({ value, source, isPlain: type === undefined || type === 'PLAIN' })
+    if (!isScalar(node)) return scalarOf({ value: null, source: '', isPlain: true, tag: undefined })
+    const { value, source = '', type, tag } = node
+    return scalarOf({ value, source, isPlain: type === undefined || type === 'PLAIN', tag })
   }
   return convert(root, 0)
 }

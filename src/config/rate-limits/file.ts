@@ -11,7 +11,7 @@ import type { Member } from './keys.js'
 import { flagAt, mappingAt, say, textAt } from './reader.js'
 import type { Read } from './reader.js'
 import { readRule } from './rule.js'
-import { isNothing, scalarOf } from './scalars.js'
+import { isNothing, scalarOf, scalarTags } from './scalars.js'
 
 /** Levels of descriptors: as many entries as a descriptor of a request may have and still find a rule. */
 const maxLevels = 32
@@ -40,7 +40,7 @@ export interface FileReading {
 /** Reads one file of envoyproxy/ratelimit's YAML. Every fault that it would find is one, and some that it overlooks. */
 export function readRateLimitFile(file: string, text: string): FileReading {
   try {
-    return read(file, readYaml(file, text, { aliases: 'follow', scalarOf }))
+    return read(file, readYaml(file, text, { aliases: 'follow', scalarOf, scalarTags }))
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     const { faults } = error

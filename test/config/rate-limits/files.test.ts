@@ -134,6 +134,55 @@ descriptors:
     expect(lookUp(config, '7', asked('k=2020-01-01'))).toBeDefined()
   })
 
+  test.each([
+    ['!!str 1.5', '1.5'],
+    ['!!str', ''],
+    ['! 1.5', '1.5'],
+    ["!!int '5'", '5'],
+    ['!!binary aGVsbG8=', 'hello'],
+    ['!!timestamp 2001-01-01', '2001-01-01'],
+    ['!!bool yes', 'yes'],
+    ['!!null ""', ''],
+  ])('may write text with a tag, as %s', (written, text) => {
+    const config = configOf(keyWith(`value: ${written}`))
+    expect([...(config.domains.get('d')?.nodes.keys() ?? [])]).toEqual([
+      text === '' ? 'k' : `k_${text}`,
+    ])
+  })
+
+  test('may write a count and a flag with a tag', () => {
+    for (const written of ["!!int '5'", '!!int 5', "!!int '0x5'"]) {
+      expect(ruleWith(`unit: day, requests_per_unit: ${written}`)?.limit?.requestsPerUnit).toBe(5)
+    }
+    expect(ruleWith('unit: day, requests_per_unit: !!null ~')?.limit?.requestsPerUnit).toBe(0)
+    expect(ruleWith('unit: day', 'shadow_mode: !!bool yes')?.shadowMode).toBe(true)
+    expect(ruleWith('unit: day', "shadow_mode: !!bool 'on'")?.shadowMode).toBe(true)
+    expect(
+      ruleWith('unit: day', 'metadata: { a: !!float 5, b: !!str 5, c: ! yes, d: !!int "5" }')
+        ?.metadata,
+    ).toEqual({ a: 5, b: '5', c: 'yes', d: 5 })
+  })
+
+  test.each([
+    'value: !!float 5',
+    'value: !!float 1.5',
+    'value: !!int yes',
+    'value: !!bool maybe',
+    'value: !!null x',
+    'value: !!binary aGVsbG8',
+    'value: !!binary /w==',
+    'value: !!timestamp x',
+    'value: !own x',
+    'rate_limit: { unit: day, requests_per_unit: !!str 5 }',
+    'rate_limit: { unit: day, requests_per_unit: !!float 5 }',
+    'rate_limit: { unit: day, requests_per_unit: !!int 5.0 }',
+    'shadow_mode: !!str yes',
+    'shadow_mode: !!bool 1',
+    'metadata: { !!int 5: x }',
+  ])('may not have a tag that does not fit, as %s', (line) => {
+    expect(faultsOf(keyWith(line))).toHaveLength(1)
+  })
+
   test('may write a limit once, and name or merge it where it holds too', () => {
     const config = configOf(`
 domain: d
