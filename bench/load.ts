@@ -65,8 +65,11 @@ export function checkRequest(stream: number, credential: string, content: string
 }
 
 export interface Load {
-  /** Sends every request, `inFlight` at a time; how many were answered, and how many with an error. */
-  send(requests: readonly Buffer[], inFlight: number): Promise<{ failed: number }>
+  /** Sends every request, `inFlight` at a time; how many were answered with an error, and how long each took. */
+  send(
+    requests: readonly Buffer[],
+    inFlight: number,
+  ): Promise<{ failed: number; latenciesMs: readonly number[] }>
   close(): void
 }
 
@@ -92,16 +95,19 @@ export function connect(address: string): Load {
     async send(requests, inFlight) {
       let next = 0
       let failed = 0
+      const latenciesMs: number[] = []
       const lane = async (): Promise<void> => {
         for (;;) {
           const request = requests[next]
           if (request === undefined) return
           next += 1
+          const sentMs = performance.now()
           if (!(await check(request))) failed += 1
+          latenciesMs.push(performance.now() - sentMs)
         }
       }
       await Promise.all(Array.from({ length: inFlight }, lane))
-      return { failed }
+      return { failed, latenciesMs }
     },
     close() {
       client.close()

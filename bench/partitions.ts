@@ -41,6 +41,7 @@ for (const quota of quotas) {
       tenant: 'acme',
       subject: `user-${id}`,
       client: undefined,
+      apiKey: undefined,
       groups: [],
       model: 'm',
       pool: 'gpu',

@@ -1,5 +1,6 @@
 // One of the two servers that `run.ts` compares: `noop` decodes a CheckRequest and answers the same allow each time;
-// `tollgate` decides it with everything on: identity, grants, inspection, counting, ledger, audit, log, metrics.
+// `tollgate` decides it with everything on: identity, grants, inspection, counting, ledger, audit, log, metrics. With the
+// URL of a Redis as second argument its ledger is there (`silent-store.ts`).
 import { generateKeyPairSync } from 'node:crypto'
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -19,6 +20,8 @@ import { listen } from '../src/listen.js'
 import { createGenerationRates } from '../src/llm/generation-rate.js'
 import { INLINE_BYTES } from '../src/prompt/prompt.js'
 import { createPromptReader } from '../src/prompt/reader.js'
+import type { GuardedLedger } from '../src/quota/guarded-ledger.js'
+import { createLedger } from '../src/quota/ledgers.js'
 import { createMemoryLedger } from '../src/quota/memory-ledger.js'
 import { createServices } from '../src/server.js'
 import { createLog } from '../src/telemetry/log.js'
@@ -67,6 +70,22 @@ function addNoop(server: Server): void {
         callback(null, answer)
       },
     },
+  )
+}
+
+/** The default of `ledger.timeoutMs`. */
+const TIMEOUT_MS = 60
+
+function openLedger(): GuardedLedger<Admission> {
+  const url = process.argv[3]
+  if (url === undefined) return createMemoryLedger<Admission>()
+  const access = { caFile: undefined, user: undefined, passwordFile: undefined }
+  return createLedger<Admission>(
+    {
+      ...{ kind: 'redis', address: { url, ...access }, timeoutMs: TIMEOUT_MS },
+      ...{ maxPartitions: undefined, processes: 1 },
+    },
+    { clock: systemClock, random: Math.random, processId: 'bench', heapBytes: 2 ** 30 },
   )
 }
 
@@ -145,7 +164,7 @@ async function createTollgate(): Promise<{
     // So that the ledger holds what a busy minute holds, and not all that the bench ever sent.
     leaseMs: 10_000,
   })
-  const ledger = createMemoryLedger<Admission>()
+  const ledger = openLedger()
   const keyFile = join(directory, 'audit.pem')
   const pair = generateKeyPairSync('ed25519')
   writeFileSync(keyFile, pair.privateKey.export({ type: 'pkcs8', format: 'pem' }))
@@ -193,7 +212,8 @@ async function createTollgate(): Promise<{
     clock: systemClock,
   })
   await prompts.ready()
-  setInterval(() => void ledger.expire(systemClock.nowEpochMs()), 1000)
+  // That fails where the store is away, and is tried again.
+  setInterval(() => void ledger.expire(systemClock.nowEpochMs()).catch(() => undefined), 1000)
 
   let ids = 0
   const services = createServices({

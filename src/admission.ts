@@ -10,6 +10,8 @@ export interface Admission extends ReportTerms {
   readonly tenant: string
   readonly subject: string
   readonly client: string | null
+  /** The id of the API key that the caller came with; absent in what an older release stored, and with a JWT. */
+  readonly apiKey?: string | undefined
   readonly model: string
   readonly dialect: string
   /** The engine stops when its client leaves, also without streaming (the model's policy says so). */

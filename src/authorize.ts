@@ -138,6 +138,7 @@ async function authorizePrompt(
     tenant: principal.tenant,
     subject: principal.subject,
     client: principal.client ?? null,
+    apiKey: principal.apiKey,
     model: model.name,
     dialect: dialect.name,
     stream: ask.stream,

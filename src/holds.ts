@@ -17,12 +17,13 @@ export function partitionedCaller(
   model: Model,
   { path, peer }: Pick<IncomingRequest, 'path' | 'peer'>,
 ): PartitionedCaller {
-  const { tenant, subject, client, groups, claims = noClaims } = principal
+  const { tenant, subject, client, apiKey, groups, claims = noClaims } = principal
   const { name, pool } = model
   return {
     tenant,
     subject,
     client,
+    apiKey,
     groups,
     model: name,
     pool,

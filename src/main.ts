@@ -270,7 +270,8 @@ async function at<Listening>(key: string, listening: Promise<Listening>): Promis
 }
 
 function snapshotOf(config: Config, identity: Identity): PolicySnapshot {
-  return { policy: config.policy, authenticator: identity.use(config.policy.issuers) }
+  const { policy } = config
+  return { policy, authenticator: identity.use(policy.issuers, policy.apiKeys) }
 }
 
 async function openAudit(audit: PartOptions['audit'], log: Log): Promise<AuditLog | undefined> {

@@ -1,5 +1,6 @@
 import { deny, safeName } from './denial.js'
 import type { Denial, Reason } from './denial.js'
+import type { ApiKey } from './identity/api-keys.js'
 import type { Issuer } from './identity/issuer.js'
 import type { Principal } from './identity/principal.js'
 import type { Category, Finding } from './inspection/finding.js'
@@ -44,6 +45,7 @@ export interface Policy {
   /** First 12 hex digits of the SHA-256 of the file: the same file is the same generation everywhere. */
   readonly generation: string
   readonly issuers: readonly Issuer[]
+  readonly apiKeys: readonly ApiKey[]
   readonly models: readonly Model[]
   readonly paths: readonly PlainPath[]
   readonly grants: readonly Grant[]

@@ -232,6 +232,7 @@ describe('/usage', () => {
       tenant: 'acme',
       subject: 'alice',
       client: undefined,
+      apiKey: undefined,
       groups: [],
       model: 'm',
       pool: 'gpu',
@@ -285,7 +286,7 @@ describe('/usage', () => {
     const { status, body } = await get(listener, '/usage?tenant=acme&user=alice')
     expect(status).toBe(400)
     expect(body).toBe(
-      'unknown parameter; it takes tenant, subject, client, model, group, pool, route, spiffe, claim:NAME\n',
+      'unknown parameter; it takes tenant, subject, client, model, group, pool, route, spiffe, api_key, claim:NAME\n',
     )
   })
 

@@ -6,6 +6,7 @@ import { parse } from 'yaml'
 import { demoRequests } from '../deploy/demo/requests.js'
 import { check } from '../src/commands/check.js'
 import { inspect } from '../src/commands/inspect.js'
+import { key } from '../src/commands/key.js'
 import { ratelimit } from '../src/commands/ratelimit.js'
 import { serve } from '../src/commands/serve.js'
 import { verifyAuditFile } from '../src/commands/verify-audit.js'
@@ -84,7 +85,7 @@ describe('what a document names', () => {
   })
 
   test('as a command of tollgate is one, with options that it has', () => {
-    const commands = [serve, check, inspect, verifyAuditFile, ratelimit]
+    const commands = [serve, check, inspect, verifyAuditFile, ratelimit, key]
     const calls = documents.flatMap((file) =>
       codeOf(file).flatMap((code) => [
         ...code.matchAll(/(?:^|npx |\| )tollgate ([a-z-]+)([^\n|]*)/gm),

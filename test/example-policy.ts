@@ -5,6 +5,7 @@ export function examplePolicy(changes: Partial<Policy> = {}): Policy {
   return {
     generation: '0123456789ab',
     issuers: [],
+    apiKeys: [],
     models: [
       {
         name: 'llama-70b',

@@ -109,7 +109,10 @@ async function openLedger(
   }
   const ledger = createFailoverLedger<Admission>({
     main: createRedisLedger({ store, clock: systemClock, timeoutMs }),
-    local: { ledger: createMemoryLedger(), processes, atLeast: 1 },
+    local: {
+      ...{ ledger: createMemoryLedger(), processes, atLeast: 1 },
+      dueMonotonicMs: () => systemClock.monotonicMs() + timeoutMs,
+    },
   })
   ledgers.push(ledger)
   for (let beats = 0; beats < 2; beats += 1) await ledger.expire(Date.now()).catch(() => undefined)

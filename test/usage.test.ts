@@ -34,6 +34,7 @@ async function reservedOf(dimension: PartitionDimension, query: string): Promise
   if (quota === undefined || model === undefined) throw new Error('the example has both')
   const caller: Principal = {
     ...alice,
+    apiKey: 'nightly',
     claims: new Map<string, ClaimValue>([
       ['level', 3],
       ['team', 'red'],
@@ -85,6 +86,9 @@ test.each<[PartitionDimension, string, unknown]>([
   ['route', '', ['route']],
   ['spiffe', 'spiffe=spiffe://acme.example/ci', 100],
   ['spiffe', '', 0],
+  ['api_key', 'api_key=nightly', 100],
+  ['api_key', 'api_key=weekly', 0],
+  ['api_key', '', 0],
   ['claim:level', 'claim:level=3', 100],
   ['claim:level', 'claim:level="3"', 0],
   ['claim:level', '', 0],

@@ -12,6 +12,8 @@ export interface Generation {
   cacheWriteTokens: number
   /** Words it has generated so far, over all choices. */
   outputTokens: number
+  /** Of the output, what it says it thought. */
+  reasoningTokens: number
   /** It came to its own end. */
   finished: boolean
   /** The connection was gone before the answer was complete. */
@@ -39,7 +41,7 @@ const words = 'the gate counts each word that a model says and pays back what wa
   ' ',
 )
 
-/** `/v1/chat/completions` and `/v1/completions`. Cached tokens are part of `prompt_tokens`. */
+/** `/v1/chat/completions` and `/v1/completions`. Cached tokens are part of `prompt_tokens`, reasoning of `completion_tokens`. */
 export async function answerOpenAi(parts: AnswerParts): Promise<void> {
   const { ask, generation, random, response } = parts
   const chat = parts.path === '/v1/chat/completions'
@@ -47,12 +49,16 @@ export async function answerOpenAi(parts: AnswerParts): Promise<void> {
   const cachedTokens = between(1, inputTokens, random)
   generation.inputTokens = inputTokens
   generation.cachedTokens = cachedTokens
-  const usage = (): object => ({
-    prompt_tokens: inputTokens,
-    completion_tokens: generation.outputTokens,
-    total_tokens: inputTokens + generation.outputTokens,
-    prompt_tokens_details: { cached_tokens: cachedTokens },
-  })
+  const usage = (): object => {
+    generation.reasoningTokens = Math.ceil(generation.outputTokens / 2)
+    return {
+      prompt_tokens: inputTokens,
+      completion_tokens: generation.outputTokens,
+      total_tokens: inputTokens + generation.outputTokens,
+      prompt_tokens_details: { cached_tokens: cachedTokens },
+      completion_tokens_details: { reasoning_tokens: generation.reasoningTokens },
+    }
+  }
   const base = {
     id: 'cmpl-demo',
     object: chat ? 'chat.completion' : 'text_completion',
@@ -97,7 +103,10 @@ export async function answerOpenAi(parts: AnswerParts): Promise<void> {
   response.end('data: [DONE]\n\n')
 }
 
-/** `/v1/messages`. Cached tokens come on top of `input_tokens`; a stream tells the output only at its end. */
+/**
+ * `/v1/messages`. Cached tokens come on top of `input_tokens`; thinking is part of `output_tokens`, which a stream tells
+ * only at its end.
+ */
 export async function answerAnthropic(parts: AnswerParts): Promise<void> {
   const { ask, generation, random, response } = parts
   const input = inputOf(ask, random)

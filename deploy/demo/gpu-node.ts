@@ -98,6 +98,7 @@ export async function startGpuNode(options: GpuNodeOptions): Promise<GpuNode> {
       cachedTokens: 0,
       cacheWriteTokens: 0,
       outputTokens: 0,
+      reasoningTokens: 0,
       finished: false,
       clientLeft: false,
     }

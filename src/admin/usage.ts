@@ -52,6 +52,7 @@ export async function usage(query: URLSearchParams, parts: UsageParts): Promise<
         tenant,
         subject: query.get('subject') ?? '',
         client: query.get('client') ?? undefined,
+        apiKey: query.get('api_key') ?? undefined,
         groups: query.getAll('group'),
         // Spending is kept under the model's name, by whichever of its names it was asked for.
         model: model?.name ?? asked,
@@ -79,7 +80,7 @@ export async function usage(query: URLSearchParams, parts: UsageParts): Promise<
 }
 
 /** A caller may be without these: those count in a partition of their own when they are not named. */
-const mayBeAbsent: readonly PartitionDimension[] = ['client', 'group', 'spiffe']
+const mayBeAbsent: readonly PartitionDimension[] = ['client', 'group', 'spiffe', 'api_key']
 
 function isNamed(dimension: PartitionDimension, query: URLSearchParams): boolean {
   return mayBeAbsent.includes(dimension) || claimOf(dimension) !== undefined || query.has(dimension)

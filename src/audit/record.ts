@@ -22,6 +22,8 @@ export interface DecisionRecord {
   readonly tenant: string | null
   readonly subject: string | null
   readonly client: string | null
+  /** The id of the API key that the caller came with, never the key. */
+  readonly apiKey: string | null
   /** Null when it is none of Tollgate's own: any text of a stranger could stand in it. */
   readonly path: string | null
   /** Identity of the downstream mTLS peer, as Envoy verified it. */
@@ -56,6 +58,7 @@ export interface EndRecord {
   readonly tenant: string
   readonly subject: string
   readonly client: string | null
+  readonly apiKey: string | null
   readonly model: string
   readonly outcome: 'settled' | 'released' | 'estimated' | 'unsettled'
   /** The reservation had been `unsettled` before this report came. */

@@ -8,6 +8,7 @@ import { internalHeaders, reservedHeaders } from '../envoy/internal-headers.js'
 import { reportDomain, reportNames } from '../envoy/report.js'
 import { ConfigError } from '../errors.js'
 import type { ConfigFault } from '../errors.js'
+import type { ApiKey } from '../identity/api-keys.js'
 import { bindsModel, matchesPattern } from '../policy.js'
 import type { Grant, Policy } from '../policy.js'
 import type { PolicyQuota } from '../quota/limits.js'
@@ -101,6 +102,7 @@ function heading(file: string, { policy, settings }: Config): readonly string[] 
 function summary(policy: Policy): readonly string[] {
   return [
     '',
+    ...(policy.apiKeys.length === 0 ? [] : ['API keys:', ...policy.apiKeys.map(describeApiKey)]),
     'Models:',
     ...policy.models.map((model) => {
       const covered = policy.grants.some((grant) => covers(grant, model.name))
@@ -109,6 +111,19 @@ function summary(policy: Policy): readonly string[] {
     'Grants:',
     ...policy.grants.flatMap((grant) => describeGrant(grant, policy)),
   ]
+}
+
+function describeApiKey({ id, tenant, subject, client, groups, expiresAtEpochMs }: ApiKey): string {
+  const who = [
+    `tenant ${tenant}`,
+    `subject ${subject}`,
+    ...(client === undefined ? [] : [`client ${client}`]),
+    ...(groups.length === 0 ? [] : [`groups ${groups.join(' and ')}`]),
+    ...(expiresAtEpochMs === undefined
+      ? []
+      : [`until ${new Date(expiresAtEpochMs).toISOString()}`]),
+  ]
+  return `  ${id}: ${who.join(', ')}`
 }
 
 function covers(grant: Grant, modelName: string): boolean {

@@ -5,12 +5,13 @@ import { check } from './check.js'
 import { exitCodes, UsageError } from './command.js'
 import type { Command, Terminal } from './command.js'
 import { inspect } from './inspect.js'
+import { key } from './key.js'
 import { ratelimit } from './ratelimit.js'
 import { serve } from './serve.js'
 import { verifyAuditFile } from './verify-audit.js'
 
 /** A new command is one file beside this one and one line here. */
-const commands: readonly Command[] = [serve, check, inspect, verifyAuditFile, ratelimit]
+const commands: readonly Command[] = [serve, check, inspect, verifyAuditFile, ratelimit, key]
 
 /** Runs one command line, without the program's own name; answers with the exit code. */
 export async function dispatch(args: readonly string[], terminal: Terminal): Promise<number> {

@@ -1,4 +1,5 @@
 import type { ConfigFault } from '../errors.js'
+import { apiKeyPrefix } from '../identity/api-keys.js'
 
 /** More faults than a person mends in one sitting; what follows them is counted, not listed. */
 const maxFaults = 200
@@ -33,10 +34,16 @@ export function boundFaults(file: string, faults: readonly ConfigFault[]): reado
   ]
 }
 
-/** One printable line of at most 80 characters. */
+/** One printable line of at most 80 characters, without an API key that somebody wrote where none belongs. */
 export function shorten(text: string): string {
-  const line = text.replace(/[\s\p{Cc}]+/gu, ' ').trim()
+  const line = hideApiKeys(text.replace(/[\s\p{Cc}]+/gu, ' ').trim())
   return line.length > maxValueCharacters ? `${line.slice(0, maxValueCharacters - 3)}...` : line
+}
+
+const apiKeys = new RegExp(`${apiKeyPrefix}[\\w-]+`, 'g')
+
+function hideApiKeys(text: string): string {
+  return text.replace(apiKeys, `${apiKeyPrefix}***`)
 }
 
 /** As `quotas[0].limit`; `file` for the file itself. */
@@ -45,7 +52,7 @@ export function formatPath(path: KeyPath): string {
   let text = ''
   for (const part of path) {
     if (typeof part === 'number') text += `[${String(part)}]`
-    else if (/^[\w-]{1,64}$/.test(part)) text += text === '' ? part : `.${part}`
+    else if (/^[\w-]{1,64}$/.test(part)) text += hideApiKeys(text === '' ? part : `.${part}`)
     else text += `[${JSON.stringify(shorten(part))}]`
   }
   return text

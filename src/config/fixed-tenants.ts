@@ -6,13 +6,19 @@ import type { FileContent } from './schema.js'
 /** More names than these help nobody to find the right one. */
 const maxNames = 20
 
-/** Whoever could come, where every issuer has a tenant of its own; undefined where a claim or a fault leaves it open. */
-export function fixedTenants({ issuers }: FileContent): readonly string[] | undefined {
-  if (issuers === wrong) return undefined
+/**
+ * Whoever could come, where every issuer has a tenant of its own, with those of API keys; undefined where a claim or a
+ * fault leaves it open.
+ */
+export function fixedTenants({ issuers, apiKeys }: FileContent): readonly string[] | undefined {
+  if (issuers === wrong || apiKeys === wrong) return undefined
   const tenants = issuers.flatMap(({ tenant: { claim, fixed } }) =>
     claim === undefined && fixed !== undefined && fixed !== wrong ? [fixed] : [],
   )
-  return tenants.length === issuers.length ? tenants : undefined
+  const ofKeys = apiKeys.flatMap(({ tenant }) => (tenant === wrong ? [] : [tenant]))
+  return tenants.length === issuers.length && ofKeys.length === apiKeys.length
+    ? [...new Set([...tenants, ...ofKeys])]
+    : undefined
 }
 
 /** A tenant that nobody can have is a typing error, most likely. */
@@ -27,7 +33,7 @@ export function checkTenants(
     if (tenants.includes(item)) continue
     fault(
       [...at, index],
-      `a tenant that an issuer of this file has: ${tenants.slice(0, maxNames).join(', ')}`,
+      `a tenant that an issuer or API key of this file has: ${tenants.slice(0, maxNames).join(', ')}`,
     )
   }
 }

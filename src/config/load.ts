@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { createHash } from 'node:crypto'
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { ConfigError } from '../errors.js'
@@ -162,8 +163,22 @@ export function readText(path: string, kind: 'any' | 'regular' = 'any'): string 
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch {
-    throw refuse('UTF-8')
+    const line = firstLineOf(bytes, (part) => !isUtf8(part))
+    const value = 'in another encoding'
+    throw new ConfigError([{ file: path, line, key: 'syntax', value, expected: 'UTF-8' }])
   }
+}
+
+/** A line ends with the same byte in UTF-8 and in whatever else extends ASCII. */
+function firstLineOf(bytes: Buffer, holds: (line: Buffer) => boolean): number {
+  let line = 1
+  for (let from = 0; from < bytes.length; line += 1) {
+    const end = bytes.indexOf('\n', from)
+    const to = end === -1 ? bytes.length : end
+    if (holds(bytes.subarray(from, to))) return line
+    from = to + 1
+  }
+  return 0
 }
 
 const sayings: Readonly<Record<string, string>> = {

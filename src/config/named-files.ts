@@ -3,6 +3,7 @@ import { formatPath } from './faults.js'
 import type { KeyPath } from './faults.js'
 import { soundItems, wrong } from './partly.js'
 import type { Wrong } from './partly.js'
+import type { RedisSection } from './redis-rules.js'
 import type { FileContent } from './schema.js'
 import { resolveFile } from './settings.js'
 
@@ -17,6 +18,8 @@ export interface NamedFile {
   fault(expected: string): ConfigFault
 }
 
+type Naming = readonly [KeyPath, string | Wrong | undefined, NamedFile['kind']]
+
 /**
  * Every file that the policy names, in its order.
  *
@@ -28,31 +31,22 @@ export function namedFiles(
   faultAt: (at: KeyPath, expected: string) => ConfigFault,
 ): readonly NamedFile[] {
   const tls = listen.tls === wrong ? undefined : listen.tls
-  const ledgerTls = ledger.tls === wrong ? undefined : ledger.tls
-  const sentinel = ledger.sentinel === wrong ? undefined : ledger.sentinel
   const record = audit === wrong ? undefined : audit
   const rateLimits = rateLimitService === wrong ? undefined : rateLimitService
-  const named: readonly (readonly [KeyPath, string | Wrong | undefined, NamedFile['kind']])[] = [
+  const named: readonly Naming[] = [
     [['listen', 'tls', 'certFile'], tls?.certFile, 'certificates'],
     [['listen', 'tls', 'keyFile'], tls?.keyFile, 'private key'],
     [['listen', 'tls', 'clientCaFile'], tls?.clientCaFile, 'certificates'],
-    [['ledger', 'tls', 'caFile'], ledgerTls?.caFile, 'certificates'],
-    [['ledger', 'passwordFile'], ledger.passwordFile, 'password'],
-    [['ledger', 'sentinel', 'passwordFile'], sentinel?.passwordFile, 'password'],
+    ...filesOfRedis(ledger, ['ledger']),
     [['audit', 'file'], record?.file, 'audit file'],
     [['audit', 'keyFile'], record?.keyFile, 'signing key'],
     ...soundItems(issuers).map(
       ({ index, item }) => [['issuers', index, 'caFile'], item.caFile, 'certificates'] as const,
     ),
     ...(['redis', 'perSecond'] as const).flatMap((name) => {
-      const server = rateLimits?.[name]
-      if (server === undefined || server === wrong) return []
-      const caFile = server.tls === wrong ? undefined : server.tls?.caFile
-      const at = ['rateLimitService', name]
-      return [
-        [[...at, 'tls', 'caFile'], caFile, 'certificates'] as const,
-        [[...at, 'passwordFile'], server.passwordFile, 'password'] as const,
-      ]
+      const redis = rateLimits?.[name]
+      if (redis === undefined || redis === wrong) return []
+      return filesOfRedis(redis, ['rateLimitService', name])
     }),
   ]
   return named.flatMap(([at, path, kind]) =>
@@ -67,4 +61,14 @@ export function namedFiles(
           },
         ],
   )
+}
+
+function filesOfRedis(section: RedisSection, at: KeyPath): readonly Naming[] {
+  const tls = section.tls === wrong ? undefined : section.tls
+  const sentinel = section.sentinel === wrong ? undefined : section.sentinel
+  return [
+    [[...at, 'tls', 'caFile'], tls?.caFile, 'certificates'],
+    [[...at, 'passwordFile'], section.passwordFile, 'password'],
+    [[...at, 'sentinel', 'passwordFile'], sentinel?.passwordFile, 'password'],
+  ]
 }

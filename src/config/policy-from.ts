@@ -1,3 +1,4 @@
+import type { ApiKey } from '../identity/api-keys.js'
 import type { Issuer, NamedClaim } from '../identity/issuer.js'
 import type { InspectionRules } from '../inspection/rules.js'
 import type { Model } from '../llm/model.js'
@@ -18,6 +19,7 @@ export function policyFrom(file: string, generation: string, content: SoundConte
   return {
     generation,
     issuers: content.issuers.map((entry) => issuerFrom(file, entry, claims)),
+    apiKeys: content.apiKeys.map(apiKeyFrom),
     models: content.models.map(modelFrom),
     paths: content.paths,
     grants: content.grants.map(grantFrom),
@@ -67,6 +69,10 @@ function tenantFrom({ claim, fixed }: Entry<'issuers'>['tenant']): Issuer['tenan
   if (fixed !== undefined) return { kind: 'fixed', tenant: fixed }
   if (claim !== undefined) return { kind: 'claim', claim }
   throw new Error('an issuer without a tenant, which the rules refuse')
+}
+
+function apiKeyFrom({ client, expires, ...entry }: Entry<'apiKeys'>): ApiKey {
+  return { ...entry, client, expiresAtEpochMs: expires }
 }
 
 function modelFrom({ tokenizer, prices, ...entry }: Entry<'models'>): Model {

@@ -1,5 +1,6 @@
 import type { SayFault } from './faults.js'
 import { given, wrong } from './partly.js'
+import { checkRedis } from './redis-rules.js'
 import type { FileContent } from './schema.js'
 
 /** Rules of the section `rateLimitService`. */
@@ -17,15 +18,6 @@ export function checkRateLimitService(
       )
     }
   })
-  given([section.mode, ledger.kind, ledger.cluster], (mode, kind, cluster) => {
-    const isInCluster = kind === 'redis' && cluster !== undefined && section.redis === undefined
-    if (mode === 'shared' && isInCluster) {
-      fault(
-        ['rateLimitService', 'redis'],
-        'a single server, since the keys of mode shared are in no one slot of ledger.cluster',
-      )
-    }
-  })
   given([section.perSecond], (perSecond) => {
     if (perSecond !== undefined && isInMemory) {
       fault(
@@ -35,16 +27,8 @@ export function checkRateLimitService(
     }
   })
   for (const name of ['redis', 'perSecond'] as const) {
-    const server = section[name]
-    if (server === undefined || server === wrong) continue
-    const at = ['rateLimitService', name]
-    given([server.url, server.tls], (url, tls) => {
-      if (tls === undefined || url.startsWith('rediss:')) return
-      fault([...at, 'tls'], 'to be left out, or url to begin with rediss://')
-    })
-    given([server.user, server.passwordFile], (user, passwordFile) => {
-      if (user === undefined || passwordFile !== undefined) return
-      fault([...at, 'passwordFile'], 'the file with the password of the user')
-    })
+    const redis = section[name]
+    if (redis === undefined || redis === wrong) continue
+    checkRedis(redis, ['rateLimitService', name], '', fault)
   }
 }

@@ -1,6 +1,7 @@
 import { checkPattern } from '../inspection/detectors/prohibited.js'
 import { dialectForPath } from '../llm/dialects.js'
 import { formatAddress, isLocal } from './address.js'
+import { checkApiKeys } from './api-key-rules.js'
 import { isTimeZone } from './duration.js'
 import type { KeyPath, SayFault } from './faults.js'
 import { checkLedger } from './ledger.js'
@@ -24,6 +25,7 @@ export function checkRules(content: FileContent, fault: SayFault): void {
   checkRateLimitService(content, fault)
   checkStreams(content, fault)
   checkIssuers(content, fault)
+  checkApiKeys(content, fault)
   checkModels(content, fault)
   checkPaths(content, fault)
   checkQuotas(content, fault)

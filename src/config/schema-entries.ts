@@ -7,8 +7,11 @@ import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../units.js'
 import type { Partly } from './partly.js'
 import { quotaWindow } from './quota-window.js'
 import {
+  apiKeyId,
+  apiKeyHash,
   claimPath,
   claimValue,
+  dateTime,
   fieldName,
   filePath,
   flag,
@@ -55,6 +58,22 @@ const issuer = mapping({
   caFile: filePath('a PEM bundle of certificate authorities').optional(),
   /** Allows an `http:` issuer on a loopback address (development). */
   insecureHttp: flag().default(false),
+})
+
+/** A key of one caller, who sends it as the credential. The file has its hash alone: `tollgate key new` makes both. */
+const apiKey = mapping({
+  /** Names the key in records and in the partitions of `api_key`; no secret. */
+  id: apiKeyId(),
+  /** Of the whole key as sent. */
+  sha256: apiKeyHash(),
+  /** Who pays, */
+  tenant: claimValue('a tenant'),
+  /** and who calls: what an issuer's `sub` is. One that both name is one caller. */
+  subject: claimValue('a subject'),
+  client: claimValue('a client').optional(),
+  groups: list(claimValue('a group'), 256).default([]),
+  /** From then on it is refused. */
+  expires: dateTime().optional(),
 })
 
 const maxTokens = 2 ** 31 - 1
@@ -157,6 +176,7 @@ const quota = mapping({
 /** Sections that are lists. */
 export const entries = {
   issuers: issuer,
+  apiKeys: apiKey,
   models: model,
   paths: plainPath,
   grants: grant,
@@ -164,17 +184,11 @@ export const entries = {
 }
 
 /** Most entries of each list: every request looks through grants and quotas one by one. */
-const maxEntries = 1000
+export const maxEntries = 1000
 
 export function entryList<Item extends z.ZodType>(item: Item) {
   const error = `a list of at most ${String(maxEntries)} entries`
   return z.array(item, { error }).max(maxEntries, { error })
-}
-
-/** Without an issuer, nobody could call. */
-export function issuerList<Item extends z.ZodType>(item: Item) {
-  const error = `a list of 1 to ${String(maxEntries)} issuers`
-  return z.array(item, { error }).min(1, { error }).max(maxEntries, { error })
 }
 
 export type Entry<Key extends keyof typeof entries> = z.output<(typeof entries)[Key]>

@@ -1,29 +1,9 @@
-import { MIB_BYTES, SECOND_MS } from '../units.js'
-import {
-  filePath,
-  flag,
-  headerName,
-  mapping,
-  ratio,
-  redisUrl,
-  text,
-  wholeNumber,
-  word,
-} from './values.js'
+import { MIB_BYTES } from '../units.js'
+import { redisPlace, redisTimeout } from './schema-redis.js'
+import { filePath, flag, headerName, mapping, ratio, text, wholeNumber, word } from './values.js'
 
-/** One Redis server, of the rate limit service alone. */
-const redisServer = () =>
-  mapping({
-    url: redisUrl(),
-    tls: mapping({ caFile: filePath('a PEM bundle of certificate authorities') }).optional(),
-    user: text('a user name of Redis, of 1 to 64 printable characters without spaces', (value) =>
-      /^[!-~]{1,64}$/.test(value),
-    ).optional(),
-    /** Read at each connect. */
-    passwordFile: filePath('a file that holds a password').optional(),
-    /** How long one call may wait for it. */
-    timeoutMs: wholeNumber(10, 5 * SECOND_MS, 'milliseconds').default(80),
-  })
+/** A Redis of the rate limit service alone. */
+const ownRedis = () => mapping({ ...redisPlace(), timeoutMs: redisTimeout(80) })
 
 /**
  * The general rate limit service, for every domain but Tollgate's own; without this section there is none. Its
@@ -38,9 +18,9 @@ export const rateLimitService = mapping({
   /** `safe`: counters of its own, atomic over a call. `shared`: the keys and commands of envoyproxy/ratelimit. */
   mode: word(['safe', 'shared']).default('safe'),
   /** Where it counts; without it, where the ledger is. */
-  redis: redisServer().optional(),
+  redis: ownRedis().optional(),
   /** Where limits per second are counted instead. */
-  perSecond: redisServer().optional(),
+  perSecond: ownRedis().optional(),
   /** Braces in it would put the counters of all domains on one node of a cluster, or those of one call on several. */
   cacheKeyPrefix: text(
     'a text of at most 64 printable characters, neither spaces nor braces',

@@ -2,8 +2,9 @@ import type { z } from 'zod'
 import { ledgerKinds } from '../quota/ledgers.js'
 import { DAY_MS, HOUR_MS, MIB_BYTES, MINUTE_MS, SECOND_MS } from '../units.js'
 import type { Partly } from './partly.js'
-import { entries, entryList, issuerList } from './schema-entries.js'
+import { entries, entryList } from './schema-entries.js'
 import { rateLimitService } from './schema-ratelimit.js'
+import { redisPlace, redisTimeout } from './schema-redis.js'
 import {
   address,
   filePath,
@@ -13,8 +14,6 @@ import {
   name,
   origin,
   ratio,
-  redisNode,
-  redisUrl,
   someOf,
   text,
   wholeNumber,
@@ -22,7 +21,7 @@ import {
 } from './values.js'
 
 /**
- * The policy file, section by section: with `schema-entries.ts` and `schema-ratelimit.ts` this is its reference. Keys that end in `Ms`, `Bytes` or `Tokens` are
+ * The policy file, section by section: with `schema-entries.ts`, `schema-redis.ts` and `schema-ratelimit.ts` this is its reference. Keys that end in `Ms`, `Bytes` or `Tokens` are
  * whole numbers of that unit. An unknown key is a fault, everywhere. Rules that involve more than one key
  * are in `rules.ts` and `grants.ts`.
  */
@@ -48,37 +47,12 @@ const listen = mapping({
   admin: address().prefault('127.0.0.1:9193'),
 }).prefault({})
 
-const redisUser = () =>
-  text('a user name of Redis, of 1 to 64 printable characters without spaces', (value) =>
-    /^[!-~]{1,64}$/.test(value),
-  )
-
 /** Where spending is kept. Needs a restart. With `memory` the limits hold per process. */
 const ledger = mapping({
   kind: word(ledgerKinds).default('memory'),
-  /** The keys from here on are for `redis`. Of `url`, `sentinel` and `cluster` one says where it is. */
-  url: redisUrl().optional(),
-  sentinel: mapping({
-    /** The name by which the Sentinels know the master. */
-    master: name(),
-    /** Any of them will do; with `rediss://` the master is spoken to by TLS as well. */
-    nodes: someOf(redisNode(), 32),
-    user: redisUser().optional(),
-    passwordFile: filePath('a file that holds a password').optional(),
-  }).optional(),
-  cluster: mapping({
-    /** Some of its masters or replicas: any of them knows the rest. */
-    nodes: someOf(redisNode(), 32),
-  }).optional(),
-  tls: mapping({
-    /** Who may have issued the server's certificate; without it, the authorities that Node knows. */
-    caFile: filePath('a PEM bundle of certificate authorities'),
-  }).optional(),
-  user: redisUser().optional(),
-  /** Read at each connect, so that the password can change while Tollgate runs. */
-  passwordFile: filePath('a file that holds a password').optional(),
-  /** How long one decision may wait for it. */
-  timeoutMs: wholeNumber(10, 5 * SECOND_MS, 'milliseconds').default(60),
+  /** Where it is, and everything from here on but `maxPartitions`: for `redis`. */
+  ...redisPlace(),
+  timeoutMs: redisTimeout(60),
   /** Processes that share the limits, at least: of so many each has its share while Redis is away. */
   processes: wholeNumber(1, 10_000, 'processes').optional(),
   /** Balances that this process keeps in its memory; what is new and finds no room goes by `onStoreFailure`. */
@@ -198,7 +172,8 @@ export const sections = {
 /** The whole file. Its keys stand in the order in which they are documented. */
 export const policyFile = mapping({
   ...sections,
-  issuers: issuerList(entries.issuers),
+  issuers: entryList(entries.issuers).default([]),
+  apiKeys: entryList(entries.apiKeys).default([]),
   models: entryList(entries.models).default([]),
   paths: entryList(entries.paths).default([]),
   grants: entryList(entries.grants).default([]),

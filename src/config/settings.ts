@@ -2,8 +2,10 @@ import { dirname, resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type { LedgerSettings } from '../quota/ledgers.js'
 import type { CounterServer, CounterSettings } from '../ratelimit/open-counters.js'
+import type { StoreAddress } from '../store/store.js'
 import type { ListenAddress } from './address.js'
 import type { Sections } from './schema.js'
+import type { redisPlace } from './schema-redis.js'
 
 /** What of the file takes effect at start only; everything else is the `Policy` and reloads. */
 export interface ServerSettings {
@@ -109,35 +111,36 @@ function ledgerFrom(file: string, ledger: Sections['ledger']): LedgerSettings {
   if (kind === 'memory') return { kind, maxPartitions }
   return {
     kind,
-    address: { ...placeFrom(file, ledger), ...accessFrom(file, ledger) },
+    address: addressFrom(file, ledger),
     timeoutMs,
     maxPartitions,
     processes,
   }
 }
 
+type RedisSection = Pick<Sections['ledger'], keyof ReturnType<typeof redisPlace>>
+
+function addressFrom(file: string, section: RedisSection): StoreAddress {
+  const { tls, user, passwordFile } = section
+  return {
+    ...placeFrom(file, section),
+    caFile: tls && resolveFile(file, tls.caFile),
+    user,
+    passwordFile: passwordFile && resolveFile(file, passwordFile),
+  }
+}
+
 /** A rule sees to it that one of the three is there. */
-function placeFrom(file: string, { url = '', sentinel, cluster }: Sections['ledger']) {
+function placeFrom(file: string, { url = '', sentinel, cluster }: RedisSection) {
   if (cluster !== undefined) return { cluster }
   return sentinel === undefined ? { url } : { sentinel: sentinelFrom(file, sentinel) }
 }
 
 function sentinelFrom(
   file: string,
-  { master, nodes, user, passwordFile }: NonNullable<Sections['ledger']['sentinel']>,
+  { master, nodes, user, passwordFile }: NonNullable<RedisSection['sentinel']>,
 ) {
   return { master, nodes, user, passwordFile: passwordFile && resolveFile(file, passwordFile) }
-}
-
-function accessFrom(
-  file: string,
-  { tls, user, passwordFile }: Pick<Sections['ledger'], 'tls' | 'user' | 'passwordFile'>,
-) {
-  return {
-    caFile: tls && resolveFile(file, tls.caFile),
-    user,
-    passwordFile: passwordFile && resolveFile(file, passwordFile),
-  }
 }
 
 type RateLimitSection = NonNullable<Sections['rateLimitService']>
@@ -162,12 +165,8 @@ function counterStoreFrom(ledger: LedgerSettings): CounterSettings['store'] {
   return { kind: 'redis', address: ledger.address, timeoutMs: ledger.timeoutMs }
 }
 
-function redisFrom(file: string, server: NonNullable<RateLimitSection['redis']>): CounterServer {
-  return {
-    kind: 'redis',
-    address: { url: server.url, ...accessFrom(file, server) },
-    timeoutMs: server.timeoutMs,
-  }
+function redisFrom(file: string, redis: NonNullable<RateLimitSection['redis']>): CounterServer {
+  return { kind: 'redis', address: addressFrom(file, redis), timeoutMs: redis.timeoutMs }
 }
 
 /** Made of several keys of their section: none has their name. */

@@ -1,8 +1,10 @@
 import { z } from 'zod'
+import { apiKeyPrefix } from '../identity/api-keys.js'
 import { toMicros } from '../money.js'
 import { plainDimensions } from '../quota/quota.js'
 import type { PartitionDimension } from '../quota/quota.js'
 import { isLoopbackHost, parseAddress } from './address.js'
+import { parseDateTime } from './date-time.js'
 
 /**
  * The words of the policy: each reads one scalar or gives the one sentence that says what would be right.
@@ -104,6 +106,29 @@ export function mapping<Shape extends z.ZodRawShape>(shape: Shape) {
 export function name() {
   return text('a name of 1 to 64 letters, digits, dots, hyphens or underscores', (value) =>
     /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(value),
+  )
+}
+
+/** Name of an API key. A key is one, too, by its characters: whoever puts it here would have it in every record. */
+export function apiKeyId() {
+  return text(
+    `a name of 1 to 64 letters, digits, dots, hyphens or underscores, which does not begin with ${apiKeyPrefix}`,
+    (value) => /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(value) && !value.startsWith(apiKeyPrefix),
+  )
+}
+
+/** What the policy has of an API key. */
+export function apiKeyHash() {
+  return text(
+    'the SHA-256 of the whole key, 64 lower-case hex digits (tollgate key new prints it), in quotes if it looks like a number',
+    (value) => /^[0-9a-f]{64}$/.test(value),
+  )
+}
+
+/** A moment, in milliseconds since 1970. */
+export function dateTime() {
+  return scalar('a date and time with its zone, as 2027-01-31T00:00:00Z', (value) =>
+    typeof value === 'string' ? parseDateTime(value) : undefined,
   )
 }
 

@@ -1,10 +1,14 @@
 import { isAlias, isMap, isPair, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml'
-import type { Alias, ErrorCode, Node, Pair, ScalarTag, YAMLMap } from 'yaml'
+import type { Alias, Node, Pair, YAMLMap } from 'yaml'
 import { ConfigError } from '../errors.js'
 import type { ConfigFault } from '../errors.js'
 import { MIB_BYTES } from '../units.js'
 import { boundFaults, formatPath, shorten, wholeFileFault } from './faults.js'
 import type { KeyPath } from './faults.js'
+import { createPlaces, keyAsWritten } from './yaml-places.js'
+import { syntaxSentence } from './yaml-syntax.js'
+import { createTags, noTags } from './yaml-tags.js'
+import type { ScalarTags } from './yaml-tags.js'
 
 /** A file larger than this is refused unread: a policy has kilobytes, and reading 1 MiB of hostile YAML takes seconds. */
 export const maxFileBytes = MIB_BYTES
@@ -13,6 +17,8 @@ export const maxFileBytes = MIB_BYTES
 export interface YamlDocument {
   /** Mappings as objects without prototype, lists as arrays, scalars; undefined when the file says nothing. */
   readonly value: unknown
+  /** What `%YAML` says; undefined where it is not there. */
+  readonly version: string | undefined
   /** The fault of the value at `path`. A key that is missing is shown on the line of what lacks it. */
   fault(path: KeyPath, expected: string): ConfigFault
   /** The fault of the key at `path` itself: `what` it is stands in the place of its value, which is not shown. */
@@ -22,24 +28,16 @@ export interface YamlDocument {
 /** An alias costs two characters and unfolds to all that it names, so that a few lines can become gigabytes. */
 const maxValues = 200_000
 
-const noTag = 'no tag (a word after !)'
-
-/** Where the library's sentence is advice for a programmer. */
-const syntaxSentences: Partial<Record<ErrorCode, string>> = {
-  MULTIPLE_DOCS: 'one document, without a second one after ---',
-  TAG_RESOLVE_FAILED: noTag,
-}
-
 export interface ReadOptions {
   /**
    * `refuse`: an alias is a fault, and so is every tag. `follow`: an alias stands for the value it names, `maxValues`
-   * of them in all, and a tag of YAML itself, as `!!str`, is taken.
+   * of them in all, and a tag of what YAML is made of, as `!!str`, is taken.
    */
   readonly aliases: 'refuse' | 'follow'
   /** What stands for a scalar in `value`; what it is by the rules of YAML 1.2, if not given. */
   readonly scalarOf?: (scalar: ReadScalar) => unknown
-  /** Tags of YAML by their name, and what fits each, in quotes or not; those of YAML 1.2, if not given. */
-  readonly scalarTags?: Readonly<Record<string, (text: string) => boolean>>
+  /** Taken too where aliases are followed, or with a meaning of their own: see `tag` of `ReadScalar`. */
+  readonly scalarTags?: ScalarTags
 }
 
 export interface ReadScalar {
@@ -47,28 +45,14 @@ export interface ReadScalar {
   readonly value: unknown
   /** As written, without quotes. */
   readonly source: string
-  /** Without quotes, so that the rules decide what it is. */
+  /** Without quotes, so that the rules decide what it is where it has no tag. */
   readonly isPlain: boolean
   /** As `tag:yaml.org,2002:str`, or `!`. */
   readonly tag: string | undefined
 }
 
-const yamlTag = 'tag:yaml.org,2002:'
-
-function customTag([name, fits]: readonly [string, (text: string) => boolean]): ScalarTag {
-  return {
-    tag: yamlTag + name,
-    default: false,
-    resolve: (text, onError) => {
-      if (!fits(text)) onError(`no !!${name}`)
-      // A key that is no text is refused by its value.
-      return name === 'str' ? text : null
-    },
-  }
-}
-
 /**
- * Reads one YAML 1.2 document strictly: one document, each key once, keys are text, no tags but YAML's own. Merge keys
+ * Reads one YAML document strictly: one document, each key once, keys are text, no tags but a few of YAML's own. Merge keys
  * (`<<`) are ordinary keys, hence unknown ones where nobody knows them.
  *
  * @throws ConfigError with every fault of the syntax at once
@@ -78,55 +62,54 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
     throw new ConfigError([wholeFileFault(file, `at most ${String(maxFileBytes)} bytes`)])
   }
   const lines = new LineCounter()
+  const tags = options.aliases === 'refuse' ? noTags : createTags(options.scalarTags)
   // Duplicate keys are looked for below: the library compares all pairs, which is quadratic in the keys.
   const document = parseDocument(text, {
     lineCounter: lines,
     prettyErrors: false,
     uniqueKeys: false,
     strict: true,
-    customTags: Object.entries(options.scalarTags ?? {}).map(customTag),
+    customTags: [...tags.custom],
+    // Or `%YAML 1.1` would change what words mean, and `<<` would be no text.
+    ...(options.aliases === 'follow' ? { schema: 'core' as const } : {}),
   })
   const lineOf = (offset: number): number => lines.linePos(offset).line
   const faults: ConfigFault[] = []
-  const tags = Object.keys(options.scalarTags ?? {}).map((name) => `!!${name}`)
-  const sentences =
-    tags.length === 0
-      ? syntaxSentences
-      : { ...syntaxSentences, TAG_RESOLVE_FAILED: `no tag, or one of ${tags.join(', ')} that fits` }
-  for (const problem of [...document.errors, ...document.warnings]) {
-    // Only the library's sentence, never the text around it: that could be a secret in the wrong place.
-    faults.push({
-      file,
-      line: lineOf(problem.pos[0]),
-      key: 'syntax',
-      value: '',
-      expected: sentences[problem.code] ?? `YAML 1.2, but: ${shorten(problem.message)}`,
-    })
-  }
+  const places = createPlaces()
   const anchors = new Map<string, Node>()
   const targets = new WeakMap<Alias, Node>()
+  /** Lines of which enough is said: what else the library finds there follows from it. */
+  const toldLines = new Set<number>()
   visit(document, {
-    Node: (_, node) => {
+    Node: (index, node, above) => {
+      places.enter(index, node)
+      const say = (value: string, expected: string): void => {
+        const line = lineOf(node.range?.[0] ?? 0)
+        faults.push({ file, line, key: formatPath(places.of(node, above)), value, expected })
+      }
       if (isAlias(node)) {
         const target = anchors.get(node.source)
-        if (options.aliases === 'follow' && target !== undefined) {
-          targets.set(node, target)
-          return
-        }
-        const expected =
-          options.aliases === 'follow' ? 'an alias of an anchor above it' : 'no alias: write it out'
-        const line = lineOf(node.range?.[0] ?? 0)
-        faults.push({ file, line, key: 'syntax', value: '', expected })
-      } else if ('anchor' in node && node.anchor !== undefined) {
-        anchors.set(node.anchor, node)
+        if (options.aliases === 'refuse') say('an alias', 'no alias: write it out')
+        else if (target !== undefined) targets.set(node, target)
+        else say(shorten(`*${node.source}`), 'an alias of an anchor above it')
+        return
       }
-      if (options.aliases === 'refuse' && 'tag' in node && isKnownTag(node.tag)) {
-        const line = lineOf(node.range?.[0] ?? 0)
-        faults.push({ file, line, key: 'syntax', value: '', expected: noTag })
+      if (node.anchor !== undefined) anchors.set(node.anchor, node)
+      const wrongTag = tags.problemOf(node)
+      if (wrongTag !== undefined) {
+        toldLines.add(lineOf(node.range?.[0] ?? 0))
+        say(wrongTag.value, wrongTag.expected)
       }
-      if (isMap(node)) faults.push(...keyProblems(file, node, lineOf))
+      if (isMap(node)) faults.push(...keyProblems(file, node, lineOf, () => places.of(node, above)))
     },
   })
+  for (const { code, message, pos } of [...document.errors, ...document.warnings]) {
+    const { line, col } = lines.linePos(pos[0])
+    if (toldLines.has(line)) continue
+    toldLines.add(line)
+    const expected = syntaxSentence({ code, message })
+    faults.push({ file, line, key: 'syntax', value: `wrong at column ${String(col)}`, expected })
+  }
   if (faults.length > 0) throw new ConfigError(boundFaults(file, faults))
 
   const root = document.contents
@@ -140,13 +123,15 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
   }
   return {
     value,
+    version:
+      document.directives?.yaml.explicit === true ? document.directives.yaml.version : undefined,
     fault: (path, expected) => {
       const { line, node } = locate(root, path, lineOf, follow)
       return {
         file,
         line,
         key: formatPath(path),
-        value: node === undefined ? '(missing)' : valueAsWritten(text, node),
+        value: node === undefined ? '(missing)' : shownAt(path, text, node),
         expected,
       }
     },
@@ -160,32 +145,33 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
   }
 }
 
-/** Of a tag that it knows, as `!!str`, the library says nothing. */
-function isKnownTag(tag: string | undefined): boolean {
-  return tag !== undefined && (tag === '!' || tag.startsWith(yamlTag))
-}
-
 function keyProblems(
   file: string,
   map: YAMLMap,
   lineOf: (offset: number) => number,
+  place: () => KeyPath,
 ): readonly ConfigFault[] {
   const faults: ConfigFault[] = []
   const firstLine = new Map<string, number>()
   for (const pair of map.items) {
     const line = lineOf(startOf(pair))
+    const say = (value: string, expected: string): void => {
+      faults.push({
+        file,
+        line,
+        key: formatPath([...place(), keyAsWritten(pair)]),
+        value,
+        expected,
+      })
+    }
     if (!isScalar(pair.key) || typeof pair.key.value !== 'string') {
-      faults.push({ file, line, key: 'syntax', value: '', expected: 'a key that is plain text' })
+      say('no text', 'a key that is plain text, in quotes if it looks like something else')
       continue
     }
     const key = pair.key.value
     const first = firstLine.get(key)
-    if (first === undefined) {
-      firstLine.set(key, line)
-    } else {
-      const expected = `each key once; the first is on line ${String(first)}`
-      faults.push({ file, line, key: formatPath([key]), value: '', expected })
-    }
+    if (first === undefined) firstLine.set(key, line)
+    else say('given again', `each key once: the first is on line ${String(first)}`)
   }
   return faults
 }
@@ -263,9 +249,16 @@ function locate(
   return { line, node: isPair(node) || node === null ? undefined : (node as Node) }
 }
 
+/** Whoever writes the key in the place of its hash, or the hash in another form, shall not read it in a log. */
+const neverShown: readonly unknown[] = ['sha256']
+
+function shownAt(path: KeyPath, text: string, node: Node): string {
+  return neverShown.includes(path.at(-1)) ? '(not shown)' : valueAsWritten(text, node)
+}
+
 /**
  * No key of the policy holds a secret, and the value of an unknown key is never shown; what is left are secrets in
- * the place of a file name or inside a URL.
+ * the place of a file name, a name or inside a URL.
  */
 function valueAsWritten(text: string, node: Node): string {
   if (isMap(node)) {

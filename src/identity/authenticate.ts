@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto'
 import type { Clock } from '../clock.js'
 import type { Denial } from '../denial.js'
 import { SECOND_MS } from '../units.js'
+import { createApiKeys, isApiKey } from './api-keys.js'
+import type { ApiKey, ApiKeys } from './api-keys.js'
 import { expired } from './claims.js'
 import type { Identified } from './claims.js'
 import { maxCredentialBytes, tooLarge } from './credential.js'
@@ -16,10 +18,11 @@ import type { Principal } from './principal.js'
 import { verifyCredential } from './verify-credential.js'
 import type { SignatureBasis, TrustedIssuer } from './verify-credential.js'
 
-/** Who is calling, by the issuers of one policy generation. */
+/** Who is calling, by the issuers and API keys of one policy generation. */
 export interface Authenticator {
   /**
-   * The caller that a credential names, if it is signed by a known issuer for this service and its time is now.
+   * The caller that a credential names, if it is an API key of the policy, or signed by a known issuer for this
+   * service, and its time is now.
    *
    * @param credential as `readCredential` gave it
    * @throws DependencyError the issuer's keys cannot be had: nothing is known about the credential
@@ -29,7 +32,8 @@ export interface Authenticator {
   prefetch(): Promise<void>
   /**
    * At least one issuer has usable keys. Callers of another get a failure meanwhile; that must not take the process
-   * away from those whose keys are here, nor may a reload that names a provider which is down.
+   * away from those whose keys are here, nor may a reload that names a provider which is down. Where the policy has
+   * API keys, theirs are here always.
    */
   ready(): boolean
 }
@@ -39,9 +43,9 @@ export interface Identity {
    * Makes the authenticator of a policy generation. Call it when that policy takes effect: key sets of issuers
    * that it does not name, or names with other settings, are no longer refreshed.
    *
-   * @throws Error `issuersFault` finds one; the configuration is checked for it before
+   * @throws Error `issuersFault` finds one, or two API keys share a hash; the configuration is checked for it before
    */
-  use(issuers: readonly Issuer[]): Authenticator
+  use(issuers: readonly Issuer[], apiKeys?: readonly ApiKey[]): Authenticator
   /** Stops the refreshes and aborts what is under way. */
   close(): void
 }
@@ -67,10 +71,11 @@ export function createIdentity(deps: IdentityDeps): Identity {
   const keySets = createKeySets({ clock, random, fetch, onEvent })
   const stop = (deps.everySecond ?? everySecond)(() => void keySets.maintain())
   return {
-    use(issuers) {
+    use(issuers, apiKeys = []) {
       const fault = issuersFault(issuers)
       if (fault !== undefined) throw new Error(`issuers: ${fault}`)
-      return createAuthenticator(keySets.use(issuers), clock)
+      const keys = createApiKeys(apiKeys, clock)
+      return createAuthenticator(keySets.use(issuers), keys, clock)
     },
     close() {
       stop()
@@ -81,6 +86,7 @@ export function createIdentity(deps: IdentityDeps): Identity {
 
 function createAuthenticator(
   issuers: ReadonlyMap<string, TrustedIssuer>,
+  apiKeys: ApiKeys,
   clock: Clock,
 ): Authenticator {
   // Keyed by hash: the credential itself is never kept, since what is in memory can end in a dump.
@@ -119,6 +125,7 @@ function createAuthenticator(
   return {
     authenticate(credential) {
       if (credential.length > maxCredentialBytes) return Promise.resolve(tooLarge())
+      if (isApiKey(credential)) return Promise.resolve(apiKeys.find(credential))
       const hash = createHash('sha256').update(credential).digest('base64')
       const recalled = recall(hash)
       if (recalled !== undefined) return Promise.resolve(recalled)
@@ -132,6 +139,7 @@ function createAuthenticator(
       await Promise.all([...issuers.values()].map(({ keySet }) => keySet.maintain()))
     },
     ready: () =>
+      apiKeys.size > 0 ||
       issuers.size === 0 ||
       [...issuers.values()].some(({ keySet }) => keySet.version() !== undefined),
   }

@@ -15,10 +15,10 @@ const bearerScheme = /^bearer (?! )/i
 /** `b64token` of RFC 6750 §2.1: no space, comma, quote, control or non-ASCII character can be inside. */
 const bearerSyntax = /^[A-Za-z0-9\-._~+/]+=*$/
 
-const howToSend = 'Send it as "Authorization: Bearer <JWT>", one space and nothing else.'
+const howToSend = 'Send it as "Authorization: Bearer <JWT or API key>", one space and nothing else.'
 
 /**
- * The caller's credential as sent, or why there is none that could be used. It is not yet verified.
+ * The caller's credential as sent, a JWT or an API key, or why there is none that could be used. It is not yet verified.
  *
  * Read from `Authorization`, or with `apiKeyHeader` (the Anthropic dialect's paths) from `x-api-key`. Both at
  * once are refused: two parties that choose differently would see two callers. Without `apiKeyHeader` an
@@ -41,8 +41,8 @@ export function readCredential(
     return deny(
       'credential_missing',
       options.apiKeyHeader
-        ? 'No credential was sent. Send one as "Authorization: Bearer <JWT>" or as "x-api-key: <JWT>".'
-        : 'No credential was sent. Send one as "Authorization: Bearer <JWT>".',
+        ? 'No credential was sent. Send one as "Authorization: Bearer <JWT or API key>" or as "x-api-key: <JWT or API key>".'
+        : 'No credential was sent. Send one as "Authorization: Bearer <JWT or API key>".',
     )
   }
   if (others.length > 0) {

@@ -19,6 +19,8 @@ export interface FailoverLedgerOptions<Context> {
     readonly processes: Processes
     /** Processes that share the limits, at least. */
     readonly atLeast: number
+    /** When a request that comes now must be answered, by the monotonic clock. */
+    readonly dueMonotonicMs: () => number
   }
 }
 
@@ -182,8 +184,10 @@ export function createFailoverLedger<Context>(
       }
     },
 
-    async reserve(request, nowEpochMs) {
-      if (local === undefined) return reserveInMemory(request, nowEpochMs)
+    async reserve(given, nowEpochMs) {
+      if (local === undefined) return reserveInMemory(given, nowEpochMs)
+      // One for both calls that `main` may be asked.
+      const request = { ...given, dueMonotonicMs: local.dueMonotonicMs() }
       if (local.ledger.knows(request.idempotencyKey)) {
         return repeatLocally(request, local.ledger, nowEpochMs)
       }

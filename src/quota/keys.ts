@@ -8,6 +8,8 @@ export interface PartitionedCaller {
   readonly subject: string
   /** Undefined when the credential names none, which differs from every name. */
   readonly client: string | undefined
+  /** The id of the API key that it came with; undefined with any other credential. */
+  readonly apiKey: string | undefined
   readonly groups: readonly string[]
   /** The model's name in the policy, not the alias that the caller wrote. */
   readonly model: string
@@ -100,6 +102,7 @@ const dimensions: readonly Dimension[] = [
   { name: 'pool', tag: 'p', valueOf: (caller) => caller.pool },
   { name: 'route', tag: 'r', valueOf: (caller) => caller.route },
   { name: 'spiffe', tag: 'x', valueOf: (caller) => caller.spiffe },
+  { name: 'api_key', tag: 'a', valueOf: (caller) => caller.apiKey },
 ]
 
 /** Claims come last, by name: the name is part of the tag, and says its length like every part. */

@@ -49,6 +49,11 @@ export interface ReserveRequest<Context> {
   readonly context: Context
   /** How long the reservation waits for its report. */
   readonly leaseMs: number
+  /**
+   * When the answer must be there, by the monotonic clock, however often a store is asked for it. Default: as the
+   * adapter has it for one call.
+   */
+  readonly dueMonotonicMs?: number
 }
 
 export interface Held<Context> {

@@ -62,6 +62,7 @@ const ledgers: {
         ledger: createMemoryLedger(boundsOf(maxPartitions, heapBytes)),
         processes: createRedisProcesses({ store, clock, timeoutMs, processId }),
         atLeast: processes,
+        dueMonotonicMs: () => clock.monotonicMs() + timeoutMs,
       },
     })
   },

@@ -12,6 +12,7 @@ export const plainDimensions = [
   'pool',
   'route',
   'spiffe',
+  'api_key',
 ] as const
 
 /** What a quota may be counted by; a claim by its name, as `claim:department`. */

@@ -1,4 +1,5 @@
 import { DependencyError } from '../errors.js'
+import { inTime } from '../store/store.js'
 import type { Part } from './buckets.js'
 import type { End } from './end.js'
 import type { Ended, Hold, Reservation } from './ledger.js'
@@ -26,11 +27,12 @@ export interface RedisEnds<Context> {
   /** No answer reached this process, so none reaches the caller: what may be held is released. */
   abandonInBackground(held: MayBeHeld, nowEpochMs: number): void
   /**
-   * Gives the parts back, whatever other answer carries them: the reservation is not whole, and never will be.
+   * Gives the parts back, whatever other answer carries them: the reservation is not whole, and never will be. That has
+   * a time of its own; it is waited for until `dueMs`.
    *
    * @returns by the place among the holds, where they stand now; nothing where that could not be done yet
    */
-  release(held: MayBeHeld, nowEpochMs: number): Promise<readonly Seen[]>
+  release(held: MayBeHeld, nowEpochMs: number, dueMs: number): Promise<readonly Seen[]>
   /** Tries again what could not be given back. Never fails but for the first failure, after all were tried. */
   retry(nowEpochMs: number): Promise<void>
   forgetDue(nowEpochMs: number): void
@@ -140,7 +142,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     readonly home: EndedReply | 'unknown' | 'kept' | undefined
     readonly seen: readonly Seen[]
   }> {
-    const { id, holds, parts, how } = held
+    const { holds, parts, how } = held
     const seen: Seen[] = []
     const giveBackPart = async (part: Part): Promise<EndedReply | 'unknown' | 'kept'> => {
       const end = { actuals: actualsOf({ kind: 'released' }), how, released: true }
@@ -156,7 +158,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
         const failed = outcomes.find((outcome) => outcome.status === 'rejected')
         if (failed !== undefined) throw failed.reason
       }
-      unanswered.delete(id)
+      unanswered.delete(nameOf(held))
       return { home: first, seen }
     } catch (error) {
       if (error instanceof DependencyError) later(held)
@@ -180,8 +182,8 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
 
   function later(held: MayBeHeld & { readonly how: How }): void {
     // Last in the queue: what fails again must not keep back what would not.
-    unanswered.delete(held.id)
-    if (unanswered.size < MAX_UNANSWERED) unanswered.set(held.id, held)
+    unanswered.delete(nameOf(held))
+    if (unanswered.size < MAX_UNANSWERED) unanswered.set(nameOf(held), held)
   }
 
   function homeOf({ id }: Reservation<Context>): number {
@@ -215,9 +217,11 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
       })
     },
 
-    async release(held, nowEpochMs) {
+    async release(held, nowEpochMs, dueMs) {
+      if (held.parts.length === 0) return []
       try {
-        return (await giveBack({ ...held, how: 'release' }, nowEpochMs)).seen
+        const given = giveBack({ ...held, how: 'release' }, nowEpochMs)
+        return (await inTime(room.clock, given, dueMs)).seen
       } catch (error) {
         if (error instanceof DependencyError) return []
         throw error
@@ -242,6 +246,11 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
       found.clear()
     },
   }
+}
+
+/** Of one id a part may be on its way back while others are abandoned: what became of the one says nothing of them. */
+function nameOf({ id, parts, how }: MayBeHeld & { readonly how: How }): string {
+  return `${how} ${parts.map(({ bucket }) => bucket).join()} ${id}`
 }
 
 /** By unit; the same for all reservations. A unit that is left out came to what it held (`lua/end.lua`). */

@@ -15,6 +15,12 @@ import { askedBefore, requireWhole } from './request.js'
 import { spell } from './windows.js'
 
 /**
+ * Of the time of a request in several parts: for giving back what is held where one of them fails, for asking the
+ * rest alone, and for looking at an earlier call.
+ */
+const KEPT = 0.25
+
+/**
  * Holds a request in every bucket that its holds are in, by one script each and in parallel: one, where there is no
  * cluster. Each is all-or-nothing; what they make together is so too, since whatever is held is given back when one
  * of them is short or fails. A process that ends before it has done that leaves parts to their leases.
@@ -27,6 +33,7 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     part: Part,
     home: number,
     nowEpochMs: number,
+    dueMs: number,
   ): Promise<LedgerReply> {
     const { id, idempotencyKey, holds, context, leaseMs } = request
     const tag = buckets.tagOf(part.bucket)
@@ -56,7 +63,8 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     const windows = here.map(({ quota }) => quota.window)
     const around = (atMs: number): Calendars => calendars.around(windows, atMs)
     const texts = isHome ? [JSON.stringify(context), `[${holds.map(quotaText).join()}]`] : ['', '']
-    return ask(scripts.reserve, keys, call, room.nowAt(nowEpochMs, key), around, texts)
+    const nowMs = room.nowAt(nowEpochMs, key)
+    return ask(scripts.reserve, keys, call, nowMs, around, { texts, dueMs })
   }
 
   function elsewhereOf({ holds }: ReserveRequest<Context>, home: Part): readonly Elsewhere[] {
@@ -78,22 +86,23 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     const request = { ...given, id: buckets.nameId(given.id, home) }
     const { id, holds } = request
     const parts = buckets.partsOf(holds, home)
+    const dueMs = given.dueMonotonicMs ?? room.dueMs()
+    const keptMs = parts.length === 1 ? 0 : (dueMs - room.clock.monotonicMs()) * KEPT
     const outcomes = await Promise.allSettled(
-      parts.map((part) => reservePart(request, part, home, nowEpochMs)),
+      parts.map((part) => reservePart(request, part, home, nowEpochMs, dueMs - keptMs)),
     )
     const failed = outcomes.find((outcome) => outcome.status === 'rejected')
     if (failed !== undefined) {
-      return besideFailure(request, parts, outcomes, failed.reason, nowEpochMs)
+      return besideFailure(request, parts, outcomes, failed.reason, nowEpochMs, dueMs)
     }
     const replies = outcomes.map((outcome) => (outcome as { value: LedgerReply }).value)
     const held = parts.filter((_, index) => replies[index]?.[0] === 'held')
     const [atHome] = replies as [LedgerReply, ...LedgerReply[]]
     if (atHome[0] === 'held' && atHome[5] !== undefined) {
       const others = held.filter(({ bucket }) => bucket !== home)
-      const back =
-        others.length > 0 ? await ends.release({ id, holds, parts: others }, nowEpochMs) : []
+      const back = await ends.release({ id, holds, parts: others }, nowEpochMs, dueMs)
       const first = own.get(atHome[5][0]) ?? reader.read(atHome[5])
-      const { answer, missing } = await repeatedFrom(home, atHome, first, nowEpochMs)
+      const { answer, missing } = await repeatedFrom(home, atHome, first, nowEpochMs, dueMs)
       if (answer !== undefined) return answer
       // Where the first holds something, it may itself be what leaves no room for this call.
       const refusing = parts.filter(
@@ -106,7 +115,7 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     }
     if (held.length === parts.length) return heldFrom(request, home, parts, replies as HeldReply[])
 
-    const back = held.length === 0 ? [] : await ends.release({ id, holds, parts: held }, nowEpochMs)
+    const back = await ends.release({ id, holds, parts: held }, nowEpochMs, dueMs)
     const other = replies.find(([kind]) => kind !== 'held' && kind !== 'short')
     if (other?.[0] === 'in_use') throw new RangeError('the reservation id is in use')
     if (other !== undefined) throw unexpected(other[0])
@@ -126,6 +135,7 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     outcomes: readonly PromiseSettledResult<LedgerReply>[],
     failure: unknown,
     nowEpochMs: number,
+    dueMs: number,
   ): Promise<Short> {
     const replyOf = (part: Part): LedgerReply | undefined => {
       const outcome = outcomes[parts.indexOf(part)]
@@ -135,7 +145,7 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
       const reply = replyOf(part)
       return reply?.[0] === 'held' && reply[5] === undefined
     })
-    const back = held.length === 0 ? [] : await ends.release({ id, holds, parts: held }, nowEpochMs)
+    const back = await ends.release({ id, holds, parts: held }, nowEpochMs, dueMs)
     const isBack = ({ indices }: Part): boolean => indices.every((index) => back[index])
     const doubtful = parts.filter((part, index) =>
       held.includes(part) ? !isBack(part) : isUnanswered(outcomes[index]),
@@ -195,6 +205,7 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     reply: HeldReply,
     reservation: Reservation<Context>,
     nowEpochMs: number,
+    dueMs: number,
   ): Promise<{ readonly answer?: Held<Context>; readonly missing: ReadonlySet<number> }> {
     const { id, holds } = reservation
     const [homePart, ...others] = buckets.partsOf(holds, home) as [Part, ...Part[]]
@@ -208,12 +219,11 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
         const key = storedReservation(id, buckets.tagOf(part.bucket))
         const keys = [key, ...room.partitionsOf(part, holds)]
         const nowMs = room.nowAt(nowEpochMs, key)
-        const stands = await ask(scripts.stand, keys, {}, nowMs, room.aroundAll).catch(
-          (cause: unknown) => {
-            const what = 'an earlier call with the same key cannot be seen everywhere'
-            throw new UndecidedError('ledger', what, { cause })
-          },
-        )
+        const asked = ask(scripts.stand, keys, {}, nowMs, room.aroundAll, { dueMs })
+        const stands = await asked.catch((cause: unknown) => {
+          const what = 'an earlier call with the same key cannot be seen everywhere'
+          throw new UndecidedError('ledger', what, { cause })
+        })
         if (stands[0] === 'unknown') {
           missing.add(part.bucket)
           return

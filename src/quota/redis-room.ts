@@ -39,6 +39,9 @@ export interface RedisRoom<Context> {
   readonly own: OwnReservations<Context>
   readonly last: LastFigures
   readonly timelineOf: (hold: Hold) => Timeline
+  readonly clock: Pick<Clock, 'monotonicMs'>
+  /** When what begins now is due, where it is not said. */
+  dueMs(): number
   readonly rememberEndedMs: number
   /** The moment as this process knows it at the node that has the key; a script goes by Redis's own. */
   nowAt(nowEpochMs: number, key: string): number
@@ -81,6 +84,8 @@ export function createRedisRoom<Context>(options: RedisRoomOptions): RedisRoom<C
     own: createOwnReservations<Context>(rememberEndedMs),
     last,
     timelineOf,
+    clock,
+    dueMs: () => clock.monotonicMs() + timeoutMs,
     rememberEndedMs,
     nowAt(nowEpochMs, key) {
       if (moments === 'redis') return store.nowMs(key) ?? requireMoment(nowEpochMs)

@@ -3,6 +3,7 @@ import { DependencyError } from '../errors.js'
 import { ScriptError } from '../store/store.js'
 import type { Store } from '../store/store.js'
 import type { Hold } from './ledger.js'
+import { createAsk } from './redis-ask.js'
 import { createCalendarSource } from './redis-calendars.js'
 import type { Calendars } from './redis-calendars.js'
 import { stateFrom } from './redis-replies.js'
@@ -77,9 +78,6 @@ const MAX_ASIDE = 256
 /** For how much longer a slice may be over in Redis than here, by drifting clocks. */
 const DRIFT_MARGIN_MS = 2
 
-/** Each asking again brings the calendar of one more window. */
-const MAX_ASKED = 64
-
 export function createSliceTurns<Context>(
   options: SliceTurnsOptions<Context>,
 ): SliceTurns<Context> {
@@ -87,6 +85,7 @@ export function createSliceTurns<Context>(
   const { nowMs, timelineOf, onAdopted, onTaken, onSetAside, onGivenUp } = options
   const { turn: script } = loadRedisScripts()
   const calendars = createCalendarSource()
+  const askStore = createAsk({ store, clock, calendars, timeoutMs, moments })
 
   // In the order in which they came, by a number that grows.
   const pendings = new Map<Pending<Context>, number>()
@@ -178,37 +177,15 @@ export function createSliceTurns<Context>(
 
   async function ask(turn: Turn<Context>): Promise<void> {
     const { keys, call, texts, windows } = spellTurn(owner, turn, { share, lifeMs })
-    const dueMs = clock.monotonicMs() + timeoutMs
-    const missing = new Map<string, { readonly fromMs: number; readonly toMs: number }>()
-    for (let asks = 1; asks <= MAX_ASKED; asks += 1) {
-      const atMs = nowMs()
-      let known: Calendars = { ...calendars.aroundAll(atMs), ...calendars.around(windows, atMs) }
-      for (const [name, { fromMs, toMs }] of missing) {
-        const starts = calendars.since(name, Math.min(fromMs, atMs), Math.max(toMs, atMs))
-        known = { ...known, [name]: starts }
-      }
-      const given = moments === 'given' ? { momentMs: atMs } : {}
-      const argsUntil = (untilMs: number) => [
-        JSON.stringify({ ...call, ...given, untilMs, calendars: known }),
-        ...texts,
-      ]
-      const sentMs = clock.monotonicMs()
-      // As in `redis-ask.ts`: what the script answers is told by `lua/turn.lua` alone.
-      const reply = (await store.run(script, keys, argsUntil, dueMs)) as unknown as TurnReply
-      if (reply[0] === 'turned') {
-        settle(turn, reply, moments === 'given' ? atMs : sentMs)
-        return
-      }
-      if (reply[0] === 'outdated') throw new DependencyError('ledger', 'a later turn was answered')
-      // Several partitions of one window: the calendar has to reach over all that they remember.
-      const [, , reachedMs, name, fromMs] = reply
-      const before = missing.get(name)
-      missing.set(name, {
-        fromMs: Math.min(fromMs, before?.fromMs ?? fromMs),
-        toMs: Math.max(reachedMs, before?.toMs ?? reachedMs),
-      })
-    }
-    throw new DependencyError('ledger', 'the script answered uncovered')
+    const atMs = nowMs()
+    const around = (at: number): Calendars => ({
+      ...calendars.aroundAll(at),
+      ...calendars.around(windows, at),
+    })
+    const sentMs = clock.monotonicMs()
+    const reply = await askStore<TurnReply>(script, keys, call, atMs, around, { texts })
+    if (reply[0] === 'outdated') throw new DependencyError('ledger', 'a later turn was answered')
+    settle(turn, reply, moments === 'given' ? atMs : sentMs)
   }
 
   /** @param sentTick a moment before the answer was made, on the scale of slices */

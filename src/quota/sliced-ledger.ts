@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.js'
 import { DependencyError } from '../errors.js'
+import { inTime } from '../store/store.js'
 import type { Store } from '../store/store.js'
 import { createDecidedHere } from './decided-here.js'
 import type { Balance, Ended, Held, Hold, Ledger, Reservation } from './ledger.js'
@@ -179,7 +180,8 @@ export function createSlicedLedger<Context>(
    * @param dueMs when a request that is not decided has waited long enough: no further call is begun
    */
   async function tell(dueMs: number, what: 'all' | 'slices'): Promise<void> {
-    await turns.flush(what)
+    // What it asks for comes, though the request no longer waits.
+    await inTime(clock, turns.flush(what), dueMs)
     if (clock.monotonicMs() >= dueMs) throw tooSlow()
   }
 
@@ -236,9 +238,8 @@ export function createSlicedLedger<Context>(
   }
 
   async function reserveInStore(
-    request: ReserveRequest<Context>,
+    request: ReserveRequest<Context> & { readonly dueMonotonicMs: number },
     nowEpochMs: number,
-    dueMs: number,
   ): Promise<Held<Context> | Short> {
     const answer = await ledger.reserve(request, nowEpochMs)
     if (answer.kind === 'held') return asHeld(request, answer)
@@ -247,7 +248,7 @@ export function createSlicedLedger<Context>(
         (answer.balances[index]?.remaining ?? 0) < amount + askedBefore(request.holds, index),
     )
     // It stays refused where the store does not hear in time of what this process has.
-    if (!(await isGivenBack(short, dueMs))) return answer
+    if (!(await isGivenBack(short, request.dueMonotonicMs))) return answer
     const again = await ledger.reserve(request, nowEpochMs)
     return again.kind === 'held' ? asHeld(request, again) : again
   }
@@ -295,9 +296,10 @@ export function createSlicedLedger<Context>(
     async reserve(request, nowEpochMs) {
       requireWhole('leaseMs', request.leaseMs)
       for (const { amount } of request.holds) requireWhole('amount', amount)
-      const dueMs = clock.monotonicMs() + timeoutMs
-      const held = await decideHere(request, nowEpochMs, dueMs)
-      return held ?? (await reserveInStore(request, nowEpochMs, dueMs))
+      const { dueMonotonicMs = clock.monotonicMs() + timeoutMs } = request
+      const held = await decideHere(request, nowEpochMs, dueMonotonicMs)
+      // One for all that the store is asked.
+      return held ?? (await reserveInStore({ ...request, dueMonotonicMs }, nowEpochMs))
     },
 
     async find(id, nowEpochMs) {

@@ -17,7 +17,7 @@ export interface CounterServer {
 
 export interface CounterSettings extends Pick<
   RedisCountersOptions,
-  'mode' | 'stopWhenOver' | 'expirationJitterMaxSeconds'
+  'mode' | 'stopWhenOver' | 'expirationJitterMaxSeconds' | 'moments'
 > {
   readonly store: CounterServer | { readonly kind: 'memory' }
   /** For the limits per second, if not the same. */
@@ -54,6 +54,7 @@ export function openCounters(settings: CounterSettings, parts: CounterParts): Op
     return createRedisCounters({
       ...settings,
       store: watched.store,
+      isCluster: 'cluster' in server.address,
       clock,
       random: parts.random,
       keyPrefix: cacheKeyPrefix,

@@ -1,4 +1,5 @@
-import type { Ask, Count, Counters, CountersOptions } from './counters.js'
+import type { Ask, Counters, CountersOptions } from './counters.js'
+import { countInParts } from './parts.js'
 
 export interface PerSecondOptions extends CountersOptions {
   /** Counts the limits per second; `rest` all others. */
@@ -6,42 +7,15 @@ export interface PerSecondOptions extends CountersOptions {
   readonly rest: Counters
 }
 
-/**
- * Two stores, asked at once. With `stopWhenOver` a call that has limits in both is looked at first and then counted:
- * twice the round trips, and what other calls count in between is not seen. envoyproxy/ratelimit does so for all.
- */
+/** Two stores, each with its part of a call. */
 export function splitPerSecond({ second, rest, stopWhenOver }: PerSecondOptions): Counters {
-  async function ask(domain: string, asks: readonly Ask[]): Promise<readonly Count[]> {
-    const seconds = asks.filter(isPerSecond)
-    const others = asks.filter((each) => !isPerSecond(each))
-    const [fromSecond, fromRest] = await Promise.all([
-      seconds.length === 0 ? [] : second.count(domain, seconds),
-      others.length === 0 ? [] : rest.count(domain, others),
-    ])
-    const counts = { second: fromSecond.values(), rest: fromRest.values() }
-    return asks.map((each) => counts[isPerSecond(each) ? 'second' : 'rest'].next().value as Count)
-  }
-
   return {
-    async count(domain, asks) {
-      const isSplit = asks.some(isPerSecond) && !asks.every(isPerSecond)
-      if (!stopWhenOver || !isSplit) return ask(domain, asks)
-      const stands = await ask(
-        domain,
-        asks.map((each) => ({ ...each, hits: 0, isRefund: false })),
-      )
-      const isOver = asks.map(
-        ({ hits, isRefund, limit }, index) =>
-          !isRefund && (stands[index]?.after ?? 0) + hits > limit.requestsPerUnit,
-      )
-      const stops = isOver.includes(true)
-      return ask(
-        domain,
-        asks.map((each, index) =>
-          stops && !each.isRefund && isOver[index] !== true ? { ...each, hits: 0 } : each,
-        ),
-      )
-    },
+    count: (domain, asks) =>
+      countInParts(asks, {
+        parts: asks.map((ask) => (isPerSecond(ask) ? second : rest)),
+        count: (counters, some) => counters.count(domain, some),
+        stopWhenOver,
+      }),
     close() {
       second.close()
       rest.close()

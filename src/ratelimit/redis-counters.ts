@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs'
 import type { Clock } from '../clock.js'
 import { DependencyError } from '../errors.js'
-import { createScript } from '../store/store.js'
+import { createScript, slotOf } from '../store/store.js'
 import type { Reply, Script, Store } from '../store/store.js'
 import { resetMsAt } from './counters.js'
-import type { Ask, Counters, CountersOptions } from './counters.js'
+import type { Ask, Count, Counters, CountersOptions } from './counters.js'
 import { counterKey, peerKey } from './keys.js'
+import { countInParts } from './parts.js'
 import { unitSeconds } from './rule.js'
 
 export interface RedisCountersOptions extends CountersOptions {
@@ -18,6 +19,8 @@ export interface RedisCountersOptions extends CountersOptions {
    * envoyproxy/ratelimit, which can count beside it; in the time of this process, as there.
    */
   readonly mode: 'safe' | 'shared'
+  /** The store is a cluster, on which keys of envoyproxy/ratelimit are in slots of their own. */
+  readonly isCluster?: boolean
   /** Before every key. */
   readonly keyPrefix: string
   /** By less than so much the counters outlive the length of their unit, so that not all go at once. */
@@ -41,45 +44,69 @@ type CountedReply = readonly [
   ...beforeAndAfter: string[],
 ]
 
-/** Counters that several processes share: one script for a call, whatever the number of its descriptors. */
+/** Of one call: its domain, the moment by the clock of this process, and when it must be over. */
+interface Moment {
+  readonly domain: string
+  readonly nowEpochMs: number
+  readonly dueMonotonicMs: number
+}
+
+/**
+ * Counters that several processes share: one script for a call, whatever the number of its descriptors; under the
+ * peer's keys in a cluster one for each of their slots.
+ */
 export function createRedisCounters(options: RedisCountersOptions): Counters {
   const { store, clock, random, mode, keyPrefix, timeoutMs, moments = 'redis' } = options
-  const stop = options.stopWhenOver ? '1' : '0'
+  const { stopWhenOver, isCluster = false } = options
+  const stop = stopWhenOver ? '1' : '0'
 
   function keptSeconds({ limit }: Ask): number {
     const jitter = Math.floor(random() * options.expirationJitterMaxSeconds)
     return unitSeconds[limit.unit] + jitter
   }
 
+  function keyOf({ domain, nowEpochMs }: Moment, ask: Ask): string {
+    const key = mode === 'safe' ? counterKey(domain, ask) : peerKey(domain, ask, nowEpochMs)
+    return keyPrefix + key
+  }
+
+  async function count(at: Moment, asks: readonly Ask[]): Promise<readonly Count[]> {
+    const { nowEpochMs, dueMonotonicMs } = at
+    const args = asks.flatMap((ask) => [
+      String(unitSeconds[ask.limit.unit]),
+      String(ask.limit.requestsPerUnit),
+      (ask.isRefund ? '-' : '') + String(ask.hits),
+      String(keptSeconds(ask)),
+    ])
+    const moment = moments === 'given' ? String(nowEpochMs) : ''
+    const reply = await run(
+      store,
+      scripts[mode],
+      asks.map((ask) => keyOf(at, ask)),
+      (untilMs) => [String(untilMs), moment, stop, ...args],
+      dueMonotonicMs,
+    )
+    // What each script answers is told by `lua/` alone, and held by the contract of the counters.
+    const [, , redisMs, ...amounts] = reply as unknown as CountedReply
+    const countedMs = mode === 'safe' ? redisMs : nowEpochMs
+    return asks.map(({ limit }, index) => ({
+      before: Number(amounts[2 * index]),
+      after: Number(amounts[2 * index + 1]),
+      resetMs: resetMsAt(limit.unit, countedMs),
+    }))
+  }
+
   return {
-    async count(domain, asks) {
-      const nowEpochMs = clock.nowEpochMs()
-      const keys = asks.map((ask) => {
-        const key = mode === 'safe' ? counterKey(domain, ask) : peerKey(domain, ask, nowEpochMs)
-        return keyPrefix + key
+    count(domain, asks) {
+      const dueMonotonicMs = clock.monotonicMs() + timeoutMs
+      // The window is in a key of the peer: one moment for all, or a slot would be that of another key.
+      const at = { domain, nowEpochMs: clock.nowEpochMs(), dueMonotonicMs }
+      if (!isCluster || mode === 'safe') return count(at, asks)
+      return countInParts(asks, {
+        parts: asks.map((ask) => slotOf(keyOf(at, ask))),
+        count: (_, some) => count(at, some),
+        stopWhenOver,
       })
-      const args = asks.flatMap((ask) => [
-        String(unitSeconds[ask.limit.unit]),
-        String(ask.limit.requestsPerUnit),
-        (ask.isRefund ? '-' : '') + String(ask.hits),
-        String(keptSeconds(ask)),
-      ])
-      const moment = moments === 'given' ? String(nowEpochMs) : ''
-      const reply = await run(
-        store,
-        scripts[mode],
-        keys,
-        (untilMs) => [String(untilMs), moment, stop, ...args],
-        clock.monotonicMs() + timeoutMs,
-      )
-      // What each script answers is told by `lua/` alone, and held by the contract of the counters.
-      const [, , redisMs, ...amounts] = reply as unknown as CountedReply
-      const countedMs = mode === 'safe' ? redisMs : nowEpochMs
-      return asks.map(({ limit }, index) => ({
-        before: Number(amounts[2 * index]),
-        after: Number(amounts[2 * index + 1]),
-        resetMs: resetMsAt(limit.unit, countedMs),
-      }))
     },
     close() {
       store.close()

@@ -14,6 +14,7 @@ export { ScriptError, UnansweredError } from './faults.js'
 export { createScript } from './script.js'
 export type { Script } from './script.js'
 export type { SentinelAddress } from './sentinel.js'
+export { inTime } from './server.js'
 export type { Reply } from './server.js'
 export { SLOTS, slotOf } from './slots.js'
 

@@ -38,6 +38,7 @@ export function decisionRecord(decision: Decision): DecisionRecord {
     tenant: principal?.tenant ?? null,
     subject: principal?.subject ?? null,
     client: principal?.client ?? null,
+    apiKey: principal?.apiKey ?? null,
     path: knownPath(decision),
     peer: decision.request.peer === '' ? null : decision.request.peer,
     context: decision.request.context,
@@ -94,7 +95,7 @@ export function tokenOutcome({ ended, end }: EndedReservation): TokenOutcome {
 
 export function endRecord(reservation: EndedReservation): EndRecord {
   const { ended, report } = reservation
-  const { auditId, tenant, subject, client, model } = ended.reservation.context
+  const { auditId, tenant, subject, client, apiKey, model } = ended.reservation.context
   const outcome = tokenOutcome(reservation)
   return {
     type: 'end',
@@ -103,6 +104,7 @@ export function endRecord(reservation: EndedReservation): EndRecord {
     tenant,
     subject,
     client,
+    apiKey: apiKey ?? null,
     model,
     outcome: ended.outcome,
     late: ended.late,

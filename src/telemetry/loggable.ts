@@ -58,8 +58,8 @@ const censoredNames = new Set([
   'reservationid',
 ])
 
-/** A credential that got into some other text: a JWT, or what follows an authentication scheme. */
-const credentialPattern = /eyJ[\w-]{5,}\.[\w.-]*|\b(?:bearer|basic)\s+\S+|\bsk-[\w-]{8,}/gi
+/** A credential that got into some other text: a JWT, an API key, or what follows an authentication scheme. */
+const credentialPattern = /eyJ[\w-]{5,}\.[\w.-]*|\b(?:bearer|basic)\s+\S+|\b(?:sk-|tgk_)[\w-]{8,}/gi
 
 /**
  * A copy fit for the log: fields with the name of a secret are censored, texts are shortened and rid of

@@ -104,6 +104,7 @@ export function decision(auditId: string): DecisionRecord {
     tenant: 'acme',
     subject: 'alice',
     client: null,
+    apiKey: null,
     path: '/v1/chat/completions',
     peer: null,
     context: {},

@@ -23,6 +23,8 @@ test('prints who may call what, and which quotas bind it', async () => {
   expect(out.split('\n').slice(2)).toEqual([
     'files not looked at (--files opens them): listen.tls.certFile, listen.tls.keyFile, listen.tls.clientCaFile, ledger.tls.caFile, ledger.passwordFile, audit.file, audit.keyFile, issuers[0].caFile, rateLimitService.redis.tls.caFile, rateLimitService.redis.passwordFile, rateLimitService.configDir',
     '',
+    'API keys:',
+    '  nightly: tenant acme, subject batch, client cron, groups research and 8, until 2027-01-30T23:00:00.000Z',
     'Models:',
     '  meta-llama/Llama-3.3-70B-Instruct in pool gpu-a',
     '  gpt-oss-20b in pool gpu-b',
@@ -197,13 +199,36 @@ describe('with --files', () => {
       '14: ledger.tls.caFile is redis-ca.pem; expected a readable file; there is none',
       '16: ledger.passwordFile is /etc/tollgate/redis-password; expected a readable file; there is none',
       '30: issuers[0].caFile is idp-ca.pem; expected a file of certificates in PEM',
-      '76: audit.file is absent/audit.jsonl; expected a path in a directory that this user may write',
-      '76: audit.keyFile is audit.pem; expected a file with an Ed25519 private key in PEM (PKCS #8)',
-      '93: rateLimitService.redis.tls.caFile is counters-ca.pem; expected a readable file; there is none',
-      '95: rateLimitService.redis.passwordFile is /etc/tollgate/counters-password; expected a readable file; there is none',
+      '84: audit.file is absent/audit.jsonl; expected a path in a directory that this user may write',
+      '84: audit.keyFile is audit.pem; expected a file with an Ed25519 private key in PEM (PKCS #8)',
+      '101: rateLimitService.redis.tls.caFile is counters-ca.pem; expected a readable file; there is none',
+      '103: rateLimitService.redis.passwordFile is /etc/tollgate/counters-password; expected a readable file; there is none',
       `${dirname(file)}/ratelimit: expected a readable directory; there is none`,
     ])
     expect(err).not.toContain('hunter2')
+  })
+
+  test('opens those of every Redis, however it is found', async () => {
+    const file = policyFile('smallest')
+    const redis = (name: string): string =>
+      `{ sentinel: { master: m, nodes: ['rediss://s:1'], user: u, passwordFile: ${name}-1 }, tls: { caFile: ${name}-2 }, passwordFile: ${name}-3 }`
+    const lines = [
+      `ledger: ${redis('a').replace('{', '{ kind: redis,')}`,
+      'rateLimitService:',
+      '  configDir: limits',
+      `  redis: ${redis('b')}`,
+      `  perSecond: ${redis('c')}`,
+    ]
+    writeFileSync(file, `${readFileSync(file, 'utf8')}${lines.join('\n')}\n`)
+    const { out } = await play(['check', '--policy', file])
+    expect(out).toContain(
+      'ledger.tls.caFile, ledger.passwordFile, ledger.sentinel.passwordFile, rateLimitService.redis.tls.caFile, rateLimitService.redis.passwordFile, rateLimitService.redis.sentinel.passwordFile, rateLimitService.perSecond.tls.caFile, rateLimitService.perSecond.passwordFile, rateLimitService.perSecond.sentinel.passwordFile',
+    )
+    const { err } = await play(['check', '--policy', file, '--files'])
+    const missing = err.match(/(?<= is )[abc]-\d(?=; expected a readable file; there is none)/g)
+    expect(missing?.sort()).toEqual(
+      ['a', 'b', 'c'].flatMap((name) => [1, 2, 3].map((which) => `${name}-${String(which)}`)),
+    )
   })
 
   test('tells faults of files among those of the policy, by line', async () => {

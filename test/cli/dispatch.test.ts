@@ -34,7 +34,7 @@ test.each(commands)('%s --help says its usage and exit codes', async (command) =
 test('an unknown command is named, with the known ones', async () => {
   expect(await play(['chek'])).toMatchObject({
     exitCode: 2,
-    err: 'tollgate: unknown command "chek"; the commands are serve, check, inspect, verify-audit, ratelimit',
+    err: 'tollgate: unknown command "chek"; the commands are serve, check, inspect, verify-audit, ratelimit, key',
   })
 })
 

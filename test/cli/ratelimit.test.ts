@@ -37,7 +37,7 @@ describe('tollgate ratelimit check', () => {
       'DIR/a.yaml:3: descriptors[0].rate_limit.unit is eon; expected one of second, minute, hour, day, week, month, year: an invalid rate limit unit',
       'DIR/a.yaml:4: descriptors[1].kye is an unknown key (did you mean key?); expected one of key, value, rate_limit, descriptors, shadow_mode, quota_mode, detailed_metric, value_to_metric, share_threshold, metadata',
       'DIR/a.yaml:4: descriptors[1].key is (missing); expected the key of an entry: a descriptor has no empty key',
-      'DIR/b.yaml:1: domain is a; expected a domain of its own, or mergeDomains: true: duplicate domain, it is also that of DIR/a.yaml',
+      'DIR/b.yaml:1: domain is a; expected a domain of its own, or mergeDomains: true: duplicate domain, it is also that of DIR/a.yaml:1',
     ])
   })
 

@@ -102,7 +102,7 @@ describe('every fault at once', () => {
     [
       'a dimension that may be group',
       { 'quotas[4].by[0]': 'groups' },
-      'quotas[4].by[0] expected one of tenant, subject, client, model, group, pool, route, spiffe, or claim:NAME as claim:department',
+      'quotas[4].by[0] expected one of tenant, subject, client, model, group, pool, route, spiffe, api_key, or claim:NAME as claim:department',
     ],
     [
       'conditions that may be there',

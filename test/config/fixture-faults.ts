@@ -21,10 +21,10 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '4: issuers[0].algorithms[0] is none; expected one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519',
   ],
   'alias-bomb': [
-    '2: syntax expected no alias: write it out',
-    '3: syntax expected no alias: write it out',
+    ...[0, 1, 2].map((at) => `2: b[${String(at)}] is an alias; expected no alias: write it out`),
+    ...[0, 1, 2].map((at) => `3: c[${String(at)}] is an alias; expected no alias: write it out`),
   ],
-  alias: ['6: syntax expected no alias: write it out'],
+  alias: ['6: issuers[0].groups is an alias; expected no alias: write it out'],
   'audit-key-inside': [
     '3: audit.keyFile is (not shown); expected the path of an Ed25519 private key in PEM',
   ],
@@ -35,7 +35,7 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '1: limits.maxBodyBytes is 8; expected a whole number of bytes from 1024 to 67108864',
   ],
   'comment-only': [
-    '1: file is (missing); expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',
+    '1: file is (missing); expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, apiKeys, models, paths, grants, quotas',
   ],
   'cors-origin-with-path': [
     '1: cors.origins[0] is "https://app.example/"; expected an origin as a browser sends it, as https://app.example, without a path',
@@ -44,10 +44,12 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   'default-output-over-context': [
     '7: models[0].defaultOutputTokens is (missing); expected less than contextTokens (1024)',
   ],
-  'duplicate-key-inside': ['7: pool expected each key once; the first is on line 7'],
-  'duplicate-key': ['12: quotas expected each key once; the first is on line 10'],
+  'duplicate-key-inside': [
+    '7: models[0].pool is given again; expected each key once: the first is on line 7',
+  ],
+  'duplicate-key': ['12: quotas is given again; expected each key once: the first is on line 10'],
   empty: [
-    '1: file is (missing); expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',
+    '1: file is (missing); expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, apiKeys, models, paths, grants, quotas',
   ],
   'grant-anyone-and-groups': [
     '9: grants[0].anyone is true; expected to be left out, since the grant lists who it is for',
@@ -108,7 +110,9 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   'issuer-with-password': [
     '2: issuers[0].issuer is https://***@idp.example.com; expected an https:// URL without query, fragment and user (http:// only to a loopback address, with insecureHttp: true)',
   ],
-  'key-not-text': ['12: syntax expected a key that is plain text'],
+  'key-not-text': [
+    '12: 7 is no text; expected a key that is plain text, in quotes if it looks like something else',
+  ],
   'lease-malformed': [
     '1: leaseMs is 1h; expected a whole number of milliseconds from maxStreamMs + 60000 to 172800000',
   ],
@@ -132,9 +136,11 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   'model-name-repeated': [
     '8: models[1].aliases[0] is llama-70b; expected a name or alias that no earlier entry has',
   ],
-  'no-issuer': ['1: issuers is (missing); expected a list of 1 to 1000 issuers'],
+  'no-issuer': [
+    '1: issuers is (missing); expected a list of 1 to 1000 issuers, or apiKeys: without both, nobody could call',
+  ],
   'not-a-mapping': [
-    '1: file is a list; expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',
+    '1: file is a list; expected a mapping with keys of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, apiKeys, models, paths, grants, quotas',
   ],
   'one-bad-entry-hides-none': [
     '11: quotas[0].limit is none; expected a whole number of units from 1 to 9007199254740991, or of unit cost an amount as 25.50',
@@ -172,13 +178,13 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '2: inspection.prohibited is a list; expected at most 100 patterns in all lists together, not 101: each is another pass over every prompt',
   ],
   'prototype-key': [
-    '1: __proto__ is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',
+    '1: __proto__ is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, apiKeys, models, paths, grants, quotas',
   ],
   'quota-dimension-twice': [
     '11: quotas[0].by[1] is tenant; expected a dimension that no earlier entry has',
   ],
   'quota-dimension-unknown': [
-    '11: quotas[0].by[1] is user; expected one of tenant, subject, client, model, group, pool, route, spiffe, or claim:NAME as claim:department',
+    '11: quotas[0].by[1] is user; expected one of tenant, subject, client, model, group, pool, route, spiffe, api_key, or claim:NAME as claim:department',
   ],
   'quota-group-without-groups': [
     '11: quotas[0].groups is (missing); expected a list of the groups to count by, since by holds group',
@@ -232,14 +238,14 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
     '5: issuers[0].tenant.claim is org; expected fixed instead, since there are several issuers: by a claim one could name the tenant of another',
   ],
   'syntax-unclosed-list': [
-    '5: syntax expected YAML 1.2, but: Flow sequence in block collection must be sufficiently indented and end with a ]',
+    '5: syntax is wrong at column 5; expected a closing } or ] for every { or [, and all that is inside further right than its key',
   ],
   'tag-of-yaml': [
-    '3: syntax expected no tag (a word after !)',
-    '7: syntax expected no tag (a word after !)',
-    '11: syntax expected no tag (a word after !)',
+    '3: issuers[0].audiences is tagged; expected no tag (a word after !)',
+    '7: models[0].name is tagged; expected no tag (a word after !)',
+    '11: quotas[0].name is tagged; expected no tag (a word after !)',
   ],
-  tag: ['3: syntax expected no tag (a word after !)'],
+  tag: ['3: issuers[0].audiences is tagged; expected no tag (a word after !)'],
   'tenant-claim-and-fixed': [
     '5: issuers[0].tenant is a mapping; expected exactly one of claim and fixed',
   ],
@@ -250,14 +256,16 @@ export const fixtureFaults: Readonly<Record<string, readonly string[]>> = {
   'tokenizer-unknown': [
     '7: models[0].tokenizer is llama3; expected one of o200k_base, cl100k_base',
   ],
-  'two-documents': ['12: syntax expected one document, without a second one after ---'],
+  'two-documents': [
+    '12: syntax is wrong at column 1; expected one document, without a second one after ---',
+  ],
   'unknown-key-inside': [
     '11: quotas[0].windows is unknown (did you mean window?); expected one of name, unit, limit, window, timezone, by, groups, models, shadow, onStoreFailure, overrides, limitClaim, slices',
   ],
   'unknown-key-secret': [
-    '1: password is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',
+    '1: password is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, apiKeys, models, paths, grants, quotas',
   ],
   'unknown-key': [
-    '1: ledgers is unknown (did you mean ledger?); expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',
+    '1: ledgers is unknown (did you mean ledger?); expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, apiKeys, models, paths, grants, quotas',
   ],
 }

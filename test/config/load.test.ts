@@ -67,8 +67,7 @@ describe('a policy file with faults', () => {
     const text = Array.from({ length: 1000 }, (_, index) => `key${String(index)}: 1`).join('\n')
     const lines = refusalOf(() => loadConfig('many.yaml', text))
     expect(lines).toHaveLength(201)
-    // 1,000 unknown keys and the missing issuers.
-    expect(lines.at(-1)).toBe('many.yaml: expected fewer faults: 801 more are not listed')
+    expect(lines.at(-1)).toBe('many.yaml: expected fewer faults: 800 more are not listed')
   })
 
   test('is refused when its nesting has no end in sight', () => {
@@ -213,11 +212,44 @@ describe('a good policy file', () => {
   })
 
   test('has the rate limit service count where the ledger is', () => {
-    const text = `${fixture('smallest')}ledger: { kind: redis, url: "redis://one" }\nrateLimitService: { configDir: limits }\n`
-    const { settings } = loadConfig('/etc/policy.yaml', text)
-    const address = { url: 'redis://one' }
-    expect(settings.ledger).toMatchObject({ address })
-    expect(settings.rateLimitService?.store).toMatchObject({ kind: 'redis', address })
+    for (const mode of ['safe', 'shared']) {
+      for (const address of [{ url: 'redis://one' }, { cluster: { nodes: ['redis://one:1'] } }]) {
+        const ledger = `ledger: ${JSON.stringify({ kind: 'redis', ...address })}`
+        const service = `rateLimitService: { configDir: limits, mode: ${mode} }`
+        const text = `${fixture('smallest')}${ledger}\n${service}\n`
+        const { settings } = loadConfig('/etc/policy.yaml', text)
+        expect(settings.ledger).toMatchObject({ address })
+        expect(settings.rateLimitService?.store).toMatchObject({ kind: 'redis', address })
+      }
+    }
+  })
+
+  test('may have the rate limit service count elsewhere, and per second elsewhere again: each a server, Sentinel or Cluster', () => {
+    const sentinel =
+      "{ sentinel: { master: m, nodes: ['redis://s:1'], user: u, passwordFile: word } }"
+    const cluster =
+      "{ cluster: { nodes: ['redis://c:1'] }, user: u, passwordFile: /word, timeoutMs: 30 }"
+    const service = `{ configDir: limits, mode: shared, redis: ${sentinel}, perSecond: ${cluster} }`
+    const text = `${fixture('smallest')}rateLimitService: ${service}\n`
+    const { rateLimitService } = loadConfig('/etc/policy.yaml', text).settings
+    const nobody = { caFile: undefined, user: undefined, passwordFile: undefined }
+    expect(rateLimitService?.store).toEqual({
+      kind: 'redis',
+      address: {
+        ...nobody,
+        sentinel: { master: 'm', nodes: ['redis://s:1'], user: 'u', passwordFile: '/etc/word' },
+      },
+      timeoutMs: 80,
+    })
+    expect(rateLimitService?.perSecond).toEqual({
+      kind: 'redis',
+      address: {
+        ...nobody,
+        ...{ user: 'u', passwordFile: '/word' },
+        cluster: { nodes: ['redis://c:1'] },
+      },
+      timeoutMs: 30,
+    })
   })
 
   test('sets every key', () => {
@@ -326,6 +358,17 @@ describe('a good policy file', () => {
           jwksStaleMs: 3_600_000,
           caFile: undefined,
           insecureHttp: true,
+        },
+      ],
+      apiKeys: [
+        {
+          id: 'nightly',
+          sha256: '0f'.repeat(32),
+          tenant: 'acme',
+          subject: 'batch',
+          client: 'cron',
+          groups: ['research', '8'],
+          expiresAtEpochMs: Date.UTC(2027, 0, 30, 23),
         },
       ],
       models: [
@@ -509,7 +552,9 @@ describe('reading the file', () => {
     ])
     const latin1 = join(directory, 'latin1.yaml')
     writeFileSync(latin1, Buffer.from([0x23, 0xe9, 0x0a]))
-    expect(refusalOf(() => readConfig(latin1))).toEqual([`${latin1}: expected UTF-8`])
+    expect(refusalOf(() => readConfig(latin1))).toEqual([
+      `${latin1}:1: syntax is in another encoding; expected UTF-8`,
+    ])
     const big = join(directory, 'big.yaml')
     writeFileSync(big, Buffer.alloc(1_048_577, '#'))
     expect(refusalOf(() => readConfig(big))).toEqual([`${big}: expected at most 1048576 bytes`])

@@ -182,11 +182,11 @@ describe('a dimension', () => {
     expect(load([{}]).issuers[0]?.claims).toEqual([])
   })
 
-  test.each(['claim', 'claim:', 'claim: x', 'claim:a..b', 'Claim:a', 'api_key'])(
+  test.each(['claim', 'claim:', 'claim: x', 'claim:a..b', 'Claim:a', 'apiKey'])(
     'is not %j',
     (dimension) => {
       expect(faultsOf([{ by: [dimension] }])).toEqual([
-        'quotas[0].by[0] expected one of tenant, subject, client, model, group, pool, route, spiffe, or claim:NAME as claim:department',
+        'quotas[0].by[0] expected one of tenant, subject, client, model, group, pool, route, spiffe, api_key, or claim:NAME as claim:department',
       ])
     },
   )
@@ -252,9 +252,11 @@ describe('other limits', () => {
       `quotas[0].overrides[0].tenants expected ${shared}`,
     ])
     const research = { groups: ['research'], limit: 5 }
-    expect(faultsOf([{ by: ['tenant'], overrides: [research] }])).toEqual([
-      'quotas[0].overrides[0].groups expected to be left out, or group or subject in by: all in a partition have one limit',
-    ])
+    for (const by of [['tenant'], ['tenant', 'api_key']]) {
+      expect(faultsOf([{ by, overrides: [research] }])).toEqual([
+        'quotas[0].overrides[0].groups expected to be left out, or group or subject in by: all in a partition have one limit',
+      ])
+    }
     expect(faultsOf([{ by: ['tenant', 'subject'], overrides: [research] }])).toEqual([])
     const byGroup = { by: ['tenant', 'group'], groups: ['sales', 'research'] }
     expect(faultsOf([{ ...byGroup, overrides: [research] }])).toEqual([])
@@ -267,7 +269,8 @@ describe('other limits', () => {
 
   test('are carried by no claim where one caller would set them for others', () => {
     const limitClaim = { claim: 'budget', atMost: 100 }
-    for (const by of [[], ['model'], ['claim:budget', 'pool']]) {
+    // Of api_key too: those without a key share one partition, and a key has no claims.
+    for (const by of [[], ['model'], ['claim:budget', 'pool'], ['api_key']]) {
       expect(faultsOf([{ by, limitClaim }])).toEqual([
         'quotas[0].limitClaim expected to be left out, or tenant, subject or client in by: one caller would set the limit of others',
       ])
@@ -299,7 +302,7 @@ describe('other limits', () => {
       },
     ]
     expect(faultsOf([{ overrides: [gold] }], {}, { issuers })).toEqual([
-      'quotas[0].overrides[0].tenants[0] expected a tenant that an issuer of this file has: umbra',
+      'quotas[0].overrides[0].tenants[0] expected a tenant that an issuer or API key of this file has: umbra',
     ])
   })
 })

@@ -23,6 +23,11 @@ export const goodPolicy = {
     { ...issuer('http://127.0.0.1:9400', 'lab'), insecureHttp: true },
     issuer('https://d.example', 'zeta'),
   ],
+  apiKeys: [
+    { ...apiKey('nightly', '0'), groups: ['batch'], expires: '2027-01-31T00:00:00Z' },
+    { ...apiKey('weekly', '1'), client: 'cron' },
+    apiKey('spare', '2'),
+  ],
   models: [
     { ...model('llama-70b'), aliases: ['llama', 'llama-latest'], defaultOutputTokens: 512 },
     { ...model('qwen-7b'), aliases: ['qwen'], streamUsage: 'inject' },
@@ -95,6 +100,10 @@ function issuer(url: string, tenant: string) {
   }
 }
 
+function apiKey(id: string, digit: string) {
+  return { id, sha256: digit.repeat(64).replace('0', 'f'), tenant: 'acme', subject: id }
+}
+
 function model(name: string) {
   return { name, tokenizer: 'o200k_base', contextTokens: 8192, pool: 'gpu-a' }
 }
@@ -132,6 +141,11 @@ export const aModel =
 const aClaim = (what: string): string =>
   `${what}: text of 1 to 255 characters without control characters, in quotes if it looks like a number`
 export const aTenant = aClaim('a tenant')
+const anId =
+  'a name of 1 to 64 letters, digits, dots, hyphens or underscores, which does not begin with tgk_'
+const aHash =
+  'the SHA-256 of the whole key, 64 lower-case hex digits (tollgate key new prints it), in quotes if it looks like a number'
+const aDateTime = 'a date and time with its zone, as 2027-01-31T00:00:00Z'
 export const aPattern =
   'a model name or a pattern of one with * for any run of characters, at most 128 characters'
 const aWindow =
@@ -152,6 +166,59 @@ function sentinelOf(...nodes: readonly string[]) {
   return { master: 'mymaster', nodes: nodes.length === 0 ? ['redis://sentinel:26379'] : nodes }
 }
 
+/** Of a section that names a Redis: `held` is what else it says, `why` as in the message that one is missing. */
+function redisFaults(at: string, held: object = {}, why = ''): readonly SingleFault[] {
+  const sentinel = sentinelOf()
+  const tls = { caFile: 'ca.pem' }
+  const rows: readonly (readonly [object, string])[] = [
+    [
+      {},
+      `.url expected redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH, or ${at}.sentinel or ${at}.cluster${why}`,
+    ],
+    [{ url: 'redis:6379' }, `.url expected ${aRedisUrl}`],
+    [
+      { url: 'unix:///run/redis.sock', tls },
+      `.tls expected to be left out, or ${at}.url to begin with rediss://`,
+    ],
+    [
+      { url: 'redis://redis:6379', user: 'tollgate' },
+      `.passwordFile expected the file with the password of ${at}.user`,
+    ],
+    [
+      { url: 'redis://redis', sentinel },
+      `.sentinel expected to be left out, since ${at}.url says where Redis is`,
+    ],
+    [
+      { sentinel, cluster: { nodes: ['redis://a:1'] } },
+      `.cluster expected to be left out, since ${at}.sentinel says where Redis is`,
+    ],
+    [
+      { cluster: { nodes: ['redis://a:1'] }, tls },
+      `.tls expected to be left out, or ${at}.cluster.nodes to begin with rediss://`,
+    ],
+    [
+      { cluster: { nodes: ['redis://a:1', 'rediss://b:2'] } },
+      '.cluster.nodes[1] expected redis:// or rediss://, the same in all items of the list',
+    ],
+    [{ cluster: { nodes: [] } }, '.cluster.nodes expected a list of 1 to 32 items'],
+    [
+      { sentinel, tls },
+      `.tls expected to be left out, or ${at}.sentinel.nodes to begin with rediss://`,
+    ],
+    [
+      { sentinel: sentinelOf('redis://a:1', 'rediss://b:2') },
+      '.sentinel.nodes[1] expected redis:// or rediss://, the same in all items of the list',
+    ],
+    [
+      { sentinel: { ...sentinel, user: 'tollgate' } },
+      `.sentinel.passwordFile expected the file with the password of ${at}.sentinel.user`,
+    ],
+    [{ sentinel: sentinelOf('redis://a') }, `.sentinel.nodes[0] expected ${aRedisNode}`],
+    [{ sentinel: { nodes: ['redis://a:1'] } }, `.sentinel.master expected ${aName}`],
+  ]
+  return rows.map(([says, message]) => fault({ [at]: { ...held, ...says } }, `${at}${message}`))
+}
+
 /** At least one for every rule of `rules.ts` and `grants.ts`, and some for the words of the schema. */
 export const singleFaults: readonly SingleFault[] = [
   malformed('listen.metrics', '9192', 'unix:///PATH or HOST:PORT'),
@@ -159,54 +226,9 @@ export const singleFaults: readonly SingleFault[] = [
   malformed('listen.tls.certFile', 7, 'the path of a PEM certificate chain'),
   malformed('ledger.kind', 'abacus', oneOf(ledgerKinds)),
   malformed('ledger.url', 'redis:6379', aRedisUrl),
-  fault(
-    { ledger: { kind: 'redis' } },
-    'ledger.url expected redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH, or ledger.sentinel or ledger.cluster, since ledger.kind is redis',
-  ),
-  fault(
-    { ledger: { kind: 'redis', url: 'unix:///run/redis.sock', tls: { caFile: 'ca.pem' } } },
-    'ledger.tls expected to be left out, or ledger.url to begin with rediss://',
-  ),
-  fault(
-    { ledger: { kind: 'redis', url: 'redis://redis:6379', user: 'tollgate' } },
-    'ledger.passwordFile expected the file with the password of ledger.user',
-  ),
-  fault(
-    { ledger: { kind: 'redis', url: 'redis://redis', sentinel: sentinelOf() } },
-    'ledger.sentinel expected to be left out, since ledger.url says where Redis is',
-  ),
-  fault(
-    { ledger: { kind: 'redis', sentinel: sentinelOf(), cluster: { nodes: ['redis://a:1'] } } },
-    'ledger.cluster expected to be left out, since ledger.sentinel says where Redis is',
-  ),
-  fault(
-    { ledger: { kind: 'redis', cluster: { nodes: ['redis://a:1'] }, tls: { caFile: 'ca.pem' } } },
-    'ledger.tls expected to be left out, or ledger.cluster.nodes to begin with rediss://',
-  ),
-  fault(
-    { ledger: { kind: 'redis', cluster: { nodes: ['redis://a:1', 'rediss://b:2'] } } },
-    'ledger.cluster.nodes[1] expected redis:// or rediss://, the same in all items of the list',
-  ),
-  fault(
-    { ledger: { kind: 'redis', cluster: { nodes: [] } } },
-    'ledger.cluster.nodes expected a list of 1 to 32 items',
-  ),
-  fault(
-    { ledger: { kind: 'redis', sentinel: sentinelOf(), tls: { caFile: 'ca.pem' } } },
-    'ledger.tls expected to be left out, or ledger.sentinel.nodes to begin with rediss://',
-  ),
-  fault(
-    { ledger: { kind: 'redis', sentinel: sentinelOf('redis://a:1', 'rediss://b:2') } },
-    'ledger.sentinel.nodes[1] expected redis:// or rediss://, the same in all items of the list',
-  ),
-  fault(
-    { ledger: { kind: 'redis', sentinel: { ...sentinelOf(), user: 'tollgate' } } },
-    'ledger.sentinel.passwordFile expected the file with the password of ledger.sentinel.user',
-  ),
-  fault(
-    { ledger: { kind: 'redis', sentinel: sentinelOf('redis://a') } },
-    `ledger.sentinel.nodes[0] expected ${aRedisNode}`,
-  ),
+  ...redisFaults('ledger', { kind: 'redis' }, ', since ledger.kind is redis'),
+  ...redisFaults('rateLimitService.redis'),
+  ...redisFaults('rateLimitService.perSecond'),
   ...Object.entries({
     url: 'redis://redis',
     sentinel: sentinelOf(),
@@ -226,18 +248,6 @@ export const singleFaults: readonly SingleFault[] = [
   malformed('ledger.processes', 0, 'a whole number of processes from 1 to 10000'),
   malformed('ledger.maxPartitions', 999, 'a whole number of partitions from 1000 to 100000000'),
   malformed('quotas[0].onStoreFailure', 'closed', 'one of deny, local, allow'),
-  ...['redis', 'perSecond'].flatMap((name) => [
-    fault(
-      { [`rateLimitService.${name}.tls`]: { caFile: 'ca.pem' } },
-      `rateLimitService.${name}.tls expected to be left out, or url to begin with rediss://`,
-      [`rateLimitService.${name}.url`],
-    ),
-    fault(
-      { [`rateLimitService.${name}.user`]: 'counter' },
-      `rateLimitService.${name}.passwordFile expected the file with the password of the user`,
-      [`rateLimitService.${name}.passwordFile`],
-    ),
-  ]),
   fault(
     { rateLimitService: { configDir: 'limits', mode: 'shared' } },
     'rateLimitService.redis expected the Redis that envoyproxy/ratelimit counts in, since the mode is shared and ledger.kind is memory',
@@ -338,6 +348,33 @@ export const singleFaults: readonly SingleFault[] = [
     { 'issuers[1].insecureHttp': true },
     'issuers[1].insecureHttp expected to be left out, since the issuer is https://',
     ['issuers[1].issuer'],
+  ),
+
+  malformed('apiKeys[0].id', 'two words', anId),
+  malformed('apiKeys[1].id', `tgk_${'x'.repeat(43)}`, anId),
+  malformed('apiKeys[0].sha256', 'F'.repeat(64), aHash),
+  malformed('apiKeys[1].sha256', '1'.repeat(63), aHash),
+  malformed('apiKeys[2].sha256', undefined, aHash),
+  malformed('apiKeys[0].tenant', '', aTenant),
+  malformed('apiKeys[1].subject', undefined, aClaim('a subject')),
+  malformed('apiKeys[1].client', 7, aClaim('a client')),
+  malformed('apiKeys[0].groups', 'batch', 'a list'),
+  malformed('apiKeys[0].groups[0]', '', aClaim('a group')),
+  malformed('apiKeys[0].expires', '2027-02-30T00:00:00Z', aDateTime),
+  malformed('apiKeys[0].expires', '2027-01-31', aDateTime),
+  malformed('apiKeys[0].expires', 1_800_000_000, aDateTime),
+  malformed('apiKeys[2]', 'spare', 'a mapping'),
+  fault(
+    { 'apiKeys[1].scopes': ['chat'] },
+    'apiKeys[1].scopes expected one of id, sha256, tenant, subject, client, groups, expires',
+  ),
+  fault({ 'apiKeys[2].id': 'nightly' }, 'apiKeys[2].id expected an id that no earlier entry has', [
+    'apiKeys[0].id',
+  ]),
+  fault(
+    { 'apiKeys[2].sha256': '1'.repeat(64) },
+    'apiKeys[2].sha256 expected the hash of a key that no earlier entry has',
+    ['apiKeys[1].sha256'],
   ),
 
   malformed('models[0].tokenizer', 'llama3', 'one of o200k_base, cl100k_base'),
@@ -448,8 +485,16 @@ export const singleFaults: readonly SingleFault[] = [
   ),
   fault(
     { 'grants[1].tenants': ['umbrla'] },
-    'grants[1].tenants[0] expected a tenant that an issuer of this file has: acme, umbra, lab, zeta',
-    ['issuers[0].tenant', 'issuers[1].tenant', 'issuers[2].tenant', 'issuers[3].tenant'],
+    'grants[1].tenants[0] expected a tenant that an issuer or API key of this file has: acme, umbra, lab, zeta',
+    [
+      'issuers[0].tenant',
+      'issuers[1].tenant',
+      'issuers[2].tenant',
+      'issuers[3].tenant',
+      'apiKeys[0].tenant',
+      'apiKeys[1].tenant',
+      'apiKeys[2]',
+    ],
   ),
 
   malformed(
@@ -460,7 +505,7 @@ export const singleFaults: readonly SingleFault[] = [
   malformed(
     'quotas[0].by[0]',
     'tennant',
-    'one of tenant, subject, client, model, group, pool, route, spiffe, or claim:NAME as claim:department',
+    'one of tenant, subject, client, model, group, pool, route, spiffe, api_key, or claim:NAME as claim:department',
   ),
   malformed('quotas[1].unit', 'token', oneOf(quotaUnitNames)),
   malformed('quotas[5].window', '90', aWindow),
@@ -513,14 +558,6 @@ export const singleFaults: readonly SingleFault[] = [
       'quotas[0].slices': true,
     },
     'quotas[0].slices expected to be left out, since a Redis Cluster (ledger.cluster) has no slices',
-    ['ledger.cluster'],
-  ),
-  fault(
-    {
-      ledger: { kind: 'redis', cluster: { nodes: ['redis://one:6379'] } },
-      rateLimitService: { configDir: 'limits', mode: 'shared' },
-    },
-    'rateLimitService.redis expected a single server, since the keys of mode shared are in no one slot of ledger.cluster',
     ['ledger.cluster'],
   ),
   fault(

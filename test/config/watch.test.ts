@@ -198,7 +198,7 @@ describe('a bad policy file', () => {
     expect(events).toEqual([
       [
         'fault FILE:11: quotas[0].limit is 0; expected a whole number of units from 1 to 9007199254740991, or of unit cost an amount as 25.50',
-        'FILE:12: unknown is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, models, paths, grants, quotas',
+        'FILE:12: unknown is unknown; expected one of listen, ledger, inspection, audit, limits, cors, drain, log, maxStreamMs, leaseMs, keepCredential, rateLimitService, issuers, apiKeys, models, paths, grants, quotas',
       ].join('\n'),
     ])
     writeFileSync(path, withLimit(15))

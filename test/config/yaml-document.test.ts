@@ -1,10 +1,13 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
+import { parseDocument } from 'yaml'
+import type { Node, YAMLSeq } from 'yaml'
 import { readYaml } from '../../src/config/yaml-document.js'
+import { createPlaces } from '../../src/config/yaml-places.js'
 import { ConfigError } from '../../src/errors.js'
 
-function refusalOf(text: string): string {
+function refusalOf(text: string, aliases: 'follow' | 'refuse' = 'follow'): string {
   try {
-    readYaml('f.yaml', text, { aliases: 'follow' })
+    readYaml('f.yaml', text, { aliases })
   } catch (error) {
     if (error instanceof ConfigError) return error.message
     throw error
@@ -35,7 +38,7 @@ test('a fault behind an alias is shown where the value is written', () => {
 
 test('an alias without an anchor above it is a fault', () => {
   expect(refusalOf('a: *x\nb: &x 1\n')).toBe(
-    'f.yaml:1: syntax expected an alias of an anchor above it',
+    'f.yaml:1: a is *x; expected an alias of an anchor above it',
   )
 })
 
@@ -82,4 +85,74 @@ test('a value is shown in one printable line of at most 80 characters', () => {
   expect(long).toHaveLength(80)
   expect(long.endsWith('...')).toBe(true)
   expect(document.fault(['b'], 'x').value).toBe('| one two')
+})
+
+describe('a mistake in the syntax is told with its place and what would be right', () => {
+  const column = 'what belongs together in one column, and what is inside it further right'
+  const commas = 'a comma between the entries of { } or [ ], and every entry as KEY: VALUE or VALUE'
+  const closing =
+    'a closing } or ] for every { or [, and all that is inside further right than its key'
+  const keys =
+    'keys of one mapping in one column, and quotes around a text with a colon and a space in it'
+  const more = 'nothing more here, the column of the lines above, or quotes around the whole text'
+  const pair = 'KEY: VALUE on one line, with a colon and a space'
+
+  test.each([
+    ['a:\n\tb: c', '2 1', 'spaces before what stands here, no tab'],
+    ['a: [b, { c: d }\n', '2 1', closing],
+    ['a: { b: c\n', '2 1', closing],
+    ['a:\n  - b: c\n c: d', '3 1', column],
+    ['a:\n  b: c\n d: e', '3 1', column],
+    ['a: "b', '1 6', 'a closing quote'],
+    ["a: 'b", '1 6', 'a closing quote'],
+    ['a: b: c', '1 4', keys],
+    ['- a: b\n   c: d', '1 6', keys],
+    ['a: @b', '1 4', 'quotes around a text that begins with @, ` or %'],
+    ['a: %b', '1 4', 'quotes around a text that begins with @, ` or %'],
+    [String.raw`a: "b\q"`, '1 6', 'an escape of YAML after \\, or single quotes around the text'],
+    ['a b\nc: d', '1 1', pair],
+    ['a: {b: c d: e}', '1 8', commas],
+    ['a: ["b" "c"]', '1 9', commas],
+    ['a: {"b":c}\nd: {"e" "f"}', '2 9', commas],
+    ['a: "b"#c', '1 7', 'a space before #'],
+    ['a: "b" c', '1 8', more],
+    [' a: b\nc: d', '2 1', more],
+    ['a: &', '1 4', 'a name after & or *, which ends in no colon'],
+    ['b: &y 1\na: &x *y', '2 7', 'an alias without an anchor or tag'],
+    ['a: !!str"b"', '1 9', 'a space after the anchor or tag'],
+    ['a: !!map [b]', '1 4', 'no tag (a word after !)'],
+    [`${'a'.repeat(1100)}: b`, '1 1', 'a key of at most 1024 characters'],
+    ['a: &b &c d', '1 7', 'one anchor'],
+    ['%FOO\n---\na: b', '1 1', 'no line that begins with %'],
+    ['%YAML 1.2\na: b', '2 1', '--- on a line of its own, after lines that begin with %'],
+    ['a: b\n---\nc: d', '2 1', 'one document, without a second one after ---'],
+    [`a: ${'['.repeat(50_000)}`, undefined, 'fewer levels inside each other'],
+  ])('%j', (text, place, expected) => {
+    const [first = ''] = refusalOf(text.slice(0, 60_000)).split('\n')
+    const [line, at] = (place ?? '').split(' ')
+    if (place === undefined) expect(first).toContain(`; expected ${expected}`)
+    else {
+      expect(first).toBe(
+        `f.yaml:${line ?? ''}: syntax is wrong at column ${at ?? ''}; expected ${expected}`,
+      )
+    }
+  })
+})
+
+test('the place of so many nodes is put together, and no more', () => {
+  const places = createPlaces()
+  const list = parseDocument('[a]').contents as YAMLSeq<Node>
+  const item = list.items[0] as Node
+  places.enter(0, item)
+  for (let asked = 0; asked < 1000; asked += 1) expect(places.of(item, [list])).toEqual([0])
+  expect(places.of(item, [list])).toEqual([])
+})
+
+test('what a policy names by an alias or a tag is not shown: it could be a secret in the wrong place', () => {
+  expect(refusalOf('password: *hunter2\nuser: !hunter2 x\n', 'refuse')).toBe(
+    [
+      'f.yaml:1: password is an alias; expected no alias: write it out',
+      'f.yaml:2: user is tagged; expected no tag (a word after !)',
+    ].join('\n'),
+  )
 })

@@ -6,6 +6,10 @@ import type { SendOptions } from './stack.js'
 
 const stack = await startTestStack((policy) => {
   for (const quota of policy.quotas) if (quota['unit'] === 'tokens') quota['limit'] = 10_000_000
+  for (const model of policy.models) model['prices'] = { input: 1, output: 100 }
+  const each = () => ({ window: 'day', by: ['tenant', 'subject'] })
+  policy.quotas.push({ name: 'output', unit: 'output_tokens', limit: 1_000_000, ...each() })
+  policy.quotas.push({ name: 'budget', unit: 'cost', limit: 1000, ...each() })
 })
 const { nodeA } = stack
 
@@ -41,6 +45,28 @@ test.each(kinds)('the usage of $name is settled and logged as the engine says it
   nodeA.behave(kind.behaviour ?? {})
   const answer = await stack.send({ caller: 'alice', ...kind.request })
   await expectSettled(answer, kind.request)
+})
+
+// An engine that reports reasoning beside its output has counted it there already.
+test.each(kinds)('the reasoning of $name is spent and paid once, as output', async (kind) => {
+  nodeA.behave({ ...kind.behaviour, outputTokens: 7 })
+  const spent = async (): Promise<readonly number[]> => {
+    const rows = [
+      await stack.settledUsage('carol', 'output'),
+      await stack.settledUsage('carol', 'budget'),
+    ]
+    // Costs in millionths, as the prices are: for a million tokens.
+    return rows.map(({ unit, spent, debt }) =>
+      Math.round((spent + debt) * (unit === 'cost' ? 1e6 : 1)),
+    )
+  }
+  const before = await spent()
+  const answer = await stack.send({ caller: 'carol', ...kind.request })
+  expect(await stack.endOf(answer)).toMatchObject({ outcome: 'settled', outputTokens: 7 })
+  const { inputTokens, outputTokens, reasoningTokens } = lastServed(nodeA).generation
+  expect([outputTokens, reasoningTokens]).toEqual([7, kind.request.path === '/v1/messages' ? 0 : 4])
+  const after = await spent()
+  expect(after.map((sum, index) => sum - (before[index] ?? 0))).toEqual([7, inputTokens + 700])
 })
 
 // Log probabilities make events as large; the filter passes over what is larger than its bound, by default 8 KiB.

@@ -191,10 +191,10 @@ describe('refuses', () => {
 
   test('a missing credential, and says where to put one', () => {
     expect(messageOf(read([]))).toBe(
-      'No credential was sent. Send one as "Authorization: Bearer <JWT>".',
+      'No credential was sent. Send one as "Authorization: Bearer <JWT or API key>".',
     )
     expect(messageOf(read([], true))).toBe(
-      'No credential was sent. Send one as "Authorization: Bearer <JWT>" or as "x-api-key: <JWT>".',
+      'No credential was sent. Send one as "Authorization: Bearer <JWT or API key>" or as "x-api-key: <JWT or API key>".',
     )
   })
 })

@@ -63,6 +63,7 @@ describe('credentials are found, whole', () => {
     ['assigned_secret', 'DB_PASSWORD=winter_is_coming_2024'],
     ['assigned_secret', 'DB_PASSWORD=correct-horse-battery-staple-7'],
     ['assigned_secret', 'pwd = "winter_is_coming_2024"'],
+    ['tollgate', `tgk_${drawn(43)}`],
   ])('%s in %s', (rule, secret) => {
     const hits = hitsOf(detector, `My key:\n${secret}\nWhy?`)
     expect(hits.map((hit) => hit.rule)).toEqual([rule])

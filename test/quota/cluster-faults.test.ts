@@ -67,9 +67,10 @@ function open({ timeoutMs = 5000, lose, onScript }: Differences = {}): Ledger<st
 }
 
 /** Which asks each quota what it says when a node is away; no process is counted, so none has a share. */
-function overFailure(main: Ledger<string>): GuardedLedger<string> {
+function overFailure(main: Ledger<string>, timeoutMs = 5000): GuardedLedger<string> {
   const processes = { census: () => Promise.reject(new DependencyError('ledger', 'not asked')) }
-  const local = { ledger: createMemoryLedger<string>(), processes, atLeast: 1 }
+  const dueMonotonicMs = (): number => systemClock.monotonicMs() + timeoutMs
+  const local = { ledger: createMemoryLedger<string>(), processes, atLeast: 1, dueMonotonicMs }
   return createFailoverLedger({ main, local })
 }
 
@@ -386,8 +387,8 @@ describe('a node that hangs', () => {
   let hung: ReturnType<typeof masterOf>
 
   async function hang(at: Hold): Promise<void> {
-    ledger = open({ timeoutMs: 50 })
-    guarded = overFailure(ledger)
+    ledger = open({ timeoutMs: 800 })
+    guarded = overFailure(ledger, 800)
     await eventually(() => ledger.balances([home, away, third], nowMs()))
     hung = masterOf(at)
     hung.pause()
@@ -514,7 +515,7 @@ describe('under load', () => {
   }
 
   const callers = {
-    ...{ subject: 's', client: undefined, groups: [], model: 'm' },
+    ...{ subject: 's', client: undefined, apiKey: undefined, groups: [], model: 'm' },
     ...{ pool: 'p', route: '/r', spiffe: undefined, claims: new Map<string, never>() },
   }
   const holdOfTenant = (quota: Quota): Hold => ({

@@ -11,6 +11,9 @@ import { calendar, holdOf, quotaOf } from './quotas.js'
 import { createSmallStore } from './small-store.js'
 import type { SmallProcess, SmallStore } from './small-store.js'
 
+/** No ledger here has a store to wait for. */
+const dueMonotonicMs = (): number => Infinity
+
 /** The same, where no quota is ever left unasked. */
 function asLedger(guarded: GuardedLedger<string>): Ledger<string> {
   const asked = <Answer extends object>(
@@ -362,7 +365,7 @@ test('a failure that is not the store’s stays one', async () => {
     const processes = { census: () => Promise.reject(error) }
     const ledger = createFailoverLedger({
       main,
-      local: { ledger: createMemoryLedger<string>(), processes, atLeast: 1 },
+      local: { ledger: createMemoryLedger<string>(), processes, atLeast: 1, dueMonotonicMs },
     })
     const request = requestOf('a', [holdOf(allowing, 1)])
     await expect(ledger.reserve(request, nowMs)).rejects.toBe(error)
@@ -380,6 +383,7 @@ test('leases end though the processes cannot be counted, and that is told', asyn
       ledger: createMemoryLedger<string>(),
       processes: { census: () => Promise.reject(gone) },
       atLeast: 1,
+      dueMonotonicMs,
     },
   })
   await ledger.reserve(requestOf('a', [holdOf(denying, 1)]), nowMs)
@@ -420,7 +424,10 @@ test('the answer follows the failure of the one call, and no other call of the s
     balances: never('balances'),
   }
   const processes = { census: never('census') }
-  const ledger = createFailoverLedger({ main, local: { ledger: memory, processes, atLeast: 1 } })
+  const ledger = createFailoverLedger({
+    main,
+    local: { ledger: memory, processes, atLeast: 1, dueMonotonicMs },
+  })
   for (const [quota, kind] of [
     [denying, 'unavailable'],
     [local, 'unavailable'],

@@ -15,6 +15,7 @@ const by: readonly PartitionDimension[] = [
   'pool',
   'route',
   'spiffe',
+  'api_key',
   'claim:department',
   'claim:level',
 ]
@@ -23,6 +24,7 @@ const ada: PartitionedCaller = {
   tenant: 'acme',
   subject: 'ada',
   client: 'console',
+  apiKey: 'nightly',
   groups: ['sales'],
   model: 'llama',
   pool: 'gpu-a',
@@ -53,6 +55,8 @@ describe('a partition key', () => {
     ['route', { route: '/v1/completions' }],
     ['SPIFFE id', { spiffe: 'spiffe://acme.example/CI' }],
     ['absent SPIFFE id', { spiffe: undefined }],
+    ['API key', { apiKey: 'weekly' }],
+    ['absent API key', { apiKey: undefined }],
     ['claim', { claims: new Map(ada.claims).set('department', 'Physics') }],
     ['absent claim', { claims: new Map([['department', 'physics']]) }],
     [
@@ -128,6 +132,22 @@ describe('a partition key', () => {
   test('is spelled as this schema of keys began, or what was spent would be found nowhere', () => {
     const of = quotaOf({ by: ['tenant', 'subject', 'client', 'model', 'group'], groups: ['sales'] })
     expect(keyOf({}, of)).toBe('{bS7JFDKjkcLGQDlMYLWbtw}AidvdR5W-eP3eArYsmzLkg')
+  })
+
+  test('is never shared by an API key and another dimension of the same text, nor by one that is absent', () => {
+    const named = {
+      subject: 'x',
+      client: 'x',
+      spiffe: 'x',
+      apiKey: 'x',
+      claims: new Map([['x', 'x']]),
+    }
+    const dimensions = ['subject', 'client', 'spiffe', 'api_key', 'claim:x'] as const
+    const keys = dimensions.map((dimension) => keyOf(named, quotaOf({ by: ['tenant', dimension] })))
+    expect(new Set(keys).size).toBe(keys.length)
+    const byKey = quotaOf({ by: ['tenant', 'api_key'] })
+    const ids = [undefined, '', '-', 'none', 'a-'].map((apiKey) => keyOf({ apiKey }, byKey))
+    expect(new Set(ids).size).toBe(ids.length)
   })
 
   test('counts a caller in the first group of the quota that it is in', () => {
@@ -246,11 +266,13 @@ describe('a partition key', () => {
       tenant: fc.string({ unit: 'binary' }),
       subject: fc.string({ unit: 'binary' }),
       client: fc.option(fc.string({ unit: 'binary' }), { nil: undefined }),
+      apiKey: fc.option(fc.string({ unit: 'binary' }), { nil: undefined }),
     })
-    const of = quotaOf({ by: ['tenant', 'subject', 'client'] })
+    const of = quotaOf({ by: ['tenant', 'subject', 'client', 'api_key'] })
     fc.assert(
       fc.property(caller, caller, (a, b) => {
-        const equal = a.tenant === b.tenant && a.subject === b.subject && a.client === b.client
+        const named = ['tenant', 'subject', 'client', 'apiKey'] as const
+        const equal = named.every((name) => a[name] === b[name])
         expect(keyOf(a, of) === keyOf(b, of)).toBe(equal)
       }),
       { numRuns: runs(2000) },

@@ -13,6 +13,7 @@ function caller(changes: Partial<PartitionedCaller> = {}): PartitionedCaller {
     tenant: 'acme',
     subject: 'ada',
     client: undefined,
+    apiKey: undefined,
     groups: [],
     model: 'llama',
     pool: 'gpu',

@@ -424,6 +424,7 @@ describe('the keys', () => {
     tenant: 'Tenant Name',
     subject: 'subject@example.com',
     client: 'client-name',
+    apiKey: 'api-key-name',
     groups: ['research'],
     model: 'model-name',
     pool: 'pool-name',
@@ -434,7 +435,17 @@ describe('the keys', () => {
   const quotas = [
     quotaOf({
       name: 'quota-name',
-      by: ['tenant', 'subject', 'client', 'model', 'pool', 'route', 'spiffe', 'claim:claim'],
+      by: [
+        'tenant',
+        'subject',
+        'client',
+        'model',
+        'pool',
+        'route',
+        'spiffe',
+        'api_key',
+        'claim:claim',
+      ],
     }),
     quotaOf({ name: 'quota-day', by: ['tenant'], window: calendar('day') }),
     quotaOf({ name: 'quota-open', by: ['subject'], window: { kind: 'open' }, unit: 'in_flight' }),

@@ -73,7 +73,8 @@ export function createSmallStore(atMs: number): SmallStore {
           return { atMs: store.atMs, processes: seen.size, joined, oldestMs, lastLocalMs }
         },
       }
-      const failover = createFailoverLedger({ main, local: { ledger: local, processes, atLeast } })
+      const shared = { ledger: local, processes, atLeast, dueMonotonicMs: () => Infinity }
+      const failover = createFailoverLedger({ main, local: shared })
       const process: SmallProcess = { ledger: failover, local, isCutOff: false }
       return process
     },

@@ -13,10 +13,14 @@ import type { RateLimitRequest } from '../../src/envoy/wire.js'
 import { openCounters } from '../../src/ratelimit/open-counters.js'
 import type { CounterSettings } from '../../src/ratelimit/open-counters.js'
 import { call } from '../as-envoy.js'
+import type { StoreAddress } from '../../src/store/store.js'
 import { freePort } from '../free-port.js'
+import { startCluster } from '../redis-cluster.js'
+import { startSentinels } from '../redis-sentinel.js'
 import { startRedis } from '../redis-server.js'
 
-// The same calls to the real envoyproxy/ratelimit and to the service here, on one Redis: not a test of `make test`,
+// The same calls to the real envoyproxy/ratelimit and to the service here, on one Redis, a server, a master that
+// Sentinel names, and a Cluster: not a test of `make test`,
 // since the peer has to be built (Go):
 //   GOBIN=$PWD/.deps/peer go install github.com/envoyproxy/ratelimit/src/service_cmd@VERSION
 //   npx tsx test/ratelimit/against-peer.ts .deps/peer/service_cmd [calls] [seed]
@@ -88,20 +92,68 @@ function randomRequest(below: (bound: number) => number): RateLimitRequest {
   }
 }
 
-const redis = await startRedis()
+/** A Redis that both count in, and how each of them is told where it is. */
+interface Ground {
+  readonly name: string
+  readonly environment: Readonly<Record<string, string>>
+  readonly address: StoreAddress
+  flush(): Promise<unknown>
+  keys(): Promise<readonly string[]>
+  stop(): Promise<void>
+}
+
+const hostsOf = (nodes: readonly string[]): string =>
+  nodes.map((node) => new URL(node).host).join(',')
+
+async function onServer(): Promise<Ground> {
+  const server = await startRedis()
+  return {
+    ...{ name: 'a server', address: server.address },
+    environment: { REDIS_URL: `127.0.0.1:${String(server.port)}` },
+    flush: () => server.client.flushall(),
+    keys: () => server.client.keys('*'),
+    stop: () => server.stop(),
+  }
+}
+
+async function onSentinel(): Promise<Ground> {
+  const group = await startSentinels({ sentinels: 1 })
+  const { client } = group.servers[0]
+  const { master, nodes } = group.address.sentinel
+  return {
+    ...{ name: 'a master that Sentinel names', address: group.address },
+    environment: { REDIS_TYPE: 'SENTINEL', REDIS_URL: `${master},${hostsOf(nodes)}` },
+    flush: () => client.flushall(),
+    keys: () => client.keys('*'),
+    stop: () => group.stop(),
+  }
+}
+
+async function onCluster(): Promise<Ground> {
+  const group = await startCluster()
+  const { nodes } = group.address.cluster
+  return {
+    ...{ name: 'a Cluster', address: group.address },
+    environment: { REDIS_TYPE: 'CLUSTER', REDIS_URL: hostsOf(nodes) },
+    flush: () => group.flush(),
+    keys: () => group.keys(),
+    stop: () => group.stop(),
+  }
+}
+
 const directory = mkdtempSync(join(tmpdir(), 'peer-'))
 const configDir = join(directory, 'ratelimit', 'config')
 mkdirSync(configDir, { recursive: true })
 for (const [name, text] of Object.entries(files)) writeFileSync(join(configDir, name), text)
 const { config } = loadRateLimits({ configDir, mergeDomains: false })
 
-async function startPeer(environment: Readonly<Record<string, string>>) {
+async function startPeer(ground: Ground, environment: Readonly<Record<string, string>>) {
   const port = await freePort()
   const child = spawn(binary, {
     stdio: 'ignore',
     env: {
       ...{ USE_STATSD: 'false', LOG_LEVEL: 'error', BACKEND_TYPE: 'redis' },
-      ...{ REDIS_SOCKET_TYPE: 'tcp', REDIS_URL: `127.0.0.1:${String(redis.port)}` },
+      ...{ REDIS_SOCKET_TYPE: 'tcp', ...ground.environment },
       ...{
         RUNTIME_ROOT: directory,
         RUNTIME_SUBDIRECTORY: 'ratelimit',
@@ -130,11 +182,11 @@ async function startPeer(environment: Readonly<Record<string, string>>) {
   }
 }
 
-function startOwn(settings: Partial<CounterSettings>) {
+function startOwn({ address }: Ground, settings: Partial<CounterSettings>) {
   const { counters } = openCounters(
     {
       ...{ mode: 'safe', stopWhenOver: false, expirationJitterMaxSeconds: 300 },
-      store: { kind: 'redis', address: redis.address, timeoutMs: 1000 },
+      store: { kind: 'redis', address, timeoutMs: 1000 },
       ...{ perSecond: undefined, cacheKeyPrefix: '', localCacheBytes: 0 },
       ...settings,
     },
@@ -180,15 +232,20 @@ function comparable(answer: unknown): unknown {
   )
 }
 
-async function compare(name: string, environment: Record<string, string>, settings: object) {
-  await redis.client.flushall()
-  const peer = await startPeer(environment)
-  const own = startOwn(settings)
+async function compare(ground: Ground, settings: Partial<CounterSettings>) {
+  const name = `${JSON.stringify(settings)} on ${ground.name}`
+  await ground.flush()
+  const stop = String(settings.stopWhenOver ?? false)
+  const peer = await startPeer(ground, {
+    CACHE_KEY_PREFIX: 'theirs',
+    STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT: stop,
+  })
+  const own = startOwn(ground, settings)
   const below = numbersFrom(Number(seedText))
   let over = 0
   for (let index = 0; index < Number(callCount); index += 1) {
     // Other values now and then, or all would be over.
-    if (index % 40 === 0) await redis.client.flushall()
+    if (index % 40 === 0) await ground.flush()
     const request = randomRequest(below)
     const theirs = comparable(await peer.ask(request))
     const ours = comparable(await own.ask(request))
@@ -205,10 +262,10 @@ async function compare(name: string, environment: Record<string, string>, settin
 }
 
 /** Each sees what the other has counted. */
-async function alternate(): Promise<void> {
-  await redis.client.flushall()
-  const peer = await startPeer({})
-  const own = startOwn({ mode: 'shared' })
+async function alternate(ground: Ground): Promise<void> {
+  await ground.flush()
+  const peer = await startPeer(ground, {})
+  const own = startOwn(ground, { mode: 'shared' })
   const request = {
     domain: 'd',
     descriptors: [
@@ -223,25 +280,19 @@ async function alternate(): Promise<void> {
     left.push(answer.statuses.map(({ limitRemaining = 0 }) => limitRemaining).join('/'))
   }
   console.log(
-    `in turn on one counter, left: ${left.join(' ')}; keys ${(await redis.client.keys('*')).join(' ')}`,
+    `in turn on ${ground.name}, left: ${left.join(' ')}; keys ${(await ground.keys()).join(' ')}`,
   )
   peer.stop()
   own.stop()
 }
 
-await compare('safe', { CACHE_KEY_PREFIX: 'theirs' }, {})
-await compare(
-  'safe, stopWhenOver',
-  { CACHE_KEY_PREFIX: 'theirs', STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT: 'true' },
-  { stopWhenOver: true },
-)
-await compare('shared', { CACHE_KEY_PREFIX: 'theirs' }, { mode: 'shared' })
-await compare(
-  'shared, stopWhenOver',
-  { CACHE_KEY_PREFIX: 'theirs', STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT: 'true' },
-  { mode: 'shared', stopWhenOver: true },
-)
-await alternate()
-await redis.stop()
+for (const start of [onServer, onSentinel, onCluster]) {
+  const ground = await start()
+  for (const mode of ['safe', 'shared'] as const) {
+    for (const stopWhenOver of [false, true]) await compare(ground, { mode, stopWhenOver })
+  }
+  await alternate(ground)
+  await ground.stop()
+}
 rmSync(directory, { recursive: true })
 process.exit()

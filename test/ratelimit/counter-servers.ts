@@ -1,10 +1,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest'
 import type { Clock } from '../../src/clock.js'
 import { systemClock } from '../../src/clock.js'
-import type { Ask, Counters } from '../../src/ratelimit/counters.js'
+import type { Counters } from '../../src/ratelimit/counters.js'
 import { openCounters } from '../../src/ratelimit/open-counters.js'
 import type { CounterSettings, OpenCounters } from '../../src/ratelimit/open-counters.js'
-import type { RateLimitUnit } from '../../src/ratelimit/rule.js'
 import { startRedis } from '../redis-server.js'
 import type { RedisServer } from '../redis-server.js'
 
@@ -64,13 +63,4 @@ export function open(
   )
   opened.push(made.counters)
   return made
-}
-
-export function ask(value: string, unit: RateLimitUnit = 'year', hits = 1): Ask {
-  return {
-    counted: [{ key: 'key4', value }],
-    limit: { requestsPerUnit: 10, unit },
-    hits,
-    isRefund: false,
-  }
 }

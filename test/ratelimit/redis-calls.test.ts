@@ -5,7 +5,8 @@ import { afterAll, describe, expect, test, vi } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import { DependencyError } from '../../src/errors.js'
 import type { RedisServer } from '../redis-server.js'
-import { ask, open, other, redis, server } from './counter-servers.js'
+import { ask } from './asks.js'
+import { open, other, redis, server } from './counter-servers.js'
 
 const directory = mkdtempSync(join(tmpdir(), 'tg-counters-'))
 afterAll(() => {

@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import { createRedisCounters } from '../../src/ratelimit/redis-counters.js'
 import { openStore } from '../../src/store/store.js'
-import { ask, open, opened, redis } from './counter-servers.js'
+import { ask } from './asks.js'
+import { open, opened, redis } from './counter-servers.js'
 
 /** Some of it has passed since it was set. */
 function expectAbout(ttlMs: number, seconds: number): void {

@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import { DependencyError } from '../../src/errors.js'
 import { createScript, openStore, ScriptError, UnansweredError } from '../../src/store/store.js'
@@ -63,6 +63,39 @@ describe('a store', () => {
       expect((await run(store))[2]).toBe(times)
       await redis.client.script('FLUSH')
     }
+  })
+
+  describe('where the clock of Redis was set forward', () => {
+    /** As `count`, by a clock that is set: ARGV[2] is by how much at the first call, ARGV[3] at the others. */
+    const setForward = createScript(`
+local time = redis.call('TIME')
+local asked = redis.call('INCR', 'asked')
+local nowMs = time[1] * 1000 + math.floor(time[2] / 1000) + (asked > 1 and ARGV[3] or ARGV[2])
+if nowMs >= tonumber(ARGV[1]) then return { 'late', nowMs } end
+return { 'counted', nowMs, redis.call('INCR', KEYS[1]) }
+`)
+    const HOUR_MS = 3_600_000
+    const ask = async (store: Store, aheadMs: number, thenMs: number): Promise<Reply> => {
+      const argsUntil = (untilMs: number) => [untilMs, aheadMs, thenMs].map(String)
+      return store.run(setForward, ['n'], argsUntil, systemClock.monotonicMs() + 5000)
+    }
+    beforeEach(() => redis.client.flushall())
+
+    test('a call that is late by it is asked again, by the new time', async () => {
+      const store = open(redis.address)
+      expect((await ask(store, HOUR_MS, HOUR_MS)).slice(2)).toEqual([1])
+      expect(store.nowMs()).toBeGreaterThan(Date.now() + HOUR_MS / 2)
+      // From then on at once.
+      expect((await ask(store, HOUR_MS, HOUR_MS)).slice(2)).toEqual([2])
+      expect(await redis.client.get('asked')).toBe('3')
+    })
+
+    test('one that is late again has failed, with nothing done', async () => {
+      const store = open(redis.address)
+      const late = ask(store, HOUR_MS, 2 * HOUR_MS)
+      await expect(late).rejects.toThrow('Redis came to it too late')
+      expect(await redis.client.mget('asked', 'n')).toEqual(['2', null])
+    })
   })
 
   test('knows the time of Redis', async () => {

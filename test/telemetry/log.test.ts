@@ -154,6 +154,7 @@ describe('50 secrets', () => {
     (secret, log) => log.info({ note: `basic ${secret}` }, 'm'),
     (secret, log) => log.info({ note: `eyJhbGciOiJFUzI1NiJ9.${secret}.${secret}` }, 'm'),
     (secret, log) => log.info({ note: `key sk-${secret}` }, 'm'),
+    (secret, log) => log.info({ note: `key tgk_${secret}` }, 'm'),
     (secret, log) => log.info({ password: secret, secret, clientSecret: secret }, 'm'),
     (secret, log) => log.error({ error: new Error(secret) }, 'm'),
     (secret, log) => log.error(new TypeError(secret), 'm'),

@@ -110,6 +110,7 @@ describe('an allowed request', () => {
         tenant: 'acme',
         subject: 'alice',
         client: 'app',
+        apiKey: null,
         path: '/v1/chat/completions',
         peer: 'spiffe://example.org/app',
         context: { route: 'llm' },
@@ -342,6 +343,7 @@ describe('the end of a reservation', () => {
       tenant: 'acme',
       subject: 'alice',
       client: 'app',
+      apiKey: null,
       model: 'llama-70b',
       outcome: 'settled',
       late: true,
@@ -353,6 +355,16 @@ describe('the end of a reservation', () => {
       durationMs: 1500,
       attempts: 2,
     })
+  })
+
+  test('names the API key of its caller', async () => {
+    const sample = endedAs({ kind: 'released' })
+    const { reservation } = sample.ended
+    const context = { ...reservation.context, apiKey: 'nightly' }
+    const ended = { ...sample.ended, reservation: { ...reservation, context } }
+    await recorderWith(false).ended({ ...sample, ended })
+    expect(audit.records).toMatchObject([{ type: 'end', apiKey: 'nightly' }])
+    expect(JSON.stringify(lines)).not.toContain('nightly')
   })
 
   test('never fails, since it has ended', async () => {

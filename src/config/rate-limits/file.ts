@@ -3,12 +3,12 @@ import type { ConfigFault } from '../../errors.js'
 import { isPattern } from '../../ratelimit/pattern.js'
 import { beyondLevel, compositeKey } from '../../ratelimit/tree.js'
 import type { FileDescriptor } from '../../ratelimit/tree.js'
-import { boundFaults, wholeFileFault } from '../faults.js'
+import { boundFaults, shorten, wholeFileFault } from '../faults.js'
 import type { KeyPath } from '../faults.js'
 import { readYaml } from '../yaml-document.js'
 import type { YamlDocument } from '../yaml-document.js'
 import type { Member } from './keys.js'
-import { flagAt, mappingAt, say, textAt } from './reader.js'
+import { flagAt, mappingAt, say, sayOfKey, textAt } from './reader.js'
 import type { Read } from './reader.js'
 import { readRule } from './rule.js'
 import { isNothing, scalarOf, scalarTags } from './scalars.js'
@@ -22,6 +22,14 @@ const maxLevels = 32
  */
 export const reservedDomain = 'tollgate'
 
+/** A descriptor of the first level. */
+export interface Root {
+  readonly composite: string
+  readonly at: KeyPath
+  /** As messages show it. */
+  readonly what: string
+}
+
 /** One file, read as far as it goes. */
 export interface FileReading {
   readonly file: string
@@ -31,27 +39,33 @@ export interface FileReading {
   /** What of it is sound. */
   readonly descriptors: readonly FileDescriptor[]
   /** The descriptors that no other stands above, by their composite key. */
-  readonly roots: readonly { readonly composite: string; readonly at: KeyPath }[]
+  readonly roots: readonly Root[]
   /** How many descriptors it has in all. */
   readonly descriptorCount: number
   fault(at: KeyPath, expected: string): ConfigFault
+  /** As `YamlDocument.keyFault`. */
+  keyFault(at: KeyPath, what: string, expected: string): ConfigFault
 }
 
 /** Reads one file of envoyproxy/ratelimit's YAML. Every fault that it would find is one, and some that it overlooks. */
 export function readRateLimitFile(file: string, text: string): FileReading {
   try {
+    refuseControls(file, text)
     return read(file, readYaml(file, text, { aliases: 'follow', scalarOf, scalarTags }))
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     const { faults } = error
     const fault = (_: KeyPath, expected: string): ConfigFault => wholeFileFault(file, expected)
-    return { file, faults, domain: '', descriptors: [], roots: [], descriptorCount: 0, fault }
+    const keyFault = (_: KeyPath, __: string, expected: string): ConfigFault => fault([], expected)
+    const nothing = { domain: '', descriptors: [], roots: [], descriptorCount: 0 }
+    return { file, faults, ...nothing, fault, keyFault }
   }
 }
 
 function read(file: string, document: YamlDocument): FileReading {
   const context: Read = { document, faults: [], descriptorCount: 0 }
   const { value } = document
+  checkVersion(context)
   const isEmpty = value === undefined || isNothing(value)
   const members = isEmpty ? new Map<string, Member>() : mappingAt(context, value, [], 'file')
   const domain = readDomain(context, members)
@@ -65,7 +79,29 @@ function read(file: string, document: YamlDocument): FileReading {
     roots,
     descriptorCount,
     fault: (at, expected) => document.fault(at, expected),
+    keyFault: (at, what, expected) => document.keyFault(at, what, expected),
   }
+}
+
+/** What envoyproxy/ratelimit reads no file with. */
+const control = /[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/u
+
+/** @throws ConfigError with the first on each line */
+function refuseControls(file: string, text: string): void {
+  const faults = text.split('\n').flatMap((line, index) => {
+    const found = control.exec(line)
+    if (found === null) return []
+    const code = found[0].codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0') ?? ''
+    const value = `U+${code} at column ${String(found.index + 1)}`
+    return [{ file, line: index + 1, key: 'syntax', value, expected: 'no control characters' }]
+  })
+  if (faults.length > 0) throw new ConfigError(boundFaults(file, faults))
+}
+
+function checkVersion({ document, faults }: Read): void {
+  const { version } = document
+  if (version === undefined || version === '1.1') return
+  faults.push(document.keyFault([], `%YAML ${version}`, '%YAML 1.1, or no such line'))
 }
 
 function readDomain(context: Read, members: ReadonlyMap<string, Member> | undefined): string {
@@ -98,7 +134,7 @@ function readLevel(
     return { descriptors: [], roots: [] }
   }
   const descriptors: FileDescriptor[] = []
-  const roots = new Map<string, KeyPath>()
+  const roots = new Map<string, Root>()
   for (const [index, item] of (value as readonly unknown[]).entries()) {
     const where = [...at, index]
     context.descriptorCount += 1
@@ -108,22 +144,28 @@ function readLevel(
     if (descriptor === undefined) continue
     const composite = compositeKey(descriptor.key, descriptor.value)
     const first = roots.get(composite)
+    const what = inWords(descriptor)
     if (first === undefined) {
-      roots.set(composite, where)
+      roots.set(composite, { composite, at: where, what })
       descriptors.push(descriptor)
     } else {
-      const { line } = context.document.fault(first, '')
-      say(context, where, anotherKey(`${parent}.${composite}`, `line ${String(line)}`))
+      const { line } = context.document.fault(first.at, '')
+      const expected = anotherKey(`${parent}.${composite}`, `on line ${String(line)}`)
+      sayOfKey(context, where, what, expected)
     }
   }
   const beyond = beyondLevel([...roots.keys()])
   if (beyond !== undefined) say(context, at, beyond)
-  return { descriptors, roots: [...roots].map(([composite, where]) => ({ composite, at: where })) }
+  return { descriptors, roots: [...roots.values()] }
+}
+
+function inWords({ key, value }: FileDescriptor): string {
+  return shorten(value === '' ? `key ${key}` : `key ${key}, value ${value}`)
 }
 
 /** What a descriptor is to be where its place is taken. */
 export function anotherKey(composite: string, firstPlace: string): string {
-  return `another key or value: ${composite} is a duplicate descriptor composite key, the first is on ${firstPlace}`
+  return `another key or value: ${composite} is a duplicate descriptor composite key, the first is ${firstPlace}`
 }
 
 function readDescriptor(

@@ -2,6 +2,7 @@ import type { ConfigFault } from '../../errors.js'
 import { beyondLevel, buildConfig } from '../../ratelimit/tree.js'
 import type { RateLimitConfig } from '../../ratelimit/tree.js'
 import { wholeFileFault } from '../faults.js'
+import type { KeyPath } from '../faults.js'
 import { anotherKey, readRateLimitFile } from './file.js'
 import type { FileReading } from './file.js'
 
@@ -63,23 +64,33 @@ export function readRateLimitFiles(
 }
 
 function repeatFaults([first, ...others]: readonly FileReading[]): readonly ConfigFault[] {
+  const place = first === undefined ? '' : placeOf(first, ['domain'])
   return others.map((other) =>
     other.fault(
       ['domain'],
-      `a domain of its own, or mergeDomains: true: duplicate domain, it is also that of ${first?.file ?? ''}`,
+      `a domain of its own, or mergeDomains: true: duplicate domain, it is also that of ${place}`,
     ),
   )
+}
+
+/** As `edge.yaml:3`. */
+function placeOf(reading: FileReading, at: KeyPath): string {
+  return `${reading.file}:${String(reading.fault(at, '').line)}`
 }
 
 /** Only what has no other descriptor above it can be in two files: all below stands in the file of that one. */
 function mergeFaults(same: readonly FileReading[]): readonly ConfigFault[] {
   const faults: ConfigFault[] = []
-  const places = new Map<string, FileReading>()
+  const places = new Map<string, () => string>()
   for (const reading of same) {
-    for (const { composite, at } of reading.roots) {
+    for (const { composite, at, what } of reading.roots) {
       const other = places.get(composite)
-      if (other === undefined) places.set(composite, reading)
-      else faults.push(reading.fault(at, anotherKey(`${reading.domain}.${composite}`, other.file)))
+      if (other === undefined) {
+        places.set(composite, () => placeOf(reading, at))
+        continue
+      }
+      const expected = anotherKey(`${reading.domain}.${composite}`, `at ${other()}`)
+      faults.push(reading.keyFault(at, what, expected))
     }
   }
   const beyond = beyondLevel([...places.keys()])

@@ -21,6 +21,16 @@ export function say({ document, faults }: Read, at: KeyPath, expected: string): 
   if (faults.length < maxFaults) faults.push(document.fault(at, expected))
 }
 
+/** @param what stands in the place of the value */
+export function sayOfKey(
+  { document, faults }: Read,
+  at: KeyPath,
+  what: string,
+  expected: string,
+): void {
+  if (faults.length < maxFaults) faults.push(document.keyFault(at, what, expected))
+}
+
 /** The keys of a mapping, those of its merges included; undefined, and a fault, where it is none. */
 export function mappingAt(
   context: Read,
@@ -45,7 +55,7 @@ export function mappingAt(
     if (context.faults.length >= maxFaults) break
     const wrong = unknownKey(key, place, given)
     if (wrong === undefined) continue
-    context.faults.push(context.document.keyFault(there, wrong.what, wrong.expected))
+    sayOfKey(context, there, wrong.what, wrong.expected)
   }
   return members
 }

@@ -1,5 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import type { ReadScalar } from '../yaml-document.js'
+import type { ScalarTags } from '../yaml-tags.js'
+import { isTimestamp } from './timestamp.js'
 
 // Scalars as envoyproxy/ratelimit reads them: by YAML 1.1 as Go's yaml.v2 knows it, and each by what its key wants.
 
@@ -18,16 +20,17 @@ export function scalarOf({ source, isPlain, tag }: ReadScalar): string | PlainSc
 }
 
 /** For `readYaml`. Each wants what it would be without quotes and tag, but that `!!float 5` is a fraction. */
-export const scalarTags: Readonly<Record<string, (text: string) => boolean>> = {
-  str: () => true,
-  int: (text) => wholeNumberOf(text) !== undefined,
-  float: (text) => wholeNumberOf(text) !== undefined || isFraction(text) || isNoNumber(text),
-  bool: (text) => yes.includes(text) || no.includes(text),
-  null: (text) => nothing.includes(text),
-  binary: (text) => {
+export const scalarTags: ScalarTags = {
+  '!': () => true,
+  '!!int': (text) => wholeNumberOf(text) !== undefined,
+  '!!float': (text) => wholeNumberOf(text) !== undefined || isFraction(text) || isNoNumber(text),
+  '!!bool': (text) => yes.includes(text) || no.includes(text),
+  '!!null': (text) => nothing.includes(text),
+  '!!binary': (text) => {
     const bytes = Buffer.from(text, 'base64')
-    return bytes.toString('base64') === text && isUtf8(bytes)
+    return bytes.toString('base64') === text.replaceAll('\n', '') && isUtf8(bytes)
   },
+  '!!timestamp': isTimestamp,
 }
 
 export function isPlainScalar(value: unknown): value is PlainScalar {

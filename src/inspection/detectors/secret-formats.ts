@@ -59,6 +59,7 @@ const rows: readonly Row[] = [
   ['anthropic', 'sk-ant-', 'base64url', 80, 255],
   ['openrouter', 'sk-or-v1-', 'hex', 64, 64],
   ['xai', 'xai-', 'alphanumeric', 64, 128],
+  ['tollgate', 'tgk_', 'base64url', 43, 43],
   ['groq', 'gsk_', 'alphanumeric', 48, 64],
   ['huggingface', 'hf_', 'alphanumeric', 34, 40],
   ['replicate', 'r8_', 'alphanumeric', 37, 37],

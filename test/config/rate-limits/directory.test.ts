@@ -147,7 +147,7 @@ test('a file that cannot be read hides no fault of another', () => {
   writeFileSync(join(path, 'b'), 'descriptors: []')
   const settings = { configDir: path, mergeDomains: false }
   expect(refusalOf(path, () => loadRateLimits(settings)).split('\n')).toEqual([
-    'DIR/a: expected UTF-8',
+    'DIR/a:1: syntax is in another encoding; expected UTF-8',
     'DIR/b:1: domain is (missing); expected the domain of requests: a config file cannot have an empty domain',
   ])
 })

@@ -140,7 +140,10 @@ descriptors:
     ['! 1.5', '1.5'],
     ["!!int '5'", '5'],
     ['!!binary aGVsbG8=', 'hello'],
+    ['!!binary "aGVs\\nbG8="', 'hello'],
     ['!!timestamp 2001-01-01', '2001-01-01'],
+    ['!!timestamp "2004-2-29 1:2:3.5"', '2004-2-29 1:2:3.5'],
+    ['!!timestamp "0000-02-29T23:59:59+24:60"', '0000-02-29T23:59:59+24:60'],
     ['!!bool yes', 'yes'],
     ['!!null ""', ''],
   ])('may write text with a tag, as %s', (written, text) => {
@@ -172,6 +175,14 @@ descriptors:
     'value: !!binary aGVsbG8',
     'value: !!binary /w==',
     'value: !!timestamp x',
+    'value: !!timestamp 2001-02-29',
+    'value: !!timestamp 2001-13-01',
+    'value: !!timestamp 2001-00-01',
+    'value: !!timestamp 2001-01-00',
+    'value: !!timestamp "2001-01-01 24:00:00"',
+    'value: !!timestamp "2001-01-01T00:00:00"',
+    'value: !!timestamp "2001-01-01 00:00:00Z"',
+    'value: !!set { v }',
     'value: !own x',
     'rate_limit: { unit: day, requests_per_unit: !!str 5 }',
     'rate_limit: { unit: day, requests_per_unit: !!float 5 }',
@@ -181,6 +192,22 @@ descriptors:
     'metadata: { !!int 5: x }',
   ])('may not have a tag that does not fit, as %s', (line) => {
     expect(faultsOf(keyWith(line))).toHaveLength(1)
+  })
+
+  test.each(['%YAML 1.1\n---\n', ''])('means the same under %j', (head) => {
+    const config = configOf(`${head}domain: d
+descriptors:
+  - key: yes
+    shadow_mode: on
+    rate_limit: &limit { unit: day, requests_per_unit: 010 }
+  - key: !!str on
+    rate_limit: { <<: *limit, unit: !!str hour }
+  - { key: k, value: !!timestamp 2001-01-01, rate_limit: *limit }
+`)
+    const limit = (key: string) => lookUp(config, 'd', asked(`${key}=x`))?.rule
+    expect(limit('yes')).toMatchObject({ limit: { requestsPerUnit: 8 }, shadowMode: true })
+    expect(limit('on')?.limit).toEqual({ requestsPerUnit: 8, unit: 'hour' })
+    expect(lookUp(config, 'd', asked('k=2001-01-01'))).toBeDefined()
   })
 
   test('may write a limit once, and name or merge it where it holds too', () => {
@@ -262,16 +289,25 @@ describe('a fault of a rate limit file', () => {
       'domain: d\ndescriptors: { key: k }',
       '2: descriptors is a mapping; expected a list of descriptors',
     ],
-    ['key that is no text', 'domain: d\n1: x', '2: syntax expected a key that is plain text'],
+    [
+      'key that is no text',
+      'domain: d\n1: x',
+      '2: 1 is no text; expected a key that is plain text, in quotes if it looks like something else',
+    ],
+    [
+      'key that is a list',
+      'domain: d\n[a, b]: x',
+      '2: ["?"] is no text; expected a key that is plain text, in quotes if it looks like something else',
+    ],
     [
       'key twice',
       'domain: d\ndomain: e',
-      '2: domain expected each key once; the first is on line 1',
+      '2: domain is given again; expected each key once: the first is on line 1',
     ],
     [
       'composite key twice',
       'domain: d\ndescriptors:\n- { key: k, value: v }\n- { key: k_v }',
-      '4: descriptors[1] is a mapping; expected another key or value: d.k_v is a duplicate descriptor composite key, the first is on line 3',
+      '4: descriptors[1] is key k_v; expected another key or value: d.k_v is a duplicate descriptor composite key, the first is on line 3',
     ],
     [
       'share without a key',
@@ -361,15 +397,58 @@ describe('a fault of a rate limit file', () => {
     [
       'unknown alias',
       keyWith('rate_limit: *limit'),
-      '4: syntax expected an alias of an anchor above it',
+      '4: descriptors[0].rate_limit is *limit; expected an alias of an anchor above it',
+    ],
+    [
+      'composite key twice by an alias',
+      'domain: d\ndescriptors:\n- &a { key: k, value: v }\n- *a',
+      '4: descriptors[1] is key k, value v; expected another key or value: d.k_v is a duplicate descriptor composite key, the first is on line 3',
+    ],
+    [
+      'tag that does not fit',
+      keyWith('value: !!int five'),
+      '4: descriptors[0].value is tagged !!int; expected a value that fits its tag, or no tag',
+    ],
+    [
+      'tag of a scalar at a mapping',
+      keyWith('rate_limit: !!int { unit: day }'),
+      '4: syntax is wrong at column 15; expected no tag (a word after !)',
+    ],
+    [
+      'tag of its own',
+      keyWith('value: !secret x'),
+      '4: descriptors[0].value is tagged !secret; expected no tag (a word after !)',
+    ],
+    [
+      'number that a tag makes text',
+      keyWith('rate_limit: { unit: day, requests_per_unit: !!str 5 }'),
+      '4: descriptors[0].rate_limit.requests_per_unit is 5; expected a whole number from 0 to 4294967295, not in quotes',
+    ],
+    [
+      'control character',
+      'domain: d\n# \u0000 \u0001\n\ndescriptors: []',
+      '2: syntax is U+0000 at column 3; expected no control characters',
+    ],
+    [
+      'another version of YAML',
+      '# first\n%YAML 1.2\n---\ndomain: d',
+      '1: file is %YAML 1.2; expected %YAML 1.1, or no such line',
     ],
     [
       'two documents',
       'domain: d\n---\ndomain: e',
-      '2: syntax expected one document, without a second one after ---',
+      '2: syntax is wrong at column 1; expected one document, without a second one after ---',
     ],
   ])('%s', (_, text, expected) => {
     expect(faultsOf(text)).toEqual([`a.yaml:${expected}`])
+  })
+
+  test('is each line with a control character', () => {
+    expect(faultsOf('a\u0000\u0000\n\n\u{1f600} \u007f\n')).toEqual([
+      'a.yaml:1: syntax is U+0000 at column 2; expected no control characters',
+      'a.yaml:3: syntax is U+007F at column 4; expected no control characters',
+    ])
+    expect(faultsOf('\ufeffdomain: "\u0085 \u{1f600} \ufffd"\r\n')).toEqual([])
   })
 
   test('hides no other one, in its file or another', () => {
@@ -421,7 +500,7 @@ describe('files together', () => {
 
   test('may not be of one domain', () => {
     expect(faultsOf(one, 'domain: e', '\ndomain: d')).toEqual([
-      'c.yaml:2: domain is d; expected a domain of its own, or mergeDomains: true: duplicate domain, it is also that of a.yaml',
+      'c.yaml:2: domain is d; expected a domain of its own, or mergeDomains: true: duplicate domain, it is also that of a.yaml:1',
     ])
   })
 
@@ -433,7 +512,7 @@ describe('files together', () => {
       expect(config && lookUp(config, 'd', asked(entry))).toBeDefined()
     }
     expect(read([one, other, one], true).faults.map(formatFault)).toEqual([
-      'c.yaml:2: descriptors[0] is a mapping; expected another key or value: d.a is a duplicate descriptor composite key, the first is on a.yaml',
+      'c.yaml:2: descriptors[0] is key a; expected another key or value: d.a is a duplicate descriptor composite key, the first is at a.yaml:2',
     ])
   })
 

@@ -116,7 +116,7 @@ describe('a directory of rate limit files', () => {
     writeFileSync(join(path, 'b.yaml'), 'domain: a')
     await pass(10_000)
     const fault =
-      'DIR/b.yaml:1: domain is a; expected a domain of its own, or mergeDomains: true: duplicate domain, it is also that of DIR/a.yaml'
+      'DIR/b.yaml:1: domain is a; expected a domain of its own, or mergeDomains: true: duplicate domain, it is also that of DIR/a.yaml:1'
     expect(events).toEqual([fault])
     writeFileSync(join(path, 'b.yaml'), 'domain: b')
     await pass(2000)
