@@ -42,6 +42,7 @@ export function startRateLimits(
   const running = loadRateLimits(settings)
   let config = running.config
   metrics.rateLimit.countLoad('loaded')
+  warnOfNone(config, log)
   const { counters, isAvailable } = openCounters(settings, {
     clock,
     random,
@@ -59,6 +60,7 @@ export function startRateLimits(
       config = next
       metrics.rateLimit.countLoad('loaded')
       log.info({ domainCount: config.domains.size }, 'rate limit files loaded')
+      warnOfNone(config, log)
     },
     onFault: ({ faults }) => {
       metrics.rateLimit.countLoad('refused')
@@ -89,4 +91,9 @@ export function startRateLimits(
       counters.close()
     },
   }
+}
+
+/** Most likely they lie elsewhere: every call in every domain is let through, and nobody would notice. */
+function warnOfNone({ domains }: RateLimitConfig, log: Log): void {
+  if (domains.size === 0) log.warn('no rate limit files: nothing is limited')
 }

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Client, credentials, status } from '@grpc/grpc-js'
@@ -153,6 +153,18 @@ test('S64: files come, go and are refused while it runs', async () => {
     expect(await ask('reload', 'y')).toBe('1 undefined 0')
   }, patience)
   expect(await loads('loaded')).toBe(3)
+  expect(log()).not.toContain('no rate limit files')
+
+  renameSync(limits, `${limits}-away`)
+  mkdirSync(limits)
+  await vi.waitFor(() => {
+    expect(log()).toContain('no rate limit files: nothing is limited')
+  }, patience)
+  rmSync(limits, { recursive: true })
+  renameSync(`${limits}-away`, limits)
+  await vi.waitFor(async () => {
+    expect(await loads('loaded')).toBe(5)
+  }, patience)
 })
 
 test('S66, S75: a store that does not answer fails calls, health follows, and it goes on', async () => {

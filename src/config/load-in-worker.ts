@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
+import type { MessagePort } from 'node:worker_threads'
 import { ConfigError } from '../errors.js'
 import type { ConfigFault } from '../errors.js'
 import type { Config } from './load.js'
@@ -10,8 +12,13 @@ export interface LoadRequest {
   readonly text: string
 }
 
-/** What a worker answers, once: errors lose their class on the way between threads, faults do not. */
+/** What a worker answers in the end: errors lose their class on the way between threads, faults do not. */
 export type LoadAnswer<Read> = { readonly read: Read } | { readonly faults: readonly ConfigFault[] }
+
+/** What it tells before, of something large. */
+interface PieceMessage<Piece> {
+  readonly piece: Piece
+}
 
 export interface LoadInWorkerOptions {
   /** The built `load-worker.js`. */
@@ -35,11 +42,13 @@ export function loadConfigInWorker(
   return readInWorker(request, { ...options, file, what: 'a policy' })
 }
 
-export interface ReadInWorkerOptions extends LoadInWorkerOptions {
+export interface ReadInWorkerOptions<Piece> extends LoadInWorkerOptions {
   /** What faults of the thread itself name. */
   readonly file: string
   /** As `a policy`. */
   readonly what: string
+  /** Takes what the worker hands over before it answers. */
+  readonly onPiece?: (piece: Piece) => void
 }
 
 /**
@@ -48,9 +57,9 @@ export interface ReadInWorkerOptions extends LoadInWorkerOptions {
  * @param request its `workerData`; it answers with `answerOf`
  * @throws ConfigError what is read has faults, or took too long or too much memory
  */
-export function readInWorker<Read>(
+export function readInWorker<Read, Piece = never>(
   request: unknown,
-  { workerFile, timeoutMs, file, what }: ReadInWorkerOptions,
+  { workerFile, timeoutMs, file, what, onPiece }: ReadInWorkerOptions<Piece>,
 ): Promise<Read> {
   const worker = new Worker(workerFile, {
     workerData: request,
@@ -64,8 +73,14 @@ export function readInWorker<Read>(
       refuse(`${what} that can be read in reasonable time`)
       void worker.terminate()
     }, timeoutMs ?? 30_000)
-    worker.once('message', (answer: LoadAnswer<Read>) => {
-      if ('read' in answer) resolve(answer.read)
+    worker.on('message', (answer: LoadAnswer<Read> | PieceMessage<Piece>) => {
+      if ('piece' in answer) {
+        onPiece?.(answer.piece)
+        // A turn later: a piece that came while this message is read would be read with it.
+        setImmediate(() => {
+          worker.postMessage('taken')
+        })
+      } else if ('read' in answer) resolve(answer.read)
       else reject(new ConfigError(answer.faults))
     })
     worker.once('error', (error) => {
@@ -85,5 +100,16 @@ export function answerOf<Read>(read: () => Read): LoadAnswer<Read> {
   } catch (error) {
     if (error instanceof ConfigError) return { faults: error.faults }
     throw error
+  }
+}
+
+/**
+ * In the worker: each piece once the one before was taken, so that the other thread does something else in between.
+ * Messages that wait are all read at one go.
+ */
+export async function handOver(port: MessagePort, pieces: Iterable<unknown>): Promise<void> {
+  for (const piece of pieces) {
+    port.postMessage({ piece })
+    await once(port, 'message')
   }
 }

@@ -6,7 +6,9 @@ import { MIB_BYTES } from '../units.js'
 import { boundFaults, formatPath, shorten, wholeFileFault } from './faults.js'
 import type { KeyPath } from './faults.js'
 import { createPlaces, keyAsWritten } from './yaml-places.js'
-import { noTag, syntaxSentence } from './yaml-syntax.js'
+import { syntaxSentence } from './yaml-syntax.js'
+import { createTags, noTags } from './yaml-tags.js'
+import type { ScalarTags } from './yaml-tags.js'
 
 /** A file larger than this is refused unread: a policy has kilobytes, and reading 1 MiB of hostile YAML takes seconds. */
 export const maxFileBytes = MIB_BYTES
@@ -34,6 +36,8 @@ export interface ReadOptions {
   readonly aliases: 'refuse' | 'follow'
   /** What stands for a scalar in `value`; what it is by the rules of YAML 1.2, if not given. */
   readonly scalarOf?: (scalar: ReadScalar) => unknown
+  /** Taken too where aliases are followed, or with a meaning of their own: see `tag` of `ReadScalar`. */
+  readonly scalarTags?: ScalarTags
 }
 
 export interface ReadScalar {
@@ -41,8 +45,10 @@ export interface ReadScalar {
   readonly value: unknown
   /** As written, without quotes. */
   readonly source: string
-  /** Without quotes and `!!str`, so that the rules decide what it is. */
+  /** Without quotes, so that the rules decide what it is where it has no tag. */
   readonly isPlain: boolean
+  /** As `tag:yaml.org,2002:str`, or `!`. */
+  readonly tag: string | undefined
 }
 
 /**
@@ -56,12 +62,14 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
     throw new ConfigError([wholeFileFault(file, `at most ${String(maxFileBytes)} bytes`)])
   }
   const lines = new LineCounter()
+  const tags = options.aliases === 'refuse' ? noTags : createTags(options.scalarTags)
   // Duplicate keys are looked for below: the library compares all pairs, which is quadratic in the keys.
   const document = parseDocument(text, {
     lineCounter: lines,
     prettyErrors: false,
     uniqueKeys: false,
     strict: true,
+    customTags: [...tags.custom],
     // Or `%YAML 1.1` would change what words mean, and `<<` would be no text.
     ...(options.aliases === 'follow' ? { schema: 'core' as const } : {}),
   })
@@ -87,10 +95,10 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
         return
       }
       if (node.anchor !== undefined) anchors.set(node.anchor, node)
-      if (node.tag !== undefined && !(options.aliases === 'follow' && takenTags.has(node.tag))) {
+      const wrongTag = tags.problemOf(node)
+      if (wrongTag !== undefined) {
         toldLines.add(lineOf(node.range?.[0] ?? 0))
-        const tag = node.tag.replace(yamlTag, '!!')
-        say(options.aliases === 'follow' ? shorten(`tagged ${tag}`) : 'tagged', noTag)
+        say(wrongTag.value, wrongTag.expected)
       }
       if (isMap(node)) faults.push(...keyProblems(file, node, lineOf, () => places.of(node, above)))
     },
@@ -136,12 +144,6 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
     }),
   }
 }
-
-const yamlTag = 'tag:yaml.org,2002:'
-/** Anything else stands for a value that is written in another way, as `!!binary`. */
-const takenTags: ReadonlySet<string> = new Set(
-  ['str', 'int', 'float', 'bool', 'null', 'map', 'seq'].map((name) => yamlTag + name),
-)
 
 function keyProblems(
   file: string,
@@ -214,10 +216,9 @@ function plainValue(
       }
       return list
     }
-    if (!isScalar(node)) return scalarOf({ value: null, source: '', isPlain: true })
+    if (!isScalar(node)) return scalarOf({ value: null, source: '', isPlain: true, tag: undefined })
     const { value, source = '', type, tag } = node
-    const isPlain = (type === undefined || type === 'PLAIN') && tag !== `${yamlTag}str`
-    return scalarOf({ value, source, isPlain })
+    return scalarOf({ value, source, isPlain: type === undefined || type === 'PLAIN', tag })
   }
   return convert(root, 0)
 }

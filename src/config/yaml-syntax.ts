@@ -10,6 +10,7 @@ export function syntaxSentence({ code, message }: Pick<YAMLError, 'code' | 'mess
 }
 
 export const noTag = 'no tag (a word after !)'
+export const fittingTag = 'a value that fits its tag, or no tag'
 
 const oneColumn = 'what belongs together in one column, and what is inside it further right'
 const keyAndValue = 'KEY: VALUE on one line, with a colon and a space'

@@ -1,13 +1,21 @@
 import { matches } from './pattern.js'
+import type { Looks } from './pattern.js'
 import type { Descriptor, Entry, Match, RateLimit } from './rule.js'
 import { compositeKey } from './tree.js'
-import type { Level, Node, RateLimitConfig } from './tree.js'
+import type { Level, Node, PatternNode, RateLimitConfig } from './tree.js'
 
 /**
  * Bounds of one call. A client can make a value as long as its headers may be (60 KiB, by Envoy's default), and Envoy
  * may let a call pass that is refused: so no client reaches the last one. It is what Go's gRPC takes as one message.
  */
 export const callBounds = { descriptors: 128, entries: 512, characters: 4_194_304 } as const
+
+/**
+ * Characters of values that patterns with a text between two stars may look at in one call: those of 64 KiB for each of
+ * 32, so that one level with one value always fits (20 ms at worst, measured). A client reaches it where the same header
+ * is held against more of them, at several levels or under several keys.
+ */
+export const maxLooks = 2_097_152
 
 /** What of a call is beyond its bounds, as a sentence; undefined if nothing is. */
 export function beyondBounds(descriptors: readonly Descriptor[]): string | undefined {
@@ -32,13 +40,18 @@ export function beyondBounds(descriptors: readonly Descriptor[]): string | undef
 /**
  * The rules of all descriptors of a call, one to one; undefined where none holds: there is none, or another rule of
  * the call replaces it. A rule that counts nothing (`unlimited`) replaces others, but none replaces it.
+ *
+ * @returns undefined where `looks` are too few
  */
 export function lookUpAll(
   config: RateLimitConfig,
   domain: string,
   descriptors: readonly Descriptor[],
-): readonly (Match | undefined)[] {
-  const found = descriptors.map((descriptor) => lookUp(config, domain, descriptor))
+  looks: Looks = { left: maxLooks },
+): readonly (Match | undefined)[] | undefined {
+  const search: Search = { looks, known: new Map() }
+  const found = descriptors.map((descriptor) => lookUpOne(config, domain, descriptor, search))
+  if (looks.left < 0) return undefined
   const replaced = new Set(found.flatMap((match) => match?.rule.replaces ?? []))
   return found.map((match) => {
     if (match?.rule.limit === undefined || match.rule.name === '') return match
@@ -46,16 +59,23 @@ export function lookUpAll(
   })
 }
 
-/** The rule of one descriptor, whatever the others of the call are. */
-export function lookUp(
+/** What one call has looked for. */
+interface Search {
+  readonly looks: Looks
+  /** Which pattern of a level matches what: one header often stands in many descriptors, and is looked at once. */
+  readonly known: Map<Level, Map<string, PatternNode | undefined>>
+}
+
+function lookUpOne(
   config: RateLimitConfig,
   domain: string,
   { entries, limit }: Descriptor,
+  search: Search,
 ): Match | undefined {
   const tree = config.domains.get(domain)
   if (tree === undefined) return undefined
   if (limit !== undefined) return broughtAlong(domain, entries, limit)
-  const steps = walk(tree, entries)
+  const steps = walk(tree, entries, search)
   const last = steps?.at(-1)
   if (steps === undefined || last?.node.rule === undefined) return undefined
   return {
@@ -93,11 +113,11 @@ interface Step {
 }
 
 /** The way through the file that the entries take; undefined where it does not reach to the last of them. */
-function walk(tree: Level, entries: readonly Entry[]): readonly Step[] | undefined {
+function walk(tree: Level, entries: readonly Entry[], search: Search): readonly Step[] | undefined {
   const steps: Step[] = []
   let level = tree
   for (const entry of entries) {
-    const step = find(level, entry)
+    const step = find(level, entry, search)
     if (step === undefined) return undefined
     steps.push(step)
     level = step.node.next
@@ -105,12 +125,13 @@ function walk(tree: Level, entries: readonly Entry[]): readonly Step[] | undefin
   return steps
 }
 
-function find({ nodes, patterns }: Level, entry: Entry): Step | undefined {
+function find(level: Level, entry: Entry, search: Search): Step | undefined {
+  const { nodes } = level
   // With the `_` also where the value is empty, as envoyproxy/ratelimit asks.
   const written = `${entry.key}_${entry.value}`
   const same = nodes.get(written)
   if (same !== undefined) return { entry, node: same, by: 'value', patternValue: '' }
-  const matching = patterns.find(({ pattern }) => matches(pattern, written))
+  const matching = firstMatching(level, written, search)
   if (matching !== undefined) {
     const { text } = matching.pattern
     const start = `${entry.key}_`
@@ -120,6 +141,24 @@ function find({ nodes, patterns }: Level, entry: Entry): Step | undefined {
   }
   const any = nodes.get(entry.key)
   return any && { entry, node: any, by: 'key', patternValue: '' }
+}
+
+function firstMatching(
+  level: Level,
+  written: string,
+  { looks, known }: Search,
+): PatternNode | undefined {
+  if (level.patterns.length === 0) return undefined
+  let ofLevel = known.get(level)
+  if (ofLevel === undefined) {
+    ofLevel = new Map()
+    known.set(level, ofLevel)
+  }
+  if (!ofLevel.has(written)) {
+    const matching = level.patterns.find(({ pattern }) => matches(pattern, written, looks))
+    ofLevel.set(written, matching)
+  }
+  return ofLevel.get(written)
 }
 
 function isShared({ by, node }: Step): boolean {

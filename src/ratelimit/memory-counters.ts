@@ -60,9 +60,11 @@ export function createMemoryCounters(options: MemoryCountersOptions): Counters {
         counts: windowAt(ask.limit.unit, nowEpochMs).counts,
       }))
       requireRoom(wanted, nowEpochMs)
-      const stops = stopWhenOver && wanted.some(comesToBeOver)
-      return wanted.map((each) => {
-        const isWithheld = stops && !each.ask.isRefund && !comesToBeOver(each)
+      // All before the first is counted: two of one counter would see each other.
+      const isOver = wanted.map(comesToBeOver)
+      const stops = stopWhenOver && isOver.includes(true)
+      return wanted.map((each, index) => {
+        const isWithheld = stops && !each.ask.isRefund && isOver[index] !== true
         return countOne(each, isWithheld ? 0 : each.ask.hits, nowEpochMs)
       })
     },

@@ -15,6 +15,11 @@ interface Part {
   readonly borders: readonly number[]
 }
 
+/** How many characters may still be looked at between stars; below 0: they were too few, and what was found is void. */
+export interface Looks {
+  left: number
+}
+
 export function isPattern(text: string): boolean {
   return text.includes('*')
 }
@@ -36,13 +41,18 @@ export function compilePattern(text: string): Pattern {
  * Each part is looked for once, from where the one before it ended, and the leftmost place is the right one: so there
  * is nothing to go back for, and the work is linear in the text whatever the pattern.
  */
-export function matches({ prefix, suffix, middle }: Pattern, text: string): boolean {
+export function matches({ prefix, suffix, middle }: Pattern, text: string, looks: Looks): boolean {
   const end = text.length - suffix.length
   if (end < prefix.length || !text.startsWith(prefix) || !text.endsWith(suffix)) return false
   let from = prefix.length
   for (const part of middle) {
-    const after = endOf(part, text, from, end)
-    if (after === undefined) return false
+    const stop = Math.min(end, from + looks.left)
+    const after = endOf(part, text, from, stop)
+    if (after === undefined) {
+      looks.left = stop < end ? -1 : looks.left - (end - from)
+      return false
+    }
+    looks.left -= after - from
     from = after
   }
   return true

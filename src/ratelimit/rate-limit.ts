@@ -71,6 +71,7 @@ export async function rateLimit(
   const { domain, descriptors } = call
   const config = requireValid(call, parts)
   const matches = lookUpAll(config, domain, descriptors)
+  if (matches === undefined) return tooLongToMatch(call, parts)
   const asks = descriptors.map((descriptor, index) => askOf(call, descriptor, matches[index]))
   const asked = asks.filter((ask) => ask !== undefined)
   const counts = asked.length === 0 ? [] : await parts.counters.count(domain, asked)
@@ -97,6 +98,25 @@ export async function rateLimit(
     ),
     isDomainUnknown: !config.domains.has(domain),
     isShadowed: isOver && parts.shadowMode,
+  }
+}
+
+/**
+ * The values of the call are too long for the patterns of the files. A client can make them so, and Envoy may let a call
+ * pass that fails: so it is over, and nothing is counted.
+ */
+function tooLongToMatch(
+  { descriptors }: RateLimitCall,
+  { shadowMode }: RateLimitParts,
+): RateLimitAnswer {
+  return {
+    isOver: !shadowMode,
+    statuses: descriptors.map(() => ({ ...NO_LIMIT, isOver: true })),
+    tightest: undefined,
+    metadata: undefined,
+    measures: [],
+    isDomainUnknown: false,
+    isShadowed: shadowMode,
   }
 }
 

@@ -52,7 +52,7 @@ export interface PatternNode {
 
 /**
  * Bounds of one level: in the worst case a value of 60 KiB is held against all its patterns. Where a text stands between
- * two stars, that is another pass over the value.
+ * two stars, that is another pass over the value; `maxLooks` bounds those of a call.
  */
 const levelBounds = { patterns: 1000, patternsWithMiddle: 32 } as const
 

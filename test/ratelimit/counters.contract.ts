@@ -53,6 +53,20 @@ export function describeCounters(name: string, create: CreateCounters): void {
       },
     )
 
+    test('with stopWhenOver what comes to be over is seen before anything of the call is counted', async () => {
+      const rig = await createRig(create, [at('k', '10/hour')], { stopWhenOver: true })
+      await rig.call([D('k=r', { h: 4 })])
+      expect(await rig.say([D('k=r', { h: 8 }), D('k=r', { h: 3 })])).toBe(
+        'OVER: OVER 0 of 10/hour; OVER 0 of 10/hour',
+      )
+      // To 12, and not to 15.
+      expect(await rig.say([D('k=r', { h: 3, refund: true })])).toBe('OK: OK 1 of 10/hour')
+      // At 9 the second is over, though the first gives back: so it is one of those that count.
+      expect(await rig.say([D('k=r', { h: 5, refund: true }), D('k=r', { h: 2 })])).toBe(
+        'OK: OK 6 of 10/hour; OK 4 of 10/hour',
+      )
+    })
+
     test('with stopWhenOver a descriptor that stands twice is counted when each alone fits', async () => {
       const rig = await createRig(create, [at('k', '1/hour'), at('l', '5/hour')], {
         stopWhenOver: true,

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest'
-import { beyondBounds, callBounds, lookUp, lookUpAll } from '../../src/ratelimit/lookup.js'
+import { beyondBounds, callBounds, lookUpAll, maxLooks } from '../../src/ratelimit/lookup.js'
 import type { Descriptor } from '../../src/ratelimit/rule.js'
 import { buildConfig } from '../../src/ratelimit/tree.js'
 import type { FileDescriptor, RateLimitConfig } from '../../src/ratelimit/tree.js'
-import { asked, configOf, node, ruleOf } from './trees.js'
+import { asked, configOf, lookUp, node, ruleOf } from './trees.js'
 
 /** A descriptor with a rule of so many per minute. */
 const limited = (
@@ -199,7 +199,7 @@ describe('the rules of a call', () => {
       config,
       'd',
       keys.map((key) => asked(key)),
-    ).map((match) => match?.rule.name)
+    )?.map((match) => match?.rule.name)
 
   test('stand where their descriptors do', () => {
     expect(namesOf(configOf(named('k', 'n')), 'zz=1', 'k=r')).toEqual([undefined, 'n'])
@@ -227,6 +227,53 @@ describe('the rules of a call', () => {
   test('keep one without a name', () => {
     const config = configOf(named('a', ''), named('b', 'b', ['']))
     expect(namesOf(config, 'a', 'b')).toEqual(['', 'b'])
+  })
+})
+
+describe('what patterns look at in a call', () => {
+  const middles = (key: string, count: number): readonly FileDescriptor[] =>
+    Array.from({ length: count }, (_, index) => limited(`${key}=/api/*/v${String(index)}/*`, 1))
+  const api = (kibibytes: number): string => `/api/${'x'.repeat(kibibytes * 1024)}`
+  /** How many characters. */
+  const looksOf = (config: RateLimitConfig, ...descriptors: readonly Descriptor[]): number => {
+    const looks = { left: maxLooks }
+    lookUpAll(config, 'd', descriptors, looks)
+    return maxLooks - looks.left
+  }
+
+  test('is the same for one header in many descriptors as in one', () => {
+    const config = configOf(
+      ...middles('path', 32),
+      node('tenant', { descriptors: middles('path', 8) }),
+    )
+    const once = looksOf(config, asked(`path=${api(30)}`))
+    const alone = Array.from({ length: 64 }, () => asked(`path=${api(30)}`))
+    const below = Array.from({ length: 64 }, (_, index) =>
+      asked(`tenant=${String(index)}`, `path=${api(30)}`),
+    )
+    expect(once).toBe(32 * 30 * 1024)
+    expect(looksOf(config, ...alone)).toBe(once)
+    expect(looksOf(config, ...alone, ...below)).toBe(once + once / 4)
+  })
+
+  test('fits for one value of 64 KiB at one level with all the patterns that it may have', () => {
+    const config = configOf(...middles('path', 32), limited('path', 7))
+    expect(limitOf(config, `path=${api(64)}`)).toBe(7)
+  })
+
+  test('has an end, and then nothing is found', () => {
+    const config = configOf(...middles('path', 32), ...middles('p', 31), limited('any', 1))
+    const call = [asked(`path=${api(60)}`), asked(`p=${api(60)}`), asked('any=x')]
+    expect(lookUpAll(config, 'd', call)).toBeUndefined()
+    expect(looksOf(config, ...call)).toBe(maxLooks + 1)
+    expect(
+      lookUpAll(config, 'd', call, { left: 2 * maxLooks })?.map((match) => match?.rule),
+    ).toEqual([undefined, undefined, ruleOf(1)])
+  })
+
+  test('is nothing for values that begin or end otherwise', () => {
+    expect(looksOf(configOf(...middles('path', 32)), asked(`path=x${api(60)}`))).toBe(0)
+    expect(looksOf(configOf(node('path=/api/*/a/*/b')), asked(`path=${api(60)}`))).toBe(0)
   })
 })
 

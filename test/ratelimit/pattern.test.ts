@@ -4,7 +4,7 @@ import { compilePattern, isPattern, matches } from '../../src/ratelimit/pattern.
 import { runs } from '../runs.js'
 
 const matchesText = (pattern: string, text: string): boolean =>
-  matches(compilePattern(pattern), text)
+  matches(compilePattern(pattern), text, { left: Infinity })
 
 describe('a pattern', () => {
   test.each([
@@ -57,9 +57,10 @@ describe('a pattern', () => {
     )
   })
 
-  test('does not go back in the text', () => {
+  const letters = `${'a'.repeat(2000)}b`
+  /** The letters, and how often one of them was looked at. */
+  function watched(): { readonly text: string; readonly looks: () => number } {
     let looks = 0
-    const letters = `${'a'.repeat(2000)}b`
     const text = {
       length: letters.length,
       startsWith: (start: string) => letters.startsWith(start),
@@ -69,7 +70,36 @@ describe('a pattern', () => {
         return letters.charCodeAt(at)
       },
     } as string
-    expect(matches(compilePattern(`*${'a'.repeat(1000)}c*${'a'.repeat(1000)}c*`), text)).toBe(false)
-    expect(looks).toBe(letters.length)
+    return { text, looks: () => looks }
+  }
+
+  test('does not go back in the text, and says how much of it was looked at', () => {
+    const part = 'a'.repeat(1000)
+    for (const [pattern, expected] of [
+      [`*${part}c*${part}c*`, false],
+      [`*${part}*${part}*b`, true],
+      [`*${part}*a*b`, true],
+    ] as const) {
+      const { text, looks } = watched()
+      const left = { left: 10_000 }
+      expect(matches(compilePattern(pattern), text, left)).toBe(expected)
+      expect(looks()).toBe(10_000 - left.left)
+      expect(looks()).toBeLessThanOrEqual(letters.length)
+    }
+  })
+
+  test('looks at no more than it may, and says so', () => {
+    const { text, looks } = watched()
+    const left = { left: 1500 }
+    const pattern = compilePattern(`*${'a'.repeat(1000)}*${'a'.repeat(1000)}*b`)
+    expect(matches(pattern, text, left)).toBe(false)
+    expect(left.left).toBe(-1)
+    expect(looks()).toBe(1500)
+    expect(matches(pattern, text, left)).toBe(false)
+    expect(left.left).toBe(-1)
+    expect(looks()).toBe(1500)
+    const enough = { left: 2000 }
+    expect(matches(pattern, text, enough)).toBe(true)
+    expect(enough.left).toBe(0)
   })
 })

@@ -27,6 +27,25 @@ export function describePatterns(name: string, create: CreateCounters): void {
       },
     )
 
+    test('a call whose values are too long for the patterns is over, and counts nothing', async () => {
+      const patterns = ['p', 'q'].flatMap((key) =>
+        Array.from({ length: 32 }, (_, index) => at(`${key}=/*/v${String(index)}/*`, '20/minute')),
+      )
+      const rules = [...patterns, at('k', '20/minute')]
+      const rig = await createRig(create, rules)
+      const long = `/${'x'.repeat(60_000)}`
+      expect(await rig.say([D('k=1'), D(`p=${long}`)])).toBe('OK: OK 19 of 20/minute; NL')
+      const call = [D('k=1'), D(`p=${long}`), D(`q=${long}`)]
+      const answer = await rig.call(call)
+      expect(answer.isOver).toBe(true)
+      expect(answer.statuses.map(({ isOver }) => isOver)).toEqual([true, true, true])
+      expect(answer.measures).toEqual([])
+      expect(await rig.say([D('k=1')])).toBe('OK: OK 18 of 20/minute')
+      const shadow = await createRig(create, rules, { shadowMode: true })
+      const { isOver, isShadowed } = await shadow.call(call)
+      expect({ isOver, isShadowed }).toEqual({ isOver: false, isShadowed: true })
+    })
+
     test('S54: the first pattern in the file holds, not the longest', async () => {
       const rig = await createRig(create, [at('k=a*', '1/minute'), at('k=ab*', '9/minute')])
       expect(await rig.say([D('k=abc')])).toBe('OK: OK 0 of 1/minute')

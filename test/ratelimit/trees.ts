@@ -1,4 +1,5 @@
-import type { Descriptor, Entry, RateLimitRule } from '../../src/ratelimit/rule.js'
+import type { Descriptor, Entry, Match, RateLimitRule } from '../../src/ratelimit/rule.js'
+import { lookUpAll } from '../../src/ratelimit/lookup.js'
 import { buildConfig } from '../../src/ratelimit/tree.js'
 import type { FileDescriptor, RateLimitConfig } from '../../src/ratelimit/tree.js'
 
@@ -39,6 +40,15 @@ export function node(
 /** The domain `d` alone. */
 export function configOf(...descriptors: readonly FileDescriptor[]): RateLimitConfig {
   return buildConfig([{ domain: 'd', descriptors }])
+}
+
+/** The rule of one descriptor, whatever the others of the call are. */
+export function lookUp(
+  config: RateLimitConfig,
+  domain: string,
+  descriptor: Descriptor,
+): Match | undefined {
+  return lookUpAll(config, domain, [descriptor])?.[0]
 }
 
 /** A descriptor of a request, as `['k1=v1', 's=o']`. */

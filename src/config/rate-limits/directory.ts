@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readdirSync, statSync } from 'node:fs'
 import type { BigIntStats } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative, sep } from 'node:path'
 import { ConfigError } from '../../errors.js'
 import { MIB_BYTES } from '../../units.js'
 import { wholeFileFault } from '../faults.js'
@@ -9,6 +9,7 @@ import { unreadable } from '../load.js'
 
 /** Directories below each other. */
 const maxDepth = 8
+const maxDirectories = 1000
 const maxFiles = 1000
 const maxTotalBytes = 8 * MIB_BYTES
 
@@ -21,7 +22,9 @@ export interface DirectoryLook {
 
 /**
  * The files of a directory and of those below it, whatever they are called. Names with a dot in front are left out:
- * in them Kubernetes keeps what its links lead to, which would be every file twice.
+ * in them Kubernetes keeps what its links lead to, which would be every file twice. A link to a directory is followed,
+ * as Kubernetes makes one of `items` with a `path` of several parts; but each directory is read once, and under its own
+ * name if it has one here.
  *
  * @throws ConfigError there are too many, they are too large, or a directory cannot be read
  */
@@ -29,17 +32,27 @@ export function lookAtDirectory(directory: string): DirectoryLook {
   const refuse = (expected: string): ConfigError =>
     new ConfigError([wholeFileFault(directory, expected)])
   const files: string[] = []
+  const links: Place[] = []
+  const visited = new Set<string>()
   const hash = createHash('sha256')
   let totalBytes = 0n
-  const walk = (path: string, depth: number): void => {
+  const walk = ({ path, depth }: Place): void => {
+    const stats = statOf(path)
+    const identity = `${String(stats?.dev)} ${String(stats?.ino)}`
+    if (visited.has(identity)) return
     if (depth > maxDepth) throw refuse(`at most ${String(maxDepth)} directories below each other`)
+    if (visited.size === maxDirectories) {
+      throw refuse(`at most ${String(maxDirectories)} directories`)
+    }
+    visited.add(identity)
     for (const { name, isLink } of entriesOf(path)) {
       const entry = join(path, name)
       const stats = statOf(entry)
       if (stats === undefined) continue
       if (stats.isDirectory()) {
-        // A link to a directory may lead back to where it stands.
-        if (!isLink) walk(entry, depth + 1)
+        const place = { path: entry, depth: depth + 1 }
+        if (isLink) links.push(place)
+        else walk(place)
         continue
       }
       files.push(entry)
@@ -52,8 +65,26 @@ export function lookAtDirectory(directory: string): DirectoryLook {
       hash.update(JSON.stringify([entry, ...[dev, ino, size, mtimeNs, ctimeNs].map(String)]))
     }
   }
-  walk(directory, 1)
-  return { files, content: hash.digest('hex') }
+  walk({ path: directory, depth: 1 })
+  // It grows while it is walked: links may stand below links.
+  for (const link of links) walk(link)
+  return { files: inOrder(directory, files), content: hash.digest('hex') }
+}
+
+interface Place {
+  readonly path: string
+  readonly depth: number
+}
+
+/** Of the names of directories first, as a walk along the names would find them. */
+function inOrder(directory: string, files: readonly string[]): readonly string[] {
+  return files
+    .map((file) => ({ file, names: relative(directory, file).split(sep) }))
+    .sort((left, right) => {
+      const at = left.names.findIndex((name, index) => name !== right.names[index])
+      return (left.names[at] ?? '') < (right.names[at] ?? '') ? -1 : 1
+    })
+    .map(({ file }) => file)
 }
 
 function entriesOf(path: string): readonly { readonly name: string; readonly isLink: boolean }[] {

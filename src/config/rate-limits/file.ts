@@ -11,7 +11,7 @@ import type { Member } from './keys.js'
 import { flagAt, mappingAt, say, sayOfKey, textAt } from './reader.js'
 import type { Read } from './reader.js'
 import { readRule } from './rule.js'
-import { isNothing, scalarOf } from './scalars.js'
+import { isNothing, scalarOf, scalarTags } from './scalars.js'
 
 /** Levels of descriptors: as many entries as a descriptor of a request may have and still find a rule. */
 const maxLevels = 32
@@ -51,7 +51,7 @@ export interface FileReading {
 export function readRateLimitFile(file: string, text: string): FileReading {
   try {
     refuseControls(file, text)
-    return read(file, readYaml(file, text, { aliases: 'follow', scalarOf }))
+    return read(file, readYaml(file, text, { aliases: 'follow', scalarOf, scalarTags }))
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     const { faults } = error

@@ -1,8 +1,18 @@
 import { parentPort, workerData } from 'node:worker_threads'
-import { answerOf } from '../load-in-worker.js'
+import { answerOf, handOver } from '../load-in-worker.js'
 import { loadRateLimits } from './load.js'
 import type { FilesSettings } from './load.js'
+import { piecesOf } from './pieces.js'
 
 // The thread of `watch.ts`: reads one directory and ends.
 
-parentPort?.postMessage(answerOf(() => loadRateLimits(workerData as FilesSettings)))
+const answer = answerOf(() => loadRateLimits(workerData as FilesSettings))
+if (parentPort !== null) {
+  if ('read' in answer) {
+    const { config, content } = answer.read
+    await handOver(parentPort, piecesOf(config))
+    parentPort.postMessage({ read: content })
+  } else {
+    parentPort.postMessage(answer)
+  }
+}

@@ -1,4 +1,7 @@
+import { isUtf8 } from 'node:buffer'
 import type { ReadScalar } from '../yaml-document.js'
+import type { ScalarTags } from '../yaml-tags.js'
+import { isTimestamp } from './timestamp.js'
 
 // Scalars as envoyproxy/ratelimit reads them: by YAML 1.1 as Go's yaml.v2 knows it, and each by what its key wants.
 
@@ -7,9 +10,27 @@ export interface PlainScalar {
   readonly plain: string
 }
 
-/** For `readYaml`. */
-export function scalarOf({ source, isPlain }: ReadScalar): string | PlainScalar {
-  return isPlain ? { plain: source } : source
+/** For `readYaml`: a tag decides, then quotes. */
+export function scalarOf({ source, isPlain, tag }: ReadScalar): string | PlainScalar {
+  if (tag === undefined) return isPlain ? { plain: source } : source
+  if (tag === '!' || tag.endsWith(':str')) return source
+  if (tag.endsWith(':binary')) return Buffer.from(source, 'base64').toString()
+  const whole = tag.endsWith(':float') ? wholeNumberOf(source) : undefined
+  return { plain: whole === undefined ? source : `${String(whole)}.` }
+}
+
+/** For `readYaml`. Each wants what it would be without quotes and tag, but that `!!float 5` is a fraction. */
+export const scalarTags: ScalarTags = {
+  '!': () => true,
+  '!!int': (text) => wholeNumberOf(text) !== undefined,
+  '!!float': (text) => wholeNumberOf(text) !== undefined || isFraction(text) || isNoNumber(text),
+  '!!bool': (text) => yes.includes(text) || no.includes(text),
+  '!!null': (text) => nothing.includes(text),
+  '!!binary': (text) => {
+    const bytes = Buffer.from(text, 'base64')
+    return bytes.toString('base64') === text.replaceAll('\n', '') && isUtf8(bytes)
+  },
+  '!!timestamp': isTimestamp,
 }
 
 export function isPlainScalar(value: unknown): value is PlainScalar {

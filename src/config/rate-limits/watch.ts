@@ -7,6 +7,8 @@ import { readInWorker } from '../load-in-worker.js'
 import { lookAtDirectory } from './directory.js'
 import { loadRateLimits } from './load.js'
 import type { FilesSettings, LoadedRateLimits } from './load.js'
+import { growConfig } from './pieces.js'
+import type { Piece } from './pieces.js'
 
 export interface RateLimitWatchOptions {
   /** What runs now. */
@@ -99,14 +101,23 @@ export function watchRateLimits(
   }
 }
 
-/** `loadRateLimits` in a thread of its own: a large directory would hold the event loop up. */
-export function loadRateLimitsInWorker(
+/** `loadRateLimits` in a thread of its own, and from there in pieces: a large directory would hold the event loop up. */
+export async function loadRateLimitsInWorker(
   settings: FilesSettings,
   workerFile: URL,
 ): Promise<LoadedRateLimits> {
   const { configDir, mergeDomains } = settings
   const request: FilesSettings = { configDir, mergeDomains }
-  return readInWorker(request, { workerFile, file: configDir, what: 'rate limit files' })
+  const growing = growConfig()
+  const content = await readInWorker<LoadedRateLimits['content'], Piece>(request, {
+    workerFile,
+    file: configDir,
+    what: 'rate limit files',
+    onPiece: (piece) => {
+      growing.add(piece)
+    },
+  })
+  return { config: growing.config, content }
 }
 
 function asConfigError(configDir: string, error: unknown): ConfigError {

@@ -39,7 +39,50 @@ test('every file of a directory and below it is read, whatever it is called', ()
   expect(namesIn(path)).toEqual(['a', 'b.yaml', 'more/and/d.yml', 'more/c.txt'])
 })
 
-test('names with a dot in front are left out, and links to directories', () => {
+test('files stand in the order of the names on their way', () => {
+  const path = directory()
+  for (const below of ['a', '..real/m', '..real/z']) {
+    mkdirSync(join(path, below), { recursive: true })
+    writeFileSync(join(path, below, 'x'), '')
+  }
+  for (const name of ['a.yaml', 'b', 'n', 'zz']) writeFileSync(join(path, name), '')
+  for (const name of ['m', 'z']) symlinkSync(join('..real', name), join(path, name))
+  expect(namesIn(path)).toEqual(['a/x', 'a.yaml', 'b', 'm/x', 'n', 'z/x', 'zz'])
+})
+
+test('a ConfigMap whose items have directories in their paths is read, and a swap of it seen', () => {
+  const path = directory()
+  for (const version of ['..1', '..2']) {
+    mkdirSync(join(path, version, 'team', 'edge'), { recursive: true })
+    writeFileSync(join(path, version, 'team', 'edge', 'limits.yaml'), 'domain: d')
+  }
+  symlinkSync('..1', join(path, '..data'))
+  symlinkSync(join('..data', 'team'), join(path, 'team'))
+  expect(namesIn(path)).toEqual(['team/edge/limits.yaml'])
+  const { content } = lookAtDirectory(path)
+  symlinkSync('..2', join(path, '..swap'))
+  renameSync(join(path, '..swap'), join(path, '..data'))
+  expect(namesIn(path)).toEqual(['team/edge/limits.yaml'])
+  expect(lookAtDirectory(path).content).not.toBe(content)
+})
+
+test('each directory is read once, whatever links lead to it, and first under its own name', () => {
+  const path = directory()
+  const other = directory()
+  mkdirSync(join(path, 'v1', 'deep'), { recursive: true })
+  for (const file of [join(path, 'v1', 'a'), join(path, 'v1', 'deep', 'b'), join(other, 'c')]) {
+    writeFileSync(file, '')
+  }
+  symlinkSync('v1', join(path, 'current'))
+  symlinkSync('..', join(path, 'v1', 'up'))
+  symlinkSync(other, join(path, 'v1', 'elsewhere'))
+  symlinkSync(other, join(path, 'twice'))
+  symlinkSync(path, join(other, 'back'))
+  symlinkSync('loop', join(other, '.loop'))
+  expect(namesIn(path)).toEqual(['twice/c', 'v1/a', 'v1/deep/b'])
+})
+
+test('names with a dot in front are left out, and links that lead nowhere or back', () => {
   const path = directory()
   writeFileSync(join(path, '.hidden'), '')
   mkdirSync(join(path, '..data'))
@@ -92,6 +135,10 @@ test('a directory is refused that is none, or holds too much', () => {
   rmSync(path, { recursive: true })
   mkdirSync(join(path, 'a/a/a/a/a/a/a/a'), { recursive: true })
   expect(look()).toBe('DIR: expected at most 8 directories below each other')
+  rmSync(path, { recursive: true })
+  mkdirSync(path)
+  for (let index = 0; index < 1000; index += 1) mkdirSync(join(path, String(index)))
+  expect(look()).toBe('DIR: expected at most 1000 directories')
 })
 
 test('a file that cannot be read hides no fault of another', () => {

@@ -3,9 +3,8 @@ import { readRateLimitFiles } from '../../../src/config/rate-limits/files.js'
 import { reservedDomain } from '../../../src/config/rate-limits/file.js'
 import { reportDomain } from '../../../src/envoy/report.js'
 import { formatFault } from '../../../src/errors.js'
-import { lookUp } from '../../../src/ratelimit/lookup.js'
 import type { RateLimitConfig } from '../../../src/ratelimit/tree.js'
-import { asked } from '../../ratelimit/trees.js'
+import { asked, lookUp } from '../../ratelimit/trees.js'
 
 /** Files called `a.yaml`, `b.yaml` and so on. */
 function read(texts: readonly string[], mergeDomains = false) {
@@ -135,6 +134,66 @@ descriptors:
     expect(lookUp(config, '7', asked('k=2020-01-01'))).toBeDefined()
   })
 
+  test.each([
+    ['!!str 1.5', '1.5'],
+    ['!!str', ''],
+    ['! 1.5', '1.5'],
+    ["!!int '5'", '5'],
+    ['!!binary aGVsbG8=', 'hello'],
+    ['!!binary "aGVs\\nbG8="', 'hello'],
+    ['!!timestamp 2001-01-01', '2001-01-01'],
+    ['!!timestamp "2004-2-29 1:2:3.5"', '2004-2-29 1:2:3.5'],
+    ['!!timestamp "0000-02-29T23:59:59+24:60"', '0000-02-29T23:59:59+24:60'],
+    ['!!bool yes', 'yes'],
+    ['!!null ""', ''],
+  ])('may write text with a tag, as %s', (written, text) => {
+    const config = configOf(keyWith(`value: ${written}`))
+    expect([...(config.domains.get('d')?.nodes.keys() ?? [])]).toEqual([
+      text === '' ? 'k' : `k_${text}`,
+    ])
+  })
+
+  test('may write a count and a flag with a tag', () => {
+    for (const written of ["!!int '5'", '!!int 5', "!!int '0x5'"]) {
+      expect(ruleWith(`unit: day, requests_per_unit: ${written}`)?.limit?.requestsPerUnit).toBe(5)
+    }
+    expect(ruleWith('unit: day, requests_per_unit: !!null ~')?.limit?.requestsPerUnit).toBe(0)
+    expect(ruleWith('unit: day', 'shadow_mode: !!bool yes')?.shadowMode).toBe(true)
+    expect(ruleWith('unit: day', "shadow_mode: !!bool 'on'")?.shadowMode).toBe(true)
+    expect(
+      ruleWith('unit: day', 'metadata: { a: !!float 5, b: !!str 5, c: ! yes, d: !!int "5" }')
+        ?.metadata,
+    ).toEqual({ a: 5, b: '5', c: 'yes', d: 5 })
+  })
+
+  test.each([
+    'value: !!float 5',
+    'value: !!float 1.5',
+    'value: !!int yes',
+    'value: !!bool maybe',
+    'value: !!null x',
+    'value: !!binary aGVsbG8',
+    'value: !!binary /w==',
+    'value: !!timestamp x',
+    'value: !!timestamp 2001-02-29',
+    'value: !!timestamp 2001-13-01',
+    'value: !!timestamp 2001-00-01',
+    'value: !!timestamp 2001-01-00',
+    'value: !!timestamp "2001-01-01 24:00:00"',
+    'value: !!timestamp "2001-01-01T00:00:00"',
+    'value: !!timestamp "2001-01-01 00:00:00Z"',
+    'value: !!set { v }',
+    'value: !own x',
+    'rate_limit: { unit: day, requests_per_unit: !!str 5 }',
+    'rate_limit: { unit: day, requests_per_unit: !!float 5 }',
+    'rate_limit: { unit: day, requests_per_unit: !!int 5.0 }',
+    'shadow_mode: !!str yes',
+    'shadow_mode: !!bool 1',
+    'metadata: { !!int 5: x }',
+  ])('may not have a tag that does not fit, as %s', (line) => {
+    expect(faultsOf(keyWith(line))).toHaveLength(1)
+  })
+
   test.each(['%YAML 1.1\n---\n', ''])('means the same under %j', (head) => {
     const config = configOf(`${head}domain: d
 descriptors:
@@ -143,10 +202,12 @@ descriptors:
     rate_limit: &limit { unit: day, requests_per_unit: 010 }
   - key: !!str on
     rate_limit: { <<: *limit, unit: !!str hour }
+  - { key: k, value: !!timestamp 2001-01-01, rate_limit: *limit }
 `)
     const limit = (key: string) => lookUp(config, 'd', asked(`${key}=x`))?.rule
     expect(limit('yes')).toMatchObject({ limit: { requestsPerUnit: 8 }, shadowMode: true })
     expect(limit('on')?.limit).toEqual({ requestsPerUnit: 8, unit: 'hour' })
+    expect(lookUp(config, 'd', asked('k=2001-01-01'))).toBeDefined()
   })
 
   test('may write a limit once, and name or merge it where it holds too', () => {
@@ -344,9 +405,14 @@ describe('a fault of a rate limit file', () => {
       '4: descriptors[1] is key k, value v; expected another key or value: d.k_v is a duplicate descriptor composite key, the first is on line 3',
     ],
     [
-      'value that is written in another way',
-      keyWith('value: !!binary aGk='),
-      '4: descriptors[0].value is tagged !!binary; expected no tag (a word after !)',
+      'tag that does not fit',
+      keyWith('value: !!int five'),
+      '4: descriptors[0].value is tagged !!int; expected a value that fits its tag, or no tag',
+    ],
+    [
+      'tag of a scalar at a mapping',
+      keyWith('rate_limit: !!int { unit: day }'),
+      '4: syntax is wrong at column 15; expected no tag (a word after !)',
     ],
     [
       'tag of its own',

@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
+import { readInWorker } from '../../../src/config/load-in-worker.js'
 import { loadRateLimits } from '../../../src/config/rate-limits/load.js'
 import { loadRateLimitsInWorker, watchRateLimits } from '../../../src/config/rate-limits/watch.js'
 import type {
@@ -9,6 +10,7 @@ import type {
   RateLimitWatchOptions,
 } from '../../../src/config/rate-limits/watch.js'
 import { ConfigError } from '../../../src/errors.js'
+import type { Piece } from '../../../src/config/rate-limits/pieces.js'
 import type { RateLimitConfig } from '../../../src/ratelimit/tree.js'
 import { manualTimers, settle } from '../manual-timers.js'
 
@@ -204,6 +206,35 @@ describe('a thread', () => {
       'domain: a\ndescriptors: [{ key: k, value: "a*b*", rate_limit: { unit: day }, metadata: { m: 1 } }]',
     )
     const settings = { configDir: path, mergeDomains: false }
+    expect(await loadRateLimitsInWorker(settings, workerFile)).toEqual(loadRateLimits(settings))
+  })
+
+  test('hands over what is large in pieces, between which this one does something else', async () => {
+    const path = directory()
+    const keys = Array.from({ length: 1000 }, (_, index) => `  - { key: k${String(index)} }`)
+    writeFileSync(join(path, 'a.yaml'), `domain: a\ndescriptors:\n${keys.join('\n')}`)
+    const settings = { configDir: path, mergeDomains: false }
+    let turn = 0
+    let running = true
+    const next = (): void => {
+      turn += 1
+      if (running) setImmediate(next)
+    }
+    next()
+    const turns: number[] = []
+    const pieces: Piece[] = []
+    await readInWorker<string, Piece>(settings, {
+      workerFile,
+      file: path,
+      what: 'files',
+      onPiece: (piece) => {
+        turns.push(turn)
+        pieces.push(piece)
+      },
+    })
+    running = false
+    expect(pieces.map(({ length }) => length)).toEqual([200, 200, 200, 200, 200, 1])
+    expect(new Set(turns).size).toBe(pieces.length)
     expect(await loadRateLimitsInWorker(settings, workerFile)).toEqual(loadRateLimits(settings))
   })
 
