@@ -63,6 +63,8 @@ function open({
     aheadMs: 0,
     slowerMs: 0,
     slowerTurnsMs: 0,
+    /** Awaited between Redis's decision and its answer. */
+    onDecided: (): Promise<unknown> => Promise.resolve(),
     kill: (): void => undefined,
     died: Promise.resolve(),
   }
@@ -92,6 +94,7 @@ function open({
         throw new DependencyError('ledger', 'lost')
       }
       const reply = await store.run(...call)
+      if (call[0].digest === scripts.reserve.digest) await spoilt.onDecided()
       spoilt.aheadMs += spoilt.slowerMs
       if (call[0].digest === scripts.turn.digest) spoilt.aheadMs += spoilt.slowerTurnsMs
       return reply
@@ -344,6 +347,38 @@ describe('a process with slices', () => {
     expect(await ledger.reserve(request, atMs + 1000)).toMatchObject({ kind: 'held' })
   })
 
+  test('refuses nothing for a slice that came back after Redis decided', async () => {
+    const ledger = open({ ...given, tuning: greedy })
+    const quota = { ...month, limit: 100 }
+    await ledger.reserve(requestOf('a', [quota]), atMs)
+    ledger.spoilt.onDecided = async () => {
+      ledger.spoilt.onDecided = () => Promise.resolve()
+      await ledger.expire(atMs + 1000)
+    }
+    const holds = [holdOf(quota, 90), holdOf({ ...hour, slices: false }, 90)]
+    const request = { ...requestOf('b'), holds }
+    expect(await ledger.reserve(request, atMs + 999)).toMatchObject({ kind: 'held' })
+    expect(ledger.spoilt.decisions).toBe(2)
+  })
+
+  test('asks again for nothing that came back before, nor when it is too late', async () => {
+    const ledger = open({ ...given, tuning: greedy, timeoutMs: 1000 })
+    const quota = { ...month, limit: 100 }
+    await ledger.reserve(requestOf('a', [quota]), atMs)
+    const holds = [holdOf(quota, 90), holdOf({ ...hour, slices: false }, 90)]
+    ledger.spoilt.onDecided = async () => {
+      await ledger.expire(atMs + 1000)
+      ledger.spoilt.aheadMs += 1000
+    }
+    const late = await ledger.reserve({ ...requestOf('b'), holds }, atMs + 999)
+    expect(late).toMatchObject({ kind: 'short' })
+    ledger.spoilt.onDecided = () => Promise.resolve()
+    const more = [holdOf(quota, 91), holdOf({ ...hour, slices: false }, 91)]
+    const short = await ledger.reserve({ ...requestOf('c'), holds: more }, atMs + 1000)
+    expect(short).toMatchObject({ kind: 'short' })
+    expect(ledger.spoilt.decisions).toBe(2)
+  })
+
   test('leaves a partition near its limit to Redis for a while', async () => {
     const ledger = open({ ...given, tuning: greedy })
     const quota = { ...month, limit: 100 }
@@ -531,6 +566,32 @@ describe('a process with slices', () => {
     expect((await other.reserve(requestOf('c', [quota]), atMs)).kind).toBe('short')
     expect(await other.exhausted(asked, atMs)).toMatchObject({ kind: 'short' })
     expect(await ledger.exhausted(asked, atMs)).toBeUndefined()
+  })
+
+  test('is not said to be exhausted by what was told before its slice came back', async () => {
+    const quota = { ...month, limit: 400 }
+    const ledger = open({ ...given, tuning: greedy })
+    await ledger.reserve(requestOf('a', [quota]), atMs)
+    // 160 of 400 are in the slice; the rest is taken by a request that Redis decides.
+    const plain = { ...hour, slices: false }
+    const rest = { ...requestOf('b'), holds: [holdOf(quota, 240), holdOf(plain, 240)] }
+    expect(await ledger.reserve(rest, atMs + 500)).toMatchObject({
+      kind: 'held',
+      balances: [{ remaining: 0 }, {}],
+    })
+    const asked = { holds: holdsOf([quota]), idempotencyKey: 'asked' }
+    expect(await ledger.exhausted(asked, atMs + 1000)).toBeUndefined()
+    // Redis counts it as long as it has not come back.
+    const none = { ...requestOf('c'), holds: [holdOf(quota, 0), holdOf(plain, 1)] }
+    expect(await ledger.reserve(none, atMs + 1000)).toMatchObject({
+      balances: [{ remaining: 0 }, {}],
+    })
+    expect(await ledger.exhausted(asked, atMs + 1000)).toBeUndefined()
+    await ledger.expire(atMs + 1000)
+    // What came back counts no more where Redis has told it since.
+    const last = { ...requestOf('d'), holds: [holdOf(quota, 150), holdOf(plain, 150)] }
+    expect(await ledger.reserve(last, atMs + 1000)).toMatchObject({ kind: 'held' })
+    expect(await ledger.exhausted(asked, atMs + 1000)).toMatchObject({ kind: 'short' })
   })
 })
 

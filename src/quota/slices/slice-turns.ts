@@ -34,6 +34,8 @@ export interface SliceTurns<Context> {
   slicesIn(): { readonly turns: number; readonly ms: number }
   /** Something was given back that the store does not know yet. */
   isReturning(): boolean
+  /** How many turns the store has answered by which something came back. */
+  returned(): number
   /** Places that died with other processes are looked for in the next turn, and one that was set aside is retried. */
   sweep(): void
   /**
@@ -105,6 +107,7 @@ export function createSliceTurns<Context>(
   let waiters: Waiter[] = []
   let isAsking = false
   let lastTurnMs = 0
+  let returnedTimes = 0
 
   function compose(): Parts<Context> | undefined {
     const adopted: Pending<Context>[] = []
@@ -195,6 +198,7 @@ export function createSliceTurns<Context>(
     sentTick: number,
   ): void {
     open = undefined
+    if (turn.returned.length > 0) returnedTimes += 1
     for (const [index, pending] of turn.adopted.entries()) {
       onAdopted(pending, adopted[index] ?? 'adopted')
       if (pending === retried) retryOldest()
@@ -295,6 +299,7 @@ export function createSliceTurns<Context>(
     isReturning: () =>
       returns.size + (open?.returned.length ?? 0) > 0 ||
       pieces.some(({ returned }) => returned.length > 0),
+    returned: () => returnedTimes,
     sweep() {
       sweeping = true
       retryOldest()

@@ -110,7 +110,7 @@ export function createSlicedLedger<Context>(
     onSetAside: ({ request: { holds } }) => {
       // Nothing more is admitted from slices that the store cannot read.
       slices.pause(holds, tick())
-      slices.giveBack(holds)
+      slices.giveBack(holds, tick())
     },
     onGivenUp: (pending) => {
       // Remembered as if it were: what it was admitted from is not free.
@@ -262,24 +262,51 @@ export function createSlicedLedger<Context>(
     request: ReserveRequest<Context> & { readonly dueMonotonicMs: number },
     nowEpochMs: number,
   ): Promise<Held<Context> | Short> {
-    const answer = await ledger.reserve(request, nowEpochMs)
+    const before = turns.returned()
+    const answer = await askStore(request, nowEpochMs)
     if (answer.kind === 'held') return asHeld(request, answer)
     const short = request.holds.filter(
       ({ amount }, index) =>
         (answer.balances[index]?.remaining ?? 0) < amount + askedBefore(request.holds, index),
     )
     // It stays refused where the store does not hear in time of what this process has.
-    if (!(await isGivenBack(short, request.dueMonotonicMs))) return answer
-    const again = await ledger.reserve(request, nowEpochMs)
+    if (!(await isGivenBack(short, request.dueMonotonicMs, before))) return answer
+    const again = await askStore(request, nowEpochMs)
     return again.kind === 'held' ? asHeld(request, again) : again
   }
 
-  /** False: there was nothing to give back, or it cannot be told in time. */
-  async function isGivenBack(short: readonly Hold[], dueMs: number): Promise<boolean> {
+  /** What the store answers tells where the partitions stand. */
+  async function told<Answer>(holds: readonly Hold[], ask: () => Promise<Answer>): Promise<Answer> {
+    const backs = turns.isReturning() ? 0 : slices.backs()
+    const answer = await ask()
+    slices.told(holds, backs)
+    return answer
+  }
+
+  function askStore(
+    request: ReserveRequest<Context>,
+    nowEpochMs: number,
+  ): Promise<Held<Context> | Short> {
+    return told(request.holds, () => ledger.reserve(request, nowEpochMs))
+  }
+
+  /**
+   * False: there was nothing to give back, or it cannot be told in time.
+   *
+   * @param before as many turns as had brought something back when the store was asked: what came back since may have
+   *   come after it decided
+   */
+  async function isGivenBack(
+    short: readonly Hold[],
+    dueMs: number,
+    before: number,
+  ): Promise<boolean> {
     try {
       // Near its limit a partition is the store's alone.
       if (slices.pause(short, tick())) await tell(dueMs, 'slices')
-      if (!slices.giveBack(short) && !turns.isReturning()) return false
+      if (!slices.giveBack(short, tick()) && !turns.isReturning()) {
+        return turns.returned() > before && clock.monotonicMs() < dueMs
+      }
       if (comeLate(dueMs)) return false
       await tell(dueMs, 'slices')
       return true
@@ -303,12 +330,13 @@ export function createSlicedLedger<Context>(
       const withRoom = holds.map((each) => slices.withRoom(each, tick()))
       const others = holds.filter((_, index) => withRoom[index] === undefined)
       const short = await ledger.exhausted({ holds: others, idempotencyKey }, nowEpochMs)
-      if (short === undefined) return undefined
-      const told = short.balances.values()
+      // What the store told last may count what has come back since, and so it alone can say.
+      if (short === undefined || slices.areBehind(others, tick())) return undefined
+      const figures = short.balances.values()
       const balances = holds.map((each, index): Balance => {
         const slice = withRoom[index]
         return slice === undefined
-          ? (told.next().value as Balance)
+          ? (figures.next().value as Balance)
           : slices.balance(each, slice, now)
       })
       const asked = { nowMs: now, dueMs: clock.monotonicMs() + timeoutMs, exhausted: true }
@@ -349,7 +377,7 @@ export function createSlicedLedger<Context>(
       if (ended === undefined || reservation === undefined) return undefined
       // A debt is subtracted from the limit at once, so nothing more is admitted by what was free before.
       const owing = reservation.holds.filter((_, index) => (ended.charges[index]?.debt ?? 0) > 0)
-      slices.giveBack(owing)
+      slices.giveBack(owing, tick())
       return { ...ended, reservation }
     },
 
@@ -404,8 +432,8 @@ export function createSlicedLedger<Context>(
     async balances(holds, nowEpochMs) {
       nowFrom(nowEpochMs)
       // What nobody was admitted to is free: it is seen where it is when it is back.
-      if (slices.giveBack(holds) || turns.isReturning()) await turns.flush()
-      return ledger.balances(holds, nowEpochMs)
+      if (slices.giveBack(holds, tick()) || turns.isReturning()) await turns.flush()
+      return told(holds, () => ledger.balances(holds, nowEpochMs))
     },
 
     size() {

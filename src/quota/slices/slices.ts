@@ -55,7 +55,13 @@ export interface Slices {
   /** The slice that has room for a unit of the hold, if there is one. */
   withRoom(hold: Hold, tick: number): Slice | undefined
   /** Gives back what this process has of the partitions. True if it had any. */
-  giveBack(holds: readonly Hold[]): boolean
+  giveBack(holds: readonly Hold[], tick: number): boolean
+  /** How often something was given back. */
+  backs(): number
+  /** The store told where the partitions stand, after the first `backs` that were given back. */
+  told(holds: readonly Hold[], backs: number): void
+  /** Something of one of the partitions came back lately, and the store has not told since where it stands. */
+  areBehind(holds: readonly Hold[], tick: number): boolean
   /** Takes none of the partitions for a while. True if one is being taken. */
   pause(holds: readonly Hold[], tick: number): boolean
   /** Gives back every slice that is over, or all of them, and forgets partitions that are not asked for. */
@@ -76,6 +82,8 @@ export interface SlicesOptions {
 const FIRST_REQUESTS = 16
 /** For how long none is asked for where there was none to give. */
 const NONE_MS = 250
+/** What the store tells is not believed for longer (`redis/last-figures.ts`). */
+const BEHIND_MS = 1000
 const MAX_PARTITIONS = 10_000
 
 interface Partition {
@@ -85,20 +93,26 @@ interface Partition {
   noneUntilTick: number
   /** What was admitted from the last slice. */
   used: number
+  /** The last that was given back of it, where the store may not have told since where it stands. */
+  back: { readonly number: number; readonly atTick: number } | undefined
 }
 
 export function createSlices(options: SlicesOptions): Slices {
   const { timelineOf, onBack, warmMs, leastRequests } = options
   const partitions = new Map<string, Partition>()
+  let backs = 0
 
-  function drop(partition: Partition): boolean {
+  function drop(partition: Partition, tick: number): boolean {
     const { slice } = partition
     if (slice === undefined) return false
     partition.slice = undefined
     partition.used = slice.amount - slice.room
     const { room } = slice
     slice.room = 0
-    if (room > 0) onBack(slice, room)
+    if (room > 0) {
+      partition.back = { number: (backs += 1), atTick: tick }
+      onBack(slice, room)
+    }
     return room > 0
   }
 
@@ -114,7 +128,7 @@ export function createSlices(options: SlicesOptions): Slices {
     ) {
       return slice
     }
-    drop(partition)
+    drop(partition, tick)
     return undefined
   }
 
@@ -122,7 +136,7 @@ export function createSlices(options: SlicesOptions): Slices {
     let partition = partitions.get(hold.partitionKey)
     if (partition === undefined) {
       if (partitions.size >= MAX_PARTITIONS) return undefined
-      const never = { askedAtTick: -Infinity, noneUntilTick: -Infinity, used: 0 }
+      const never = { askedAtTick: -Infinity, noneUntilTick: -Infinity, used: 0, back: undefined }
       partition = { slice: undefined, taking: false, ...never }
       partitions.set(hold.partitionKey, partition)
     }
@@ -204,7 +218,7 @@ export function createSlices(options: SlicesOptions): Slices {
         partition.noneUntilTick = tick + NONE_MS
         return
       }
-      drop(partition)
+      drop(partition, tick)
       partition.slice = slice
     },
 
@@ -222,14 +236,30 @@ export function createSlices(options: SlicesOptions): Slices {
       return slice !== undefined && slice.room > 0 ? slice : undefined
     },
 
-    giveBack(holds) {
+    giveBack(holds, tick) {
       let any = false
       for (const { partitionKey } of holds) {
         const partition = partitions.get(partitionKey)
-        if (partition !== undefined && drop(partition)) any = true
+        if (partition !== undefined && drop(partition, tick)) any = true
       }
       return any
     },
+
+    backs: () => backs,
+
+    told(holds, until) {
+      for (const { partitionKey } of holds) {
+        const partition = partitions.get(partitionKey)
+        if (partition?.back === undefined || partition.back.number > until) continue
+        partition.back = undefined
+      }
+    },
+
+    areBehind: (holds, tick) =>
+      holds.some(({ partitionKey }) => {
+        const partition = partitions.get(partitionKey)
+        return partition !== undefined && isBehind(partition, tick)
+      }),
 
     pause(holds, tick) {
       let taking = false
@@ -245,10 +275,16 @@ export function createSlices(options: SlicesOptions): Slices {
     tidy(tick, which) {
       for (const [key, partition] of partitions) {
         const { slice } = partition
-        if (slice !== undefined && (which === 'all' || tick >= slice.overAtTick)) drop(partition)
+        if (slice !== undefined && (which === 'all' || tick >= slice.overAtTick))
+          drop(partition, tick)
         const idle = tick - partition.askedAtTick > Math.max(warmMs, NONE_MS)
-        if (partition.slice === undefined && !partition.taking && idle) partitions.delete(key)
+        const isKept = partition.taking || isBehind(partition, tick)
+        if (partition.slice === undefined && !isKept && idle) partitions.delete(key)
       }
     },
   }
+}
+
+function isBehind({ back }: Partition, tick: number): boolean {
+  return back !== undefined && tick - back.atTick <= BEHIND_MS
 }
