@@ -22,7 +22,7 @@ export type Spoil = (
 ) => Promise<Reply>
 
 /** As one process would have it. */
-export function openProcess(group: ClusterGroup, spoil?: Spoil): Ledger<string> {
+export function openProcess(group: ClusterGroup, spoil?: Spoil, timeoutMs = 5000): Ledger<string> {
   const inner = openStore(group.address, { clock: systemClock, random: Math.random })
   const names = Object.entries(loadRedisScripts()) as [keyof RedisScripts, { digest: string }][]
   const store: Store = {
@@ -35,7 +35,7 @@ export function openProcess(group: ClusterGroup, spoil?: Spoil): Ledger<string> 
       return spoil(name, bucket, send)
     },
   }
-  const options = { timeoutMs: 5000, buckets, bucketsPerExpire: 1 }
+  const options = { timeoutMs, buckets, bucketsPerExpire: 1 }
   return createRedisLedger<string>({ store, clock: systemClock, ...options })
 }
 
