@@ -65,6 +65,31 @@ describe('a store', () => {
     }
   })
 
+  test('sends a script that Redis forgot under the deadline of the call, after which it does nothing', async () => {
+    await redis.client.flushall()
+    const store = open(redis.address)
+    await run(store)
+    const untils: number[] = []
+    const argsUntil = (untilMs: number): readonly string[] => {
+      untils.push(untilMs)
+      // The second time it is sent to a Redis that comes to it too late.
+      if (untils.length === 2) redis.pause()
+      return [String(untilMs)]
+    }
+    // On a slow machine the first answer may come too late already: then once more.
+    await eventually(async () => {
+      untils.length = 0
+      await redis.client.script('FLUSH')
+      const healed = store.run(count, ['n'], argsUntil, systemClock.monotonicMs() + 100)
+      await expect(healed).rejects.toThrow(DependencyError)
+      redis.resume()
+      expect(untils.length).toBe(2)
+    })
+    expect(untils[1]).toBe(untils[0])
+    await eventually(() => run(store))
+    expect(await redis.client.get('n')).toBe('2')
+  })
+
   describe('where the clock of Redis was set forward', () => {
     /** As `count`, by a clock that is set: ARGV[2] is by how much at the first call, ARGV[3] at the others. */
     const setForward = createScript(`
