@@ -145,6 +145,34 @@ describe('a store on a cluster', () => {
     expect(await to.client.get('moved')).toBe('2')
   })
 
+  test('sends the next call for a slot that was moved to its new node at once', async () => {
+    const store = open()
+    await run(store, ['after'])
+    const [from, slot] = [group.masterOf('after'), slotOf('after')]
+    const to = otherThan(from)
+    // Connected to both.
+    for (const key of ['a', 'b', 'c', 'd', 'e', 'f']) await run(store, [key])
+    await group.openMove(slot, from, to)
+    await group.moveKeys(slot, from, to, 100)
+    await group.closeMove(slot, from, to)
+    const untils: number[] = []
+    let next: Promise<Reply> | undefined
+    await store.run(
+      count,
+      ['after'],
+      (untilMs) => {
+        // The first call is on its way to the new node, and no other answer can have come since MOVED.
+        if (next === undefined && untils.length > 0) next = run(store, ['after'], { untils })
+        else untils.push(untilMs)
+        return [String(untilMs)]
+      },
+      systemClock.monotonicMs() + 5000,
+    )
+    await next
+    expect(untils.length).toBe(2)
+    expect(await to.client.get('after')).toBe('3')
+  })
+
   test('asks where a slot is being moved to for keys that have gone already', async () => {
     const store = open()
     await run(store, ['asked'])

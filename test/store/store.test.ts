@@ -259,6 +259,19 @@ async function startRefusing(error: string) {
   }
 }
 
+test('a call takes effect until 2 ms before it is due here: so far the clocks may have drifted apart', async () => {
+  const server = await startRefusing('LOADING Redis is loading the dataset in memory')
+  const clock = { ...systemClock, monotonicMs: () => 1000 }
+  const store = openStore(addressOf(server.url), { clock, random: () => 0 })
+  stores.push(store)
+  const untils: number[] = []
+  const asked = store.run(count, ['n'], (untilMs) => [String(untils.push(untilMs))], 1500)
+  await expect(asked).rejects.toThrow(DependencyError)
+  server.stop()
+  // It said that it was 1700000000 when the clock here showed 1000.
+  expect(untils).toEqual([1_700_000_000_498])
+})
+
 describe('an error that Redis answers', () => {
   test.each([
     "READONLY You can't write against a read only replica. secret",
