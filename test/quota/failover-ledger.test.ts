@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import { DependencyError, UndecidedError } from '../../src/errors.js'
+import { DependencyError, PartError, UndecidedError } from '../../src/errors.js'
 import { createFailoverLedger } from '../../src/quota/failover/failover-ledger.js'
 import type { GuardedLedger } from '../../src/quota/failover/guarded-ledger.js'
 import type { End, Hold, Ledger, ReserveRequest } from '../../src/quota/ledger.js'
@@ -401,6 +401,30 @@ test('leases end though the processes cannot be counted, and that is told', asyn
   await ledger.reserve(requestOf('a', [holdOf(denying, 1)]), nowMs)
   expect(await ledger.expire(nowMs + 60_000)).toMatchObject([{ outcome: 'unsettled' }])
   await expect(ledger.expire(nowMs + 60_000)).rejects.toBe(gone)
+})
+
+test('what is held of a request without a part of its store is not what was asked for at first, which is abandoned late', async () => {
+  const memory = createMemoryLedger<string>()
+  let calls = 0
+  const main: Ledger<string> = {
+    ...memory,
+    reserve: async (request, atMs) => {
+      calls += 1
+      if (calls === 1) throw new PartError('ledger', 'a node is away', [1])
+      return memory.reserve(request, atMs)
+    },
+  }
+  const processes = { census: () => Promise.reject(new DependencyError('ledger', 'not asked')) }
+  const ledger = createFailoverLedger<string>({
+    main,
+    local: { ledger: createMemoryLedger(), processes, atLeast: 1, dueMonotonicMs },
+  })
+  const request = requestOf('a', [holdOf(denying, 10), holdOf(allowing, 10)])
+  const answer = await ledger.reserve(request, startMs)
+  expect(answer).toMatchObject({ kind: 'held', fallback: { uncountedQuotas: ['allow'] } })
+  await memory.abandon('a', startMs)
+  const reserved = await memory.balances([holdOf(denying, 0)], startMs)
+  expect(reserved).toMatchObject([{ reserved: 10 }])
 })
 
 test('the size counts both, and the processes', async () => {

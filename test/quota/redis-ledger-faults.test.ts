@@ -641,6 +641,20 @@ describe('the keys', () => {
     }
   })
 
+  test('of leases are kept as long as the longest of them, whichever came last', async () => {
+    const ledger = open()
+    const HOUR_MS = 3_600_000
+    const kept = (): Promise<number> => redis.client.pttl('tg2:{0}:leases')
+    await ledger.reserve(requestOf('short', 10, 1000), nowMs())
+    const shortMs = await kept()
+    await ledger.reserve(requestOf('long', 10, HOUR_MS), nowMs())
+    const longMs = await kept()
+    // It is looked at for as long again, for a late report.
+    expect(longMs).toBeGreaterThan(shortMs + HOUR_MS)
+    await ledger.reserve(requestOf('short again', 10, 1000), nowMs())
+    expect(await kept()).toBeGreaterThan(shortMs + HOUR_MS)
+  })
+
   test('of a partition that were lost take nothing along of what came after', async () => {
     const ledger = openGiven()
     const atMs = Date.parse('2026-02-02T00:00:00Z')

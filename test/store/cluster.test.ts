@@ -42,13 +42,30 @@ function open(address: StoreAddress = group.address, events: string[] = []): Sto
   return store
 }
 
+interface Differences {
+  readonly timeoutMs?: number
+  readonly script?: Script
+  /** Gets the moment before which each send may take effect, in Redis's time. */
+  readonly untils?: number[]
+}
+
 function run(
   store: Store,
   keys: readonly string[],
-  { timeoutMs = 5000, script = count }: { timeoutMs?: number; script?: Script } = {},
+  { timeoutMs = 5000, script = count, untils = [] }: Differences = {},
 ): Promise<Reply> {
   const dueMs = systemClock.monotonicMs() + timeoutMs
-  return store.run(script, keys, (untilMs) => [String(untilMs)], dueMs)
+  const argsUntil = (untilMs: number): readonly string[] => {
+    untils.push(untilMs)
+    return [String(untilMs)]
+  }
+  return store.run(script, keys, argsUntil, dueMs)
+}
+
+/** So many sends at least, of one deadline, as far as each node's time is known: to what its first answer took, 1 s at most. */
+function expectOneDeadline(untils: readonly number[], sends: number): void {
+  expect(untils.length).toBeGreaterThanOrEqual(sends)
+  expect(Math.max(...untils) - Math.min(...untils)).toBeLessThan(1000)
 }
 
 function eventually<T>(ask: () => Promise<T> | T): Promise<T> {
@@ -122,8 +139,38 @@ describe('a store on a cluster', () => {
     await group.openMove(slot, from, to)
     await group.moveKeys(slot, from, to, 100)
     await group.closeMove(slot, from, to)
-    await run(store, ['moved'])
+    const untils: number[] = []
+    await run(store, ['moved'], { untils })
+    expectOneDeadline(untils, 2)
     expect(await to.client.get('moved')).toBe('2')
+  })
+
+  test('sends the next call for a slot that was moved to its new node at once', async () => {
+    const store = open()
+    await run(store, ['after'])
+    const [from, slot] = [group.masterOf('after'), slotOf('after')]
+    const to = otherThan(from)
+    // Connected to both.
+    for (const key of ['a', 'b', 'c', 'd', 'e', 'f']) await run(store, [key])
+    await group.openMove(slot, from, to)
+    await group.moveKeys(slot, from, to, 100)
+    await group.closeMove(slot, from, to)
+    const untils: number[] = []
+    let next: Promise<Reply> | undefined
+    await store.run(
+      count,
+      ['after'],
+      (untilMs) => {
+        // The first call is on its way to the new node, and no other answer can have come since MOVED.
+        if (next === undefined && untils.length > 0) next = run(store, ['after'], { untils })
+        else untils.push(untilMs)
+        return [String(untilMs)]
+      },
+      systemClock.monotonicMs() + 5000,
+    )
+    await next
+    expect(untils.length).toBe(2)
+    expect(await to.client.get('after')).toBe('3')
   })
 
   test('asks where a slot is being moved to for keys that have gone already', async () => {
@@ -134,7 +181,10 @@ describe('a store on a cluster', () => {
     await group.openMove(slot, from, to)
     await group.moveKeys(slot, from, to, 100)
     await to.client.script('FLUSH')
-    expect((await run(store, ['asked']))[2]).toBe(2)
+    const untils: number[] = []
+    expect((await run(store, ['asked'], { untils }))[2]).toBe(2)
+    // To the one, to the other by the digest, and by the text.
+    expectOneDeadline(untils, 3)
     // What finds other keys there would take those that have not come yet for keys that never were.
     await expect(run(store, ['asked'], { script: wide })).rejects.toThrow('Redis answered ASK')
     await group.closeMove(slot, from, to)
@@ -150,7 +200,9 @@ describe('a store on a cluster', () => {
     await group.openMove(slot, from, to)
     await group.moveKeys(slot, from, to, 1)
     const before = await from.client.info('errorstats')
-    await expect(run(store, keys)).rejects.toThrow('Redis answered TRYAGAIN')
+    const untils: number[] = []
+    await expect(run(store, keys, { untils })).rejects.toThrow('Redis answered TRYAGAIN')
+    expectOneDeadline(untils, 2)
     const answers = (info: string): number =>
       Number(/errorstat_TRYAGAIN:count=(\d+)/.exec(info)?.[1] ?? 0)
     expect(answers(await from.client.info('errorstats')) - answers(before)).toBe(2)

@@ -65,6 +65,31 @@ describe('a store', () => {
     }
   })
 
+  test('sends a script that Redis forgot under the deadline of the call, after which it does nothing', async () => {
+    await redis.client.flushall()
+    const store = open(redis.address)
+    await run(store)
+    const untils: number[] = []
+    const argsUntil = (untilMs: number): readonly string[] => {
+      untils.push(untilMs)
+      // The second time it is sent to a Redis that comes to it too late.
+      if (untils.length === 2) redis.pause()
+      return [String(untilMs)]
+    }
+    // On a slow machine the first answer may come too late already: then once more.
+    await eventually(async () => {
+      untils.length = 0
+      await redis.client.script('FLUSH')
+      const healed = store.run(count, ['n'], argsUntil, systemClock.monotonicMs() + 100)
+      await expect(healed).rejects.toThrow(DependencyError)
+      redis.resume()
+      expect(untils.length).toBe(2)
+    })
+    expect(untils[1]).toBe(untils[0])
+    await eventually(() => run(store))
+    expect(await redis.client.get('n')).toBe('2')
+  })
+
   describe('where the clock of Redis was set forward', () => {
     /** As `count`, by a clock that is set: ARGV[2] is by how much at the first call, ARGV[3] at the others. */
     const setForward = createScript(`
@@ -233,6 +258,19 @@ async function startRefusing(error: string) {
     stop: () => server.close(),
   }
 }
+
+test('a call takes effect until 2 ms before it is due here: so far the clocks may have drifted apart', async () => {
+  const server = await startRefusing('LOADING Redis is loading the dataset in memory')
+  const clock = { ...systemClock, monotonicMs: () => 1000 }
+  const store = openStore(addressOf(server.url), { clock, random: () => 0 })
+  stores.push(store)
+  const untils: number[] = []
+  const asked = store.run(count, ['n'], (untilMs) => [String(untils.push(untilMs))], 1500)
+  await expect(asked).rejects.toThrow(DependencyError)
+  server.stop()
+  // It said that it was 1700000000 when the clock here showed 1000.
+  expect(untils).toEqual([1_700_000_000_498])
+})
 
 describe('an error that Redis answers', () => {
   test.each([

@@ -7,7 +7,8 @@ import { createMetrics } from '../../src/telemetry/metrics.js'
 import type { Metrics } from '../../src/telemetry/metrics.js'
 import { createRecorder } from '../../src/telemetry/record.js'
 import type { Recorder } from '../../src/telemetry/record.js'
-import { allowed, denied, endedAs } from './sample-decisions.js'
+import { holdOf, quotaOf } from '../quota/quotas.js'
+import { admission, allowed, denied, endedAs } from './sample-decisions.js'
 
 /** An audit log whose writes end when the test says so. */
 interface SlowAudit extends AuditLog {
@@ -372,6 +373,60 @@ describe('the end of a reservation', () => {
     audit.fail[0]?.()
     await expect(recording).resolves.toBeUndefined()
     expect(await count(failed)).toBe(1)
+  })
+})
+
+describe('a reservation from its decision to its end', () => {
+  const minute = quotaOf({ name: 'minute', limit: 1000 })
+  const gone = quotaOf({ name: 'gone', limit: 1000 })
+  const holds = [holdOf(minute, 300), holdOf(gone, 300)]
+  const verdict = { ...allowed().verdict, reservation: { id: 'a', carrier: 'a', admission, holds } }
+  const units = (outcome: string): Promise<number> =>
+    count(`tollgate_quota_units_total{quota="minute",unit="tokens",outcome="${outcome}"}`)
+  const completeness = (): Promise<number> => count('tollgate_accounting_completeness_ratio')
+  const endings = (outcome: string): Promise<number> =>
+    count(`tollgate_reservations_ended_total{outcome="${outcome}"}`)
+
+  /** As the ledger tells it: 100 of the 300 were used. */
+  function ended(late = false) {
+    const sample = endedAs({ kind: 'settled', inputTokens: 90, outputTokens: 10 }, late)
+    const reservation = { ...sample.ended.reservation, holds }
+    const charges = holds.map(() => ({ actual: 100, debt: 0 }))
+    return { ...sample, ended: { ...sample.ended, reservation, charges } }
+  }
+
+  test('counts what it takes of each quota of the policy in force, and of no other', async () => {
+    metrics.setPolicy('0123456789ab', [minute])
+    const recorder = recorderWith(false)
+    await recorder.decision(allowed({ verdict }), 1)
+    expect([await units('reserved'), await units('settled'), await units('refunded')]).toEqual([
+      300, 0, 0,
+    ])
+    await recorder.ended(ended())
+    expect([await units('reserved'), await units('settled'), await units('refunded')]).toEqual([
+      300, 100, 200,
+    ])
+    expect(await metrics.render()).not.toContain('quota="gone"')
+  })
+
+  test('whose Check is repeated takes nothing once more', async () => {
+    metrics.setPolicy('0123456789ab', [minute])
+    const recorder = recorderWith(false)
+    const again = { auditId: 'audit-2', verdict }
+    await recorder.decision(allowed(again), 1)
+    expect(await units('reserved')).toBe(0)
+  })
+
+  test('is one of those that ended, and of those that were settled exactly', async () => {
+    const recorder = recorderWith(false)
+    expect(await completeness()).toBe(1)
+    await recorder.ended(endedAs(undefined))
+    expect([await completeness(), await endings('unsettled')]).toEqual([0, 1])
+    await recorder.ended(ended())
+    expect([await completeness(), await endings('settled')]).toEqual([0.5, 1])
+    // The report of the first came after all.
+    await recorder.ended(ended(true))
+    expect([await completeness(), await endings('settled')]).toEqual([1, 2])
   })
 })
 
