@@ -442,6 +442,45 @@ describe('the pages of the rate limit service', () => {
     expect(statuses.map(({ limitRemaining }) => limitRemaining)).toEqual([6, 6, 8])
   })
 
+  test('S8, S25, S26, S31: over /json an addend of 0 of a descriptor asks and counts nothing', async () => {
+    const asked = {
+      entries: [{ key: 'x', value: 'zero' }],
+      limit: { requestsPerUnit: 9, unit: 'DAY' },
+    }
+    const answer = await post(await pages(), {
+      domain: 'd',
+      hitsAddend: 5,
+      descriptors: [0, '0', null].map((hitsAddend) => ({ ...asked, hitsAddend })),
+    })
+    const { statuses } = JSON.parse(answer.body) as { statuses: { limitRemaining?: number }[] }
+    // Null is what is not there: the addend of the call.
+    expect(statuses.map(({ limitRemaining }) => limitRemaining)).toEqual([9, 9, 4])
+  })
+
+  test.each([
+    ['SECOND', 1],
+    ['MINUTE', 2],
+    ['HOUR', 3],
+    ['DAY', 4],
+    ['MONTH', 5],
+    ['YEAR', 6],
+    ['WEEK', 7],
+  ])('S32, S34: /json takes a limit for a %s, by name and number', async (name, number) => {
+    const answer = await post(await pages(), {
+      domain: 'd',
+      descriptors: [name, number].map((unit) => ({
+        entries: [{ key: 'x', value: `each-${name}` }],
+        limit: { requestsPerUnit: 9, unit },
+      })),
+    })
+    expect(JSON.parse(answer.body)).toMatchObject({
+      statuses: [
+        { currentLimit: { unit: name }, limitRemaining: 8 },
+        { currentLimit: { unit: name }, limitRemaining: 7 },
+      ],
+    })
+  })
+
   test.each([
     ['garbage', '{'],
     ['no message', '[]'],
