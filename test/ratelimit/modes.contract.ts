@@ -164,6 +164,13 @@ export function describeModes(name: string, create: CreateCounters): void {
       expect((await rig.call(descriptors)).metadata).not.toHaveProperty('metadata')
     })
 
+    test('S46: a rule without limit tells no metadata', async () => {
+      const rules = [...quotas, at('s', 'unlimited', { metadata: { q: { name: 'none' } } })]
+      const rig = await createRig(create, rules, { responseDynamicMetadata: true })
+      const { metadata } = await rig.call([D('s=3'), D('s=2')])
+      expect(metadata?.['metadata']).toEqual({ q: { name: 'two', second: 2 } })
+    })
+
     test('metadata tells a limit that the request brings; without the switch there is none', async () => {
       const descriptors = [D('a=b,c=d', { limit: '7/week' })]
       const told = await createRig(create, quotas, { responseDynamicMetadata: true })
