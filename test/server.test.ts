@@ -709,9 +709,16 @@ describe('the end', () => {
 })
 
 describe('ShouldRateLimit in every other domain', () => {
-  const clock = { ...systemClock, nowEpochMs: () => 1_000_000_000 }
+  // In the middle of a second: what is left of a window is told rounded up (S3, S68).
+  const clock = { ...systemClock, nowEpochMs: () => 1_000_000_700 }
   const counters = createMemoryCounters({ clock, stopWhenOver: false })
-  const limits = buildConfig([{ domain: 'edge', descriptors: [at('k', '1/day', { name: 'lim' })] }])
+  const metadata = { text: 't', number: 1.5, flag: false, nothing: null, list: [2, { x: true }] }
+  const limits = buildConfig([
+    {
+      domain: 'edge',
+      descriptors: [at('k', '1/day', { name: 'lim' }), at('m', '9/day', { metadata })],
+    },
+  ])
 
   function withLimits(config: () => RateLimitConfig | undefined = () => limits): RigOptions {
     const rateLimits = createRateLimitService({
@@ -804,6 +811,29 @@ describe('ShouldRateLimit in every other domain', () => {
     expect(response?.statuses).toMatchObject([
       { currentLimit: { unit }, durationUntilReset: { seconds: leftSeconds } },
     ])
+  })
+
+  test('S46: metadata of a rule is what its file says, as a Struct', async () => {
+    const it = await rig(withLimits())
+    const { response } = await ask(it.client, {
+      domain: 'edge',
+      descriptors: [{ entries: [{ key: 'm', value: 'v' }] }],
+    })
+    expect(response?.dynamicMetadata?.fields['metadata']).toEqual({
+      structValue: {
+        fields: {
+          text: { stringValue: 't' },
+          number: { numberValue: 1.5 },
+          flag: { boolValue: false },
+          nothing: { nullValue: 0 },
+          list: {
+            listValue: {
+              values: [{ numberValue: 2 }, { structValue: { fields: { x: { boolValue: true } } } }],
+            },
+          },
+        },
+      },
+    })
   })
 
   test('leaves reports as they are', async () => {

@@ -241,6 +241,24 @@ describe('S72: limits per second have a server of their own', () => {
     }
   })
 
+  test('S75: available is what both are', async () => {
+    for (const silent of [redis, other]) {
+      silent.pause()
+      try {
+        const { counters, isAvailable } = open({ perSecond: server(other) })
+        const unit = silent === redis ? 'second' : 'hour'
+        await counters.count('d', [ask('a', unit)])
+        expect(isAvailable()).toBe(false)
+        silent.resume()
+        await vi.waitFor(() => {
+          expect(isAvailable()).toBe(true)
+        }, 20_000)
+      } finally {
+        silent.resume()
+      }
+    }
+  })
+
   test('where only one is needed only one is asked', async () => {
     const { counters } = open({ perSecond: server(other), stopWhenOver: true })
     await counters.count('d', [ask('b', 'hour')])
