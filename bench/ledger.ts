@@ -110,8 +110,9 @@ try {
     const ratios = rounds.map((round) => round.ping.perSecond / round[kind].perSecond)
     const tails = rounds.map((round) => round[kind].p99Micros / round.ping.p99Micros)
     const perSecond = median(rounds.map((round) => round[kind].perSecond))
+    const p99Micros = median(rounds.map((round) => round[kind].p99Micros))
     print(
-      `  ${kind}: ${median(ratios).toFixed(2)} x a PING (${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}), p99 ${median(tails).toFixed(2)} x; ${perSecond.toFixed(0)} a second`,
+      `  ${kind}: ${median(ratios).toFixed(2)} x a PING (${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}), p99 ${median(tails).toFixed(2)} x; ${perSecond.toFixed(0)} a second, p99 ${p99Micros.toFixed(0)} us`,
     )
   }
 
@@ -185,6 +186,7 @@ async function measureCluster(): Promise<void> {
     for (const tenants of [1, 2, 3]) {
       const ratios: number[] = []
       const perSecond: number[] = []
+      const p99Micros: number[] = []
       for (let round = 0; round <= ROUNDS; round += 1) {
         scripts = 0
         const ping = await measure(DECISIONS, IN_FLIGHT, () => redis.client.ping())
@@ -192,9 +194,10 @@ async function measureCluster(): Promise<void> {
         if (round === 0) continue
         ratios.push(ping.perSecond / times.perSecond)
         perSecond.push(times.perSecond)
+        p99Micros.push(times.p99Micros)
       }
       print(
-        `  Cluster of three, ${String(tenants)} bucket(s): ${(scripts / DECISIONS).toFixed(2)} scripts per decision with its end, ${median(ratios).toFixed(2)} x a PING (${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}); ${median(perSecond).toFixed(0)} a second`,
+        `  Cluster of three, ${String(tenants)} bucket(s): ${(scripts / DECISIONS).toFixed(2)} scripts per decision with its end, ${median(ratios).toFixed(2)} x a PING (${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}); ${median(perSecond).toFixed(0)} a second, p99 ${median(p99Micros).toFixed(0)} us`,
       )
     }
   } finally {

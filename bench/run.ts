@@ -178,3 +178,11 @@ if (directories.length === 0) {
   // Whoever named one waits for its figures.
   if (wanted === given) process.exitCode = 1
 }
+
+const others = {
+  ledger: 'decisions a second, p99, scripts and bytes of Redis of each ledger, and of the peer',
+  silent: 'how long a request waits for a Redis that stands still',
+  overshoot: 'how many of 64 at once pass a limit that fits 8',
+}
+print('Other figures:')
+for (const [args, what] of Object.entries(others)) print(`  make bench ARGS=${args}: ${what}`)

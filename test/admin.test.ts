@@ -351,6 +351,7 @@ test('a port that is taken is an error, and not a listener that nobody reaches',
 })
 
 describe('the pages of the rate limit service', () => {
+  const metadata = { text: 't', number: 1.5, flag: false, nothing: null, list: [2, { x: true }] }
   const config = buildConfig([
     {
       domain: 'd',
@@ -358,6 +359,7 @@ describe('the pages of the rate limit service', () => {
         at('one', '1/day', { name: 'lim' }),
         at('a=b', undefined, { below: [at('c', '5/second', { shadowMode: true })] }),
         at('vip', 'unlimited'),
+        at('told', '9/day', { quotaMode: true, metadata }),
       ],
     },
   ])
@@ -442,6 +444,51 @@ describe('the pages of the rate limit service', () => {
     expect(statuses.map(({ limitRemaining }) => limitRemaining)).toEqual([6, 6, 8])
   })
 
+  test('S46: /json tells metadata of a rule as its file says it', async () => {
+    const descriptors = [{ entries: [{ key: 'told', value: 'x' }] }]
+    const { body } = await post(await pages(), { domain: 'd', descriptors })
+    expect(JSON.parse(body)).toMatchObject({ dynamicMetadata: { metadata } })
+  })
+
+  test('S8, S25, S26, S31: over /json an addend of 0 of a descriptor asks and counts nothing', async () => {
+    const asked = {
+      entries: [{ key: 'x', value: 'zero' }],
+      limit: { requestsPerUnit: 9, unit: 'DAY' },
+    }
+    const answer = await post(await pages(), {
+      domain: 'd',
+      hitsAddend: 5,
+      descriptors: [0, '0', null].map((hitsAddend) => ({ ...asked, hitsAddend })),
+    })
+    const { statuses } = JSON.parse(answer.body) as { statuses: { limitRemaining?: number }[] }
+    // Null is what is not there: the addend of the call.
+    expect(statuses.map(({ limitRemaining }) => limitRemaining)).toEqual([9, 9, 4])
+  })
+
+  test.each([
+    ['SECOND', 1],
+    ['MINUTE', 2],
+    ['HOUR', 3],
+    ['DAY', 4],
+    ['MONTH', 5],
+    ['YEAR', 6],
+    ['WEEK', 7],
+  ])('S32, S34: /json takes a limit for a %s, by name and number', async (name, number) => {
+    const answer = await post(await pages(), {
+      domain: 'd',
+      descriptors: [name, number].map((unit) => ({
+        entries: [{ key: 'x', value: `each-${name}` }],
+        limit: { requestsPerUnit: 9, unit },
+      })),
+    })
+    expect(JSON.parse(answer.body)).toMatchObject({
+      statuses: [
+        { currentLimit: { unit: name }, limitRemaining: 8 },
+        { currentLimit: { unit: name }, limitRemaining: 7 },
+      ],
+    })
+  })
+
   test.each([
     ['garbage', '{'],
     ['no message', '[]'],
@@ -480,6 +527,7 @@ describe('the pages of the rate limit service', () => {
         'd.one: unit=DAY requests_per_unit=1, shadow_mode: false, quota_mode: false',
         'd.a_b.c: unit=SECOND requests_per_unit=5, shadow_mode: true, quota_mode: false',
         'd.vip: unlimited, shadow_mode: false, quota_mode: false',
+        'd.told: unit=DAY requests_per_unit=9, shadow_mode: false, quota_mode: true',
         '',
       ].join('\n'),
     )

@@ -709,9 +709,16 @@ describe('the end', () => {
 })
 
 describe('ShouldRateLimit in every other domain', () => {
-  const clock = { ...systemClock, nowEpochMs: () => 1_000_000_000 }
+  // In the middle of a second: what is left of a window is told rounded up (S3, S68).
+  const clock = { ...systemClock, nowEpochMs: () => 1_000_000_700 }
   const counters = createMemoryCounters({ clock, stopWhenOver: false })
-  const limits = buildConfig([{ domain: 'edge', descriptors: [at('k', '1/day', { name: 'lim' })] }])
+  const metadata = { text: 't', number: 1.5, flag: false, nothing: null, list: [2, { x: true }] }
+  const limits = buildConfig([
+    {
+      domain: 'edge',
+      descriptors: [at('k', '1/day', { name: 'lim' }), at('m', '9/day', { metadata })],
+    },
+  ])
 
   function withLimits(config: () => RateLimitConfig | undefined = () => limits): RigOptions {
     const rateLimits = createRateLimitService({
@@ -765,6 +772,63 @@ describe('ShouldRateLimit in every other domain', () => {
                   fields: { entries: { listValue: { values: [{ stringValue: entry }] } } },
                 },
               })),
+            },
+          },
+        },
+      },
+    })
+  })
+
+  test('S8, S25, S26, S31: an addend of 0 of a descriptor asks and counts nothing', async () => {
+    const it = await rig(withLimits())
+    const asked = {
+      entries: [{ key: 'k', value: 'zero' }],
+      limit: { requestsPerUnit: 9, unit: 4 },
+    }
+    // proto3 leaves a value of 0 out, as Envoy writes it; another client may write it.
+    const descriptors = [{}, { value: 0 }].map((hitsAddend) => ({ ...asked, hitsAddend }))
+    const request = { domain: 'edge', descriptors, hitsAddend: 5 }
+    const { response } = await ask(it.client, request)
+    expect(response?.statuses.map(({ limitRemaining }) => limitRemaining)).toEqual([9, 9])
+  })
+
+  // As envoy/extensions/common/ratelimit/v3 numbers them, and envoy/service/ratelimit/v3 in the answer; the week is the latter's alone.
+  test.each([
+    ['second', 1, 1],
+    ['minute', 2, 20],
+    ['hour', 3, 800],
+    ['day', 4, 36_800],
+    ['month', 5, 1_592_000],
+    ['year', 6, 30_536_000],
+    ['week', 7, 209_600],
+  ])('S32, S34: a limit that a request brings for a %s', async (name, unit, leftSeconds) => {
+    const it = await rig(withLimits())
+    const limit = { requestsPerUnit: 9, unit }
+    const { response } = await ask(it.client, {
+      domain: 'edge',
+      descriptors: [{ entries: [{ key: 'k', value: name }], limit }],
+    })
+    expect(response?.statuses).toMatchObject([
+      { currentLimit: { unit }, durationUntilReset: { seconds: leftSeconds } },
+    ])
+  })
+
+  test('S46: metadata of a rule is what its file says, as a Struct', async () => {
+    const it = await rig(withLimits())
+    const { response } = await ask(it.client, {
+      domain: 'edge',
+      descriptors: [{ entries: [{ key: 'm', value: 'v' }] }],
+    })
+    expect(response?.dynamicMetadata?.fields['metadata']).toEqual({
+      structValue: {
+        fields: {
+          text: { stringValue: 't' },
+          number: { numberValue: 1.5 },
+          flag: { boolValue: false },
+          nothing: { nullValue: 0 },
+          list: {
+            listValue: {
+              values: [{ numberValue: 2 }, { structValue: { fields: { x: { boolValue: true } } } }],
             },
           },
         },

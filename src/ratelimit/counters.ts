@@ -31,10 +31,11 @@ export interface Count {
  */
 export interface Counters {
   /**
+   * @param begunMonotonicMs when the call has begun, if it is asked in several rounds: its time is that of all
    * @returns one count for each ask, in their order
    * @throws DependencyError the store did not answer as it should, or has no room; nothing is known of the counters
    */
-  count(domain: string, asks: readonly Ask[]): Promise<readonly Count[]>
+  count(domain: string, asks: readonly Ask[], begunMonotonicMs?: number): Promise<readonly Count[]>
   close(): void
 }
 

@@ -64,7 +64,9 @@ export function openCounters(settings: CounterSettings, parts: CounterParts): Op
 
   const rest = open(store)
   const all =
-    perSecond === undefined ? rest : splitPerSecond({ second: open(perSecond), rest, stopWhenOver })
+    perSecond === undefined
+      ? rest
+      : splitPerSecond({ second: open(perSecond), rest, clock, stopWhenOver })
   return {
     counters:
       localCacheBytes === 0

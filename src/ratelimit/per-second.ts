@@ -1,3 +1,4 @@
+import type { Clock } from '../clock.js'
 import type { Ask, Counters, CountersOptions } from './counters.js'
 import { countInParts } from './parts.js'
 
@@ -5,17 +6,20 @@ export interface PerSecondOptions extends CountersOptions {
   /** Counts the limits per second; `rest` all others. */
   readonly second: Counters
   readonly rest: Counters
+  readonly clock: Pick<Clock, 'monotonicMs'>
 }
 
 /** Two stores, each with its part of a call. */
-export function splitPerSecond({ second, rest, stopWhenOver }: PerSecondOptions): Counters {
+export function splitPerSecond(options: PerSecondOptions): Counters {
+  const { second, rest, clock, stopWhenOver } = options
   return {
-    count: (domain, asks) =>
-      countInParts(asks, {
+    count(domain, asks, begunMonotonicMs = clock.monotonicMs()) {
+      return countInParts(asks, {
         parts: asks.map((ask) => (isPerSecond(ask) ? second : rest)),
-        count: (counters, some) => counters.count(domain, some),
+        count: (counters, some) => counters.count(domain, some, begunMonotonicMs),
         stopWhenOver,
-      }),
+      })
+    },
     close() {
       second.close()
       rest.close()

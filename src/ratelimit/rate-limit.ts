@@ -211,8 +211,8 @@ function tightestOf(rows: readonly Row[], quotaMode: boolean): Status | undefine
   return tightest
 }
 
-/** What the rule of a descriptor that is not over says of itself. */
-function passed({ match, status }: Row): readonly Metadata[] {
-  const metadata = status.isOver ? undefined : match?.rule.metadata
+/** What the rule of a descriptor that is not over says of itself; of one without limit envoyproxy/ratelimit tells none. */
+function passed({ match, counted, status }: Row): readonly Metadata[] {
+  const metadata = counted === undefined || status.isOver ? undefined : match?.rule.metadata
   return metadata === undefined ? [] : [metadata]
 }

@@ -97,8 +97,8 @@ export function createRedisCounters(options: RedisCountersOptions): Counters {
   }
 
   return {
-    count(domain, asks) {
-      const dueMonotonicMs = clock.monotonicMs() + timeoutMs
+    count(domain, asks, begunMonotonicMs = clock.monotonicMs()) {
+      const dueMonotonicMs = begunMonotonicMs + timeoutMs
       // The window is in a key of the peer: one moment for all, or a slot would be that of another key.
       const at = { domain, nowEpochMs: clock.nowEpochMs(), dueMonotonicMs }
       if (!isCluster || mode === 'safe') return count(at, asks)

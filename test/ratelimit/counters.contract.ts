@@ -121,6 +121,14 @@ export function describeOwnCounters(name: string, create: CreateCounters): void 
     expect((await counters.count('d', [other]))[0]).toMatchObject({ before: 1, after: 2 })
   })
 
+  test(`one descriptor in two units is two counters, also in one call, ${name}`, async () => {
+    const rig = await createRig(create, [])
+    const twice = [D('k=v', { limit: '9/day' }), D('k=v', { limit: '9/hour' })]
+    expect(await rig.say([...twice, ...twice])).toBe(
+      'OK: OK 8 of 9/day; OK 8 of 9/hour; OK 7 of 9/day; OK 7 of 9/hour',
+    )
+  })
+
   test(`S78: descriptors that are spelled alike are counted apart, ${name}`, async () => {
     const below = (key: string) => [at(key, '5/minute')]
     const rig = await createRig(create, [

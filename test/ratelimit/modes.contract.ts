@@ -72,6 +72,12 @@ export function describeModes(name: string, create: CreateCounters): void {
       expect(rig.measured('d.k')).toMatchObject({ total_hits: 5, over_limit: 2, shadow_mode: 2 })
     })
 
+    test('S39: of hits that are over in part that part is measured as shadow mode', async () => {
+      const rig = await createRig(create, [at('k', '3/minute', { shadowMode: true })])
+      await rig.call([D('k=r', { h: 5 })])
+      expect(rig.measured('d.k')).toMatchObject({ total_hits: 5, over_limit: 2, shadow_mode: 2 })
+    })
+
     test('S40: shadow mode is of its own rule alone', async () => {
       const rig = await createRig(create, [
         at('a', '1/minute', { shadowMode: true }),
@@ -164,6 +170,13 @@ export function describeModes(name: string, create: CreateCounters): void {
       expect((await rig.call(descriptors)).metadata).not.toHaveProperty('metadata')
     })
 
+    test('S46: a rule without limit tells no metadata', async () => {
+      const rules = [...quotas, at('s', 'unlimited', { metadata: { q: { name: 'none' } } })]
+      const rig = await createRig(create, rules, { responseDynamicMetadata: true })
+      const { metadata } = await rig.call([D('s=3'), D('s=2')])
+      expect(metadata?.['metadata']).toEqual({ q: { name: 'two', second: 2 } })
+    })
+
     test('metadata tells a limit that the request brings; without the switch there is none', async () => {
       const descriptors = [D('a=b,c=d', { limit: '7/week' })]
       const told = await createRig(create, quotas, { responseDynamicMetadata: true })
@@ -238,6 +251,12 @@ export function describeModes(name: string, create: CreateCounters): void {
         resetMs: 58_000,
       })
       expect((await rig.call([D('zz=1'), D('q=1')])).tightest).toBeUndefined()
+    })
+
+    test('S69: of two with the same left the client is told of the first', async () => {
+      const rig = await createRig(create, [at('n', '5/minute'), at('s', '5/hour')])
+      const { tightest } = await rig.call([D('n=1'), D('s=1')])
+      expect(tightest).toMatchObject({ limit: { unit: 'minute' } })
     })
 
     test('S69: what refuses is told before what is over in quota mode alone', async () => {

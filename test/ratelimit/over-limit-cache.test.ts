@@ -110,6 +110,15 @@ test('a limit that was raised is asked for', async () => {
   expect(await rig.say([D('any=x', { limit: '8/day' })])).toBe('OK: OK 2 of 8/day')
 })
 
+test('what is over in one unit is asked for in another', async () => {
+  const { rig } = await rigWith()
+  await rig.call([D('any=x', { h: 5, limit: '3/day' })])
+  const both = [D('any=x', { limit: '3/day' }), D('any=x', { limit: '3/hour' })]
+  expect(await rig.say([...both, ...both])).toBe(
+    'OVER: OVER 0 of 3/day; OK 2 of 3/hour; OVER 0 of 3/day; OK 1 of 3/hour',
+  )
+})
+
 test('its memory is bounded: what was over first is asked for again', async () => {
   const { rig, asked } = await rigWith({ maxBytes: 256 * 8 }, [at('k', '0/hour')])
   for (let value = 0; value < 100; value += 1) await rig.call([D(`k=${String(value)}`)])

@@ -201,6 +201,64 @@ describe('S72: limits per second have a server of their own', () => {
     expect(over.map(({ after }) => after)).toEqual([1, 11])
   })
 
+  test('S66: with stopWhenOver a call has its time once, not once for each round', async () => {
+    let shownMs: number | undefined
+    const monotonicMs = (): number => shownMs ?? systemClock.monotonicMs()
+    // Longer than the test takes: Redis's own clock goes on.
+    const withTimeout = (of: RedisServer) => ({ ...server(of), timeoutMs: 60_000 })
+    const { counters } = open(
+      { store: withTimeout(redis), perSecond: withTimeout(other), stopWhenOver: true },
+      { clock: { ...systemClock, monotonicMs } },
+    )
+    const asks = [ask('a', 'second', 0), ask('b', 'hour', 1)]
+    await counters.count('d', asks)
+    for (const { client } of [redis, other]) await client.config('RESETSTAT')
+    const asked = async (of: RedisServer, times: number) => {
+      await vi.waitFor(async () => {
+        expect(await commands(of, 'evalsha')).toBe(times)
+      }, 20_000)
+    }
+    const startMs = systemClock.monotonicMs()
+    shownMs = startMs
+    const failed: unknown[] = []
+    other.pause()
+    try {
+      counters.count('d', asks).catch((error: unknown) => failed.push(error))
+      // The first round is over when the other server has answered, too; then this one stands still.
+      await asked(redis, 1)
+      redis.pause()
+      shownMs = startMs + 59_950
+      other.resume()
+      await asked(other, 2)
+      expect(failed).toEqual([])
+      shownMs = startMs + 60_000
+      await vi.waitFor(() => {
+        expect(failed).toEqual([expect.any(DependencyError)])
+      }, 5000)
+    } finally {
+      other.resume()
+      redis.resume()
+    }
+  })
+
+  test('S75: available is what both are', async () => {
+    for (const silent of [redis, other]) {
+      silent.pause()
+      try {
+        const { counters, isAvailable } = open({ perSecond: server(other) })
+        const unit = silent === redis ? 'second' : 'hour'
+        await counters.count('d', [ask('a', unit)])
+        expect(isAvailable()).toBe(false)
+        silent.resume()
+        await vi.waitFor(() => {
+          expect(isAvailable()).toBe(true)
+        }, 20_000)
+      } finally {
+        silent.resume()
+      }
+    }
+  })
+
   test('where only one is needed only one is asked', async () => {
     const { counters } = open({ perSecond: server(other), stopWhenOver: true })
     await counters.count('d', [ask('b', 'hour')])

@@ -102,6 +102,13 @@ describe('keys', () => {
     },
   )
 
+  test('each unit of a descriptor has its own', async () => {
+    const { counters } = open()
+    const asks = [ask('a', 'day'), ask('a', 'hour'), ask('a', 'day'), ask('a', 'hour')]
+    expect((await counters.count('d', asks)).map(({ after }) => after)).toEqual([1, 1, 2, 2])
+    expect(await redis.client.keys('*')).toHaveLength(2)
+  })
+
   test('a counter that everything was given back to is gone', async () => {
     const { counters } = open()
     await counters.count('d', [ask('a')])
