@@ -328,6 +328,17 @@ describe('a process with slices', () => {
     expect(await redis.client.keys('tg2:{0}:due')).toEqual([])
   })
 
+  test('gives back what it is still taking when it closes', async () => {
+    const ledger = open(given)
+    // More than half of the first slice: another is under way.
+    for (let index = 0; index < 9; index += 1) {
+      await ledger.reserve(requestOf(`r${String(index)}`), atMs)
+    }
+    await ledger.close()
+    expect(await figures(sliced, atMs)).toEqual(standing(9))
+    expect(await redis.client.keys('tg2:{0}:s:*')).toEqual([])
+  })
+
   test('leaves no key without an end', async () => {
     const ledger = open()
     for (const id of ['a', 'b']) await ledger.reserve(requestOf(id), nowMs())
