@@ -13,10 +13,11 @@ import type { Principal } from './identity/principal.js'
 import type { Dialect } from './llm/dialect.js'
 import { dialectForPath } from './llm/dialects.js'
 import { admitAsk, admitPath, findPlainPath, judge } from './policy.js'
-import type { PlainPath, Policy } from './policy.js'
+import type { Admitted, PlainPath, Policy } from './policy.js'
 import type { OpenPrompt, PromptReader } from './prompt/prompt.js'
 import type { GuardedLedger } from './quota/failover/guarded-ledger.js'
 import type { Ended } from './quota/ledger.js'
+import type { Estimate } from './quota/units.js'
 import type { IncomingRequest } from './request.js'
 import { checkShape } from './shape.js'
 import { shortageDenial, unavailableDenial } from './shortage.js'
@@ -107,9 +108,11 @@ async function authorizePrompt(
 
   // 5. Is a quota already used up? Then the costly work below is not done.
   const idempotencyKey = idempotencyKeyOf(draft.request, parts)
-  // What it will hold at least, so that it is not told to come back too early: the input is not counted yet.
-  const least = { inputTokens: 0, outputTokens: (admitted.outputTokens ?? 0) * ask.choices }
-  const binding = holdsFor(policy, principal, model, least, draft.request)
+  const least = leastEstimate(admitted, ask, draft.request.body?.length ?? 0)
+  // What holds nothing of a quota, as a model without a price of a budget, may fit where nothing is left.
+  const binding = holdsFor(policy, principal, model, least, draft.request).filter(
+    ({ amount }) => amount > 0,
+  )
   const exhausted = await parts.ledger.exhausted(
     { holds: binding, idempotencyKey },
     parts.clock.nowEpochMs(),
@@ -257,6 +260,17 @@ function hasBody(request: IncomingRequest): boolean {
   if (request.body !== undefined && request.body.length > 0) return true
   const length = request.headers.get('content-length')?.[0]
   return (length !== undefined && length !== '0') || request.headers.has('transfer-encoding')
+}
+
+/**
+ * What a request will hold at least, before its input is counted: then it is told neither to come back later than it
+ * would fit, nor that it never will. Its text has no more tokens than the body has bytes, so no less output fits into
+ * the context.
+ */
+function leastEstimate(admitted: Admitted, ask: OpenPrompt['ask'], bodyBytes: number): Estimate {
+  const inputTokens = templateTokens(ask.markupTokens)
+  const { totalTokens } = outputFor(admitted, ask.choices, inputTokens + bodyBytes)
+  return { inputTokens, outputTokens: totalTokens }
 }
 
 /**

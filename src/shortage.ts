@@ -36,7 +36,8 @@ export function shortageDenial(short: Short, estimate: Estimate | undefined): De
     )
   }
   // Refused uncounted: nobody knows when all of it fits, but not before any of it does.
-  const again = `Try again in ${String(ceilSeconds(retryAfterMs))} s.`
+  const earliest = estimate === undefined ? ' at the earliest' : ''
+  const again = `Try again in ${String(ceilSeconds(retryAfterMs))} s${earliest}.`
   const found = estimate === undefined ? 'is used up.' : `has no room for this request.${what}`
   return deny('quota_exhausted', `The quota "${quota.name}" (${limit}) ${found}${left} ${again}`, {
     ...extras,

@@ -493,6 +493,50 @@ describe('a refusal', () => {
     expect(reasonOf(await next('20', 'spiffe://acme.example/web'))).toBe('allowed')
   })
 
+  describe('of an exhausted quota, before its input is counted,', () => {
+    /** What `exhausted` is asked with for a request that holds `whole` in the end. */
+    async function refusedEarly(body: object, policy: Policy, whole: number) {
+      const it = bench(policy)
+      const asked: number[] = []
+      const parts: AuthorizeParts = {
+        ...it.parts,
+        ledger: {
+          ...it.parts.ledger,
+          async exhausted({ holds }) {
+            asked.push(...holds.map(({ amount }) => amount))
+            return undefined
+          },
+        },
+      }
+      const { verdict } = await authorize(post(body), parts)
+      const held = verdict.kind === 'allow' ? verdict.reservation?.holds : undefined
+      expect(held?.map(({ amount }) => amount)).toEqual([whole])
+      return asked
+    }
+
+    test('is told when it fits without its text', async () => {
+      expect(await refusedEarly(chat, examplePolicy(), 143)).toEqual([140])
+    })
+
+    test('is told of no more output than its text may leave room for', async () => {
+      const models = examplePolicy().models.map((model) => ({ ...model, contextTokens: 1200 }))
+      const quotas = examplePolicy().quotas.map((quota) => ({
+        ...quota,
+        unit: 'output_tokens' as const,
+      }))
+      const messages = [{ role: 'user', content: 'word '.repeat(1000) }]
+      const long = { model: chat.model, messages }
+      expect(await refusedEarly(long, examplePolicy({ models, quotas }), 159)).toEqual([1])
+    })
+
+    test('is not refused where it holds nothing', async () => {
+      const policy = pricedPolicy({ unit: 'cost' })
+      const prices = { inputPicos: 0, cachedInputPicos: 0, cacheWritePicos: 0, outputPicos: 0 }
+      const models = policy.models.map((model) => ({ ...model, prices }))
+      expect(await refusedEarly(chat, { ...policy, models }, 0)).toEqual([])
+    })
+  })
+
   test('of an exhausted quota comes before inspection', async () => {
     const [quota] = examplePolicy().quotas
     if (quota === undefined) throw new Error('the example has a quota')

@@ -530,6 +530,18 @@ export function describeLedger(
         await hold([holdOf(quota, 1)], dayMs + 65_000)
       })
 
+      test('says when as much as is missing will have left, where some is left over', async () => {
+        await hold([holdOf(quota, 50)], dayMs)
+        await hold([holdOf(quota, 30)], dayMs + 10_000)
+        const waits = []
+        for (const amount of [21, 70, 71, 100]) {
+          waits.push(
+            expectShort(await reserve([holdOf(quota, amount)], dayMs + 20_000)).retryAfterMs,
+          )
+        }
+        expect(waits).toEqual([45_000, 45_000, 55_000, 55_000])
+      })
+
       test('says when as much as is asked will have left, not when all has', async () => {
         await hold([holdOf(quota, 50)], dayMs)
         await hold([holdOf(quota, 30)], dayMs + 10_000)

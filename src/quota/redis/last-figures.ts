@@ -18,7 +18,8 @@ export interface LastFigures {
 }
 
 const MAX_PARTITIONS = 10_000
-const BELIEVED_MS = 1000
+/** What was told is not believed for longer. */
+export const BELIEVED_MS = 1000
 /** In an open window the end of any request makes room. */
 const OPEN_BELIEVED_MS = 100
 

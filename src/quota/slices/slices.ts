@@ -1,5 +1,6 @@
 import { balanceOf } from '../balance.js'
 import type { Balance, Hold } from '../ledger.js'
+import { BELIEVED_MS } from '../redis/last-figures.js'
 import { askedBefore } from '../request.js'
 import type { Timeline } from '../windows/timeline.js'
 import { advance } from '../windows/window-state.js'
@@ -82,8 +83,6 @@ export interface SlicesOptions {
 const FIRST_REQUESTS = 16
 /** For how long none is asked for where there was none to give. */
 const NONE_MS = 250
-/** What the store tells is not believed for longer (`redis/last-figures.ts`). */
-const BEHIND_MS = 1000
 const MAX_PARTITIONS = 10_000
 
 interface Partition {
@@ -286,5 +285,5 @@ export function createSlices(options: SlicesOptions): Slices {
 }
 
 function isBehind({ back }: Partition, tick: number): boolean {
-  return back !== undefined && tick - back.atTick <= BEHIND_MS
+  return back !== undefined && tick - back.atTick <= BELIEVED_MS
 }
