@@ -53,11 +53,12 @@ export function clientOptions(place: Place, { caFile, user, passwordFile }: Acce
     protocol: 2 as const,
     disableClientInfo: true,
     connectTimeout: CONNECT_TIMEOUT_MS,
-    // A command that is sent twice charges twice, and one that waits is answered to nobody.
+    // A command that is sent twice charges twice: ioredis sends again only where it connects again.
     retryStrategy: null,
+    // The same once more, without effect as long as it does not: what is unanswered fails before each new attempt.
     maxRetriesPerRequest: 0,
+    // What comes while the connection closes fails at once, and not with the close a moment later.
     enableOfflineQueue: false,
-    autoResendUnfulfilledCommands: false,
     // Would ask INFO, which a user with few rights may not; the first question asks something that it may.
     enableReadyCheck: false,
   }

@@ -8,7 +8,7 @@ import { createBuckets } from '../../src/quota/redis/buckets.js'
 import { createFailoverLedger } from '../../src/quota/failover/failover-ledger.js'
 import type { GuardedLedger } from '../../src/quota/failover/guarded-ledger.js'
 import { partitionKey } from '../../src/quota/keys.js'
-import type { End, Hold, Ledger } from '../../src/quota/ledger.js'
+import type { End, Found, Hold, Ledger } from '../../src/quota/ledger.js'
 import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
 import type { Quota } from '../../src/quota/quota.js'
 import { createRedisLedger } from '../../src/quota/redis/redis-ledger.js'
@@ -157,10 +157,11 @@ describe('a reservation with parts on three nodes', () => {
     const request = requestOf()
     const id = await hold(one, request)
     expect(id).toMatch(/^[\w-]{1,64}$/)
-    const found = await other.find(id, nowMs())
-    expect(found).toMatchObject({ id, context: request.context, holds: request.holds })
+    const { heldMs, ...reservation } = (await other.find(id, nowMs())) as Found<string>
+    expect(heldMs).toBeGreaterThanOrEqual(0)
+    expect(reservation).toMatchObject({ id, context: request.context, holds: request.holds })
     expect(await other.end(id, settled(12), nowMs())).toEqual({
-      reservation: found,
+      reservation,
       outcome: 'settled',
       late: false,
       charges: [
