@@ -62,6 +62,9 @@ export function startRateLimits(
       log.info({ domainCount: config.domains.size }, 'rate limit files loaded')
       warnOfNone(config, log)
     },
+    onUnchanged: () => {
+      log.info({ domainCount: config.domains.size }, 'rate limit files unchanged')
+    },
     onFault: ({ faults }) => {
       metrics.rateLimit.countLoad('refused')
       for (const fault of faults)

@@ -167,6 +167,14 @@ test('S64: files come, go and are refused while it runs', async () => {
   }, patience)
 })
 
+test('S64: SIGHUP looks at the files at once', async () => {
+  expect(log()).not.toContain('rate limit files unchanged')
+  child.signal('SIGHUP')
+  await vi.waitFor(() => {
+    expect(log()).toContain('rate limit files unchanged')
+  }, patience)
+})
+
 test('S66, S75: a store that does not answer fails calls, health follows, and it goes on', async () => {
   await vi.waitFor(async () => {
     expect(await health()).toBe('SERVING')

@@ -12,7 +12,8 @@ export interface MemoryCountersOptions extends CountersOptions {
   readonly maxCounters?: number
 }
 
-const MAX_COUNTERS = 1_000_000
+/** If not said otherwise. */
+export const MAX_COUNTERS = 1_000_000
 
 interface Window {
   readonly startSeconds: number

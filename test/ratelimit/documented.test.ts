@@ -3,6 +3,7 @@ import { readRateLimitFile } from '../../src/config/rate-limits/file.js'
 import { keyPlaces } from '../../src/config/rate-limits/keys.js'
 import { sections } from '../../src/config/schema.js'
 import { policyKeys } from '../policy-keys.js'
+import { MAX_COUNTERS } from '../../src/ratelimit/memory-counters.js'
 import { callBounds } from '../../src/ratelimit/lookup.js'
 import { unitSeconds } from '../../src/ratelimit/rule.js'
 import { codeOf, read, spansOf, tableOf } from '../markdown.js'
@@ -80,6 +81,10 @@ describe('docs/ratelimit.md', () => {
     const [text = '', ...others] = codeOf(page).filter((code) => code.startsWith('domain:'))
     expect(others).toEqual([])
     expect(readRateLimitFile('shown.yaml', text)).toMatchObject({ domain: 'edge', faults: [] })
+  })
+
+  test('says how many counters fit into memory', () => {
+    expect(read(page)).toContain(`at most ${MAX_COUNTERS.toLocaleString('en')} counters at once`)
   })
 
   test('says the bounds of a call', () => {

@@ -19,6 +19,8 @@ export interface RateLimitWatchOptions {
   onConfig(config: RateLimitConfig): void
   /** They have changed, and have faults: the last good ones go on, all of them. Called once per change. */
   onFault(error: ConfigError): void
+  /** `reload` found what is known already. */
+  onUnchanged?(): void
   readonly timers?: Timers
   readonly watchDirectory?: WatchDirectory
 }
@@ -92,7 +94,8 @@ export function watchRateLimits(
     reload: () => {
       follower.forget()
       const seen = look()
-      if (seen.content !== current) take(seen)
+      if (seen.content === current) options.onUnchanged?.()
+      else take(seen)
     },
     close: () => {
       closed = true

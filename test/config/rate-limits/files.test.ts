@@ -174,6 +174,8 @@ descriptors:
     'value: !!null x',
     'value: !!binary aGVsbG8',
     'value: !!binary /w==',
+    'value: !!binary YR==',
+    'value: !!int 9007199254740993',
     'value: !!timestamp x',
     'value: !!timestamp 2001-02-29',
     'value: !!timestamp 2001-13-01',
@@ -193,6 +195,13 @@ descriptors:
   ])('may not have a tag that does not fit, as %s', (line) => {
     expect(faultsOf(keyWith(line))).toHaveLength(1)
   })
+
+  test.each(['value: 9007199254740993', 'rate_limit: { unlimited: true, unit: fortnight }'])(
+    'may not have what envoyproxy/ratelimit takes without a word, as %s',
+    (line) => {
+      expect(faultsOf(keyWith(line))).toHaveLength(1)
+    },
+  )
 
   test.each(['%YAML 1.1\n---\n', ''])('means the same under %j', (head) => {
     const config = configOf(`${head}domain: d

@@ -155,14 +155,18 @@ describe('a directory of rate limit files', () => {
 
   test('is read at once where that is asked for, if it has changed', async () => {
     const path = directory()
-    const { events, watch } = start(path)
+    const events: string[] = []
+    const { watch } = start(path, {
+      onConfig: (config) => events.push(`domains ${domainsOf(config)}`),
+      onUnchanged: () => events.push('unchanged'),
+    })
     watch.reload()
     await settle()
-    expect(events).toEqual([])
+    expect(events).toEqual(['unchanged'])
     writeFileSync(join(path, 'a.yaml'), 'domain: a')
     watch.reload()
     await settle()
-    expect(events).toEqual(['domains a'])
+    expect(events).toEqual(['unchanged', 'domains a'])
   })
 
   test('is not told of after the end', async () => {
