@@ -66,6 +66,8 @@ type NotEnded = 'unknown' | 'left' | 'kept'
 interface ToGiveBack<Context> extends Carried {
   /** What a caller once had an answer for, and is told the end of. */
   readonly reservation?: Reservation<Context> | undefined
+  /** Asked again, the home no longer knows. Kept until all the others have given it back too. */
+  readonly endedAtHome?: EndedReply | undefined
   /** It could not be asked what it is. */
   readonly isToBeFound?: boolean
 }
@@ -182,6 +184,8 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
   ): Promise<{ readonly home: EndedReply | NotEnded | undefined; readonly seen: readonly Seen[] }> {
     const { holds, parts, idempotencyKey } = carried
     const seen: Seen[] = []
+    const name = nameOf(carried)
+    let endedAtHome = unanswered.get(name)?.endedAtHome
     const giveBackPart = async (part: Part): Promise<EndedReply | NotEnded> => {
       const end = { actuals: actualsOf({ kind: 'released' }), released: true, carried }
       const reply = await endPart(carried, part, end, nowEpochMs)
@@ -192,16 +196,17 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     }
     try {
       const [home, ...others] = parts
-      const first = home && (await giveBackPart(home))
+      const first = endedAtHome ?? (home && (await giveBackPart(home)))
+      if (typeof first === 'object') endedAtHome = first
       if (first !== 'kept') {
         const outcomes = await Promise.allSettled(others.map(giveBackPart))
         const failed = outcomes.find((outcome) => outcome.status === 'rejected')
         if (failed !== undefined) throw failed.reason
       }
-      unanswered.delete(nameOf(carried))
+      unanswered.delete(name)
       return { home: first, seen }
     } catch (error) {
-      if (error instanceof DependencyError) later(carried)
+      if (error instanceof DependencyError) later({ ...carried, endedAtHome })
       throw error
     }
   }
