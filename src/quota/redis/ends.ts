@@ -88,10 +88,12 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
   const found = createRecent<Reservation<Context>>(rememberEndedMs)
 
   async function find(id: string, nowEpochMs: number): Promise<Reservation<Context> | undefined> {
+    const key = storedReservation(id, buckets.tagOf(buckets.homeOfId(id)))
+    // Where the moments are given, what is known here is a moment older too.
+    const nowMs = room.nowAt(nowEpochMs, key)
     const known = own.get(id) ?? begun.get(id)?.reservation
     if (known !== undefined) return known
-    const key = storedReservation(id, buckets.tagOf(buckets.homeOfId(id)))
-    const reply = await ask(scripts.find, [key], {}, room.nowAt(nowEpochMs, key), () => ({}))
+    const reply = await ask(scripts.find, [key], {}, nowMs, () => ({}))
     if (reply[0] === 'unknown') return undefined
     if (reply[0] !== 'found') throw unexpected(reply[0])
     const reservation = reader.read(reply[2])
@@ -271,12 +273,8 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
   return {
     async find(id, nowEpochMs) {
       const reservation = await find(id, nowEpochMs)
-      if (reservation === undefined) return undefined
-      const key = storedReservation(id, buckets.tagOf(homeOf(reservation)))
-      const nowMs = room.nowAt(nowEpochMs, key)
-      // The clock of this machine does not come into it: of what was made here, it is the time since the answer.
-      const heldMs = own.heldMs(id) ?? nowMs - reservation.admittedAtEpochMs
-      return { ...reservation, heldMs }
+      // The time since the answer, of what was made here.
+      return reservation && { ...reservation, heldMs: own.heldMs(id) }
     },
 
     async end(id, end, nowEpochMs) {
