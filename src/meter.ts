@@ -208,13 +208,13 @@ function mostOutput(report: Report, admission: Admission): number {
 
 /**
  * The report with a duration in which an engine can have generated: nothing was before the admission, though a
- * caller can make the request itself last by sending the body slowly. Where the ledger's clock was set back since,
- * only Envoy's figure is left.
+ * caller can make the request itself last by sending the body slowly.
  *
- * @param heldMs since the admission, as the ledger has it: this process's clock may be behind the one of the admission
+ * @param heldMs since the admission; undefined where only Envoy's figure is left, as the ledger has it
  */
-export function withinAdmission(report: Report, heldMs: number): Report {
-  if (report.durationMs === undefined || heldMs < 0 || report.durationMs <= heldMs) return report
+export function withinAdmission(report: Report, heldMs: number | undefined): Report {
+  const { durationMs } = report
+  if (durationMs === undefined || heldMs === undefined || durationMs <= heldMs) return report
   return { ...report, durationMs: heldMs }
 }
 

@@ -112,15 +112,19 @@ async function afterAStream(
   return ends(report, ledger, clock)
 }
 
-/** One that another process admitted, so long ago by the clock of Redis. */
+/** One that another process admitted, so long ago by the clock of Redis, unless that was set back since. */
 async function atAnother(
   report: Report,
-  { skewMs, heldMs }: { readonly skewMs: number; readonly heldMs: number },
+  {
+    skewMs = 0,
+    heldMs,
+    setBackMs = 0,
+  }: { readonly skewMs?: number; readonly heldMs: number; readonly setBackMs?: number },
 ) {
   const store = openStore(redis.address, { clock: systemClock, random: Math.random })
   const options = { store, clock: systemClock, timeoutMs: 5000, moments: 'given' } as const
   const first = createRedisLedger<Admission>(options)
-  await first.reserve(asked, Date.now() - heldMs)
+  await first.reserve(asked, Date.now() - heldMs + setBackMs)
   await first.close()
   const { clock, set } = machine()
   set(skewMs)
@@ -150,9 +154,25 @@ describe.each(skewsMs)('a wall clock that is off by %i ms', (skewMs) => {
     })
   })
 
-  test.each(paths)('makes no slow upload dearer, with %s', async (_, afterwards) => {
+  test.each(paths.slice(0, 2))('makes no slow upload dearer, with %s', async (_, afterwards) => {
     // Of the minute the body took all but some seconds.
     const refused = { ...cut, endStatus: 400 }
     expect(await afterwards(refused, { skewMs, heldMs: 4000 })).toEqual({ kind: 'released' })
   })
 })
+
+describe.each([0, 1000, streamMs - 1, streamMs + 1, 3_600_000])(
+  'at another process than the one that admitted it, where the clock of Redis went back by %i ms',
+  (setBackMs) => {
+    test('a stream that was cut has lasted as Envoy says', async () => {
+      const end = await atAnother(cut, { heldMs: streamMs, setBackMs })
+      expect(end).toMatchObject({ outputTokens: 3000 })
+    })
+
+    test('a slow upload counts like a slow engine', async () => {
+      expect(await atAnother(cut, { heldMs: 4000, setBackMs })).toMatchObject({
+        outputTokens: 3000,
+      })
+    })
+  },
+)

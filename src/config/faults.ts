@@ -40,10 +40,10 @@ export function shorten(text: string): string {
   return line.length > maxValueCharacters ? `${line.slice(0, maxValueCharacters - 3)}...` : line
 }
 
-const apiKeys = new RegExp(`${apiKeyPrefix}[\\w-]+`, 'g')
-
+/** With all that follows it: a key that is folded over two lines, or has an escape in it, goes on behind that. */
 function hideApiKeys(text: string): string {
-  return text.replace(apiKeys, `${apiKeyPrefix}***`)
+  const at = text.indexOf(apiKeyPrefix)
+  return at === -1 ? text : `${text.slice(0, at)}${apiKeyPrefix}***`
 }
 
 /** As `quotas[0].limit`; `file` for the file itself. */

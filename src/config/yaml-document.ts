@@ -2,6 +2,7 @@ import { isAlias, isMap, isPair, isScalar, isSeq, LineCounter, parseDocument, vi
 import type { Alias, Node, Pair, YAMLMap } from 'yaml'
 import { ConfigError } from '../errors.js'
 import type { ConfigFault } from '../errors.js'
+import { apiKeyPrefix } from '../identity/api-keys.js'
 import { MIB_BYTES } from '../units.js'
 import { boundFaults, formatPath, shorten, wholeFileFault } from './faults.js'
 import type { KeyPath } from './faults.js'
@@ -268,9 +269,15 @@ function valueAsWritten(text: string, node: Node): string {
   }
   if (isSeq(node)) return node.items.length === 0 ? '[]' : 'a list'
   if (node.range == null) return '(missing)'
-  const written = text.slice(node.range[0], node.range[1])
+  const written = asMeant(node) ?? text.slice(node.range[0], node.range[1])
   if (written === '') return 'empty'
   if (written.includes('-----BEGIN')) return '(not shown)'
   // The password of a URL, as in https://user:password@host.
   return shorten(written.replace(/\/\/[^/@\s]*@/, '//***@'))
+}
+
+/** Where escapes can hide from `shorten` what it hides: in quotes `tgk\x5f` begins an API key too. */
+function asMeant(node: Node): string | undefined {
+  if (!isScalar(node) || typeof node.value !== 'string') return undefined
+  return node.value.includes(apiKeyPrefix) ? node.value : undefined
 }

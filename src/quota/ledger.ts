@@ -40,10 +40,10 @@ export interface Reservation<Context> {
   readonly admittedAtEpochMs: number
 }
 
-/** A reservation, and how long it has been held: by the ledger's own time, not by what its caller takes for now. */
+/** A reservation, and how long it has been held: by a clock that cannot be set, not by what its caller takes for now. */
 export interface Found<Context> extends Reservation<Context> {
-  /** Less than 0 where the clock of a shared ledger was set back since. */
-  readonly heldMs: number
+  /** Undefined where another process made it: each clock that both see can have been set back since. */
+  readonly heldMs: number | undefined
 }
 
 export interface ReserveRequest<Context> {

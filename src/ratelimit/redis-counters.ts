@@ -70,7 +70,7 @@ export function createRedisCounters(options: RedisCountersOptions): Counters {
     return keyPrefix + key
   }
 
-  async function count(at: Moment, asks: readonly Ask[]): Promise<readonly Count[]> {
+  async function count(at: Moment, asks: readonly Ask[], slot?: number): Promise<readonly Count[]> {
     const { nowEpochMs, dueMonotonicMs } = at
     const args = asks.flatMap((ask) => [
       String(unitSeconds[ask.limit.unit]),
@@ -85,6 +85,7 @@ export function createRedisCounters(options: RedisCountersOptions): Counters {
       asks.map((ask) => keyOf(at, ask)),
       (untilMs) => [String(untilMs), moment, stop, ...args],
       dueMonotonicMs,
+      slot,
     )
     // What each script answers is told by `lua/` alone, and held by the contract of the counters.
     const [, , redisMs, ...amounts] = reply as unknown as CountedReply
@@ -104,7 +105,7 @@ export function createRedisCounters(options: RedisCountersOptions): Counters {
       if (!isCluster || mode === 'safe') return count(at, asks)
       return countInParts(asks, {
         parts: asks.map((ask) => slotOf(keyOf(at, ask))),
-        count: (_, some) => count(at, some),
+        count: (slot, some) => count(at, some, slot),
         stopWhenOver,
       })
     },

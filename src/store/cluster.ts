@@ -159,7 +159,7 @@ export function openCluster(address: ClusterAddress, access: Access, parts: Clus
   const learntOnce = learn()
 
   async function run(call: Call): Promise<Reply> {
-    const slot = slotOf(call.keys[0] ?? '')
+    const slot = call.slot ?? slotOf(call.keys[0] ?? '')
     if (owners.length === 0) {
       await inTime(clock, learntOnce, call.dueMonotonicMs).catch(() => undefined)
     }

@@ -25,6 +25,8 @@ export interface Call {
   readonly keys: readonly string[]
   readonly argsUntil: (untilMs: number) => readonly string[]
   readonly dueMonotonicMs: number
+  /** Of the keys, where it is known: long ones take long to hash. */
+  readonly slot?: number | undefined
 }
 
 /** One server with a connection, a breaker and a clock of its own. Each call is answered in time or has failed. */

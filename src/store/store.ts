@@ -37,6 +37,7 @@ export interface Store {
    *
    * @param keys at least one, all of one slot where the store is a cluster
    * @param dueMonotonicMs when this call must be over
+   * @param slot that of the keys, where the caller has found it already: long ones take long to hash
    * @throws UnansweredError it may have taken effect
    * @throws DependencyError nothing took effect
    */
@@ -45,6 +46,7 @@ export interface Store {
     keys: readonly string[],
     argsUntil: (untilMs: number) => readonly string[],
     dueMonotonicMs: number,
+    slot?: number,
   ): Promise<Reply>
   /**
    * What Redis's clock shows, as far as this process knows; undefined before the first connection.
@@ -62,8 +64,8 @@ export function openStore(address: StoreAddress, parts: StoreParts): Store {
     const cluster = openCluster(address.cluster, address, parts)
     return {
       ...cluster,
-      run: (script, keys, argsUntil, dueMonotonicMs) =>
-        cluster.run({ script, keys, argsUntil, dueMonotonicMs }),
+      run: (script, keys, argsUntil, dueMonotonicMs, slot) =>
+        cluster.run({ script, keys, argsUntil, dueMonotonicMs, slot }),
     }
   }
   const find = finderOf(address)

@@ -8,6 +8,8 @@ import { runs } from '../runs.js'
 
 const key = apiKeyOf(new Uint8Array(32).fill(7))
 const sha256 = apiKeyHash(key)
+const halves = [key.slice(0, 24), key.slice(24)]
+const escaped = key.replace('_', '\\x5f')
 
 /** A policy without issuers. */
 function policyOf(apiKeys: string, tenants = '[acme]'): string {
@@ -127,10 +129,20 @@ describe('apiKeys', () => {
     ['as such a key twice', `  - { id: a, ${key}: 1, ${key}: 2 }`],
     ['beyond what is shown', `  - { id: a, expires: '${'x'.repeat(60)}${key}' }`],
     ['under an unknown key', `  - { id: a, key: ${key}, tenant: t, subject: s }`],
+    ['folded over two lines', `  - { id: "${halves.join('\n      ')}", tenant: t, subject: s }`],
+    ['folded without quotes', `  - { id: ${halves.join('\n      ')}, tenant: t, subject: s }`],
+    ['as a folded key', `  - { id: a, "${halves.join('\n      ')}": 1, tenant: t, subject: s }`],
+    ['with a line end in it', `  - { id: "${halves.join('\\\n    ')}", tenant: t, subject: s }`],
+    ['with its prefix escaped', `  - { id: "${escaped}", tenant: t, subject: s }`],
+    ['with its prefix on two lines', `  - { id: "tg\\\n    ${key.slice(2)}", tenant: t }`],
+    ['with an escape behind', `  - { id: "${halves.join('\\x42')}", tenant: t, subject: s }`],
+    ['as an escaped key', `  - { id: a, "${escaped}": 1, tenant: t, subject: s }`],
+    ['as the name of an entry', `  - [{ name: "${escaped}" }]`],
   ])('that hold a key %s are refused without showing it', (_, entry) => {
     const said = faultsOf(policyOf(entry, '[t]')).join('\n')
     expect(said).not.toBe('')
-    expect(said).not.toContain(key.slice(4))
+    expect(said).not.toContain(key.slice(4, 10))
+    expect(said).not.toContain(key.slice(-6))
     expect(said).not.toContain(sha256)
   })
 })

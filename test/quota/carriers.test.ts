@@ -335,6 +335,40 @@ test('what ended at home is not given back elsewhere, where its report has not c
   expect((await open().balances([away], Date.now()))[0]).toMatchObject({ spent: 4, reserved: 0 })
 })
 
+describe('what was given back at home while another node failed', () => {
+  /** Once for each of these ends that its node does not get. */
+  function failing(times: number) {
+    let left = times
+    return open((script, bucket, send) => {
+      if (script !== 'end' || bucket !== bucketOf(away) || left === 0) return send()
+      left -= 1
+      return Promise.reject(new DependencyError('ledger', 'away'))
+    })
+  }
+
+  test('is told by the retry that gives back the rest, once', async () => {
+    const ledger = failing(2)
+    const { id } = (await hold(ledger, streamOf())).reservation
+    await expect(ledger.abandon(id, Date.now())).rejects.toThrow('away')
+    await expect(ledger.expire(Date.now())).rejects.toThrow('away')
+    expect(await reserved()).toEqual([0, 10, 0])
+    expect(await ledger.expire(Date.now())).toMatchObject([
+      { outcome: 'released', reservation: { id } },
+    ])
+    expect(await reserved()).toEqual(NOTHING)
+    expect(await ledger.expire(Date.now())).toEqual([])
+  })
+
+  test('is told to a caller who gives it up again', async () => {
+    const ledger = failing(1)
+    const { id } = (await hold(ledger, streamOf())).reservation
+    await expect(ledger.abandon(id, Date.now())).rejects.toThrow('away')
+    expect(await ledger.abandon(id, Date.now())).toMatchObject({ outcome: 'released' })
+    expect(await reserved()).toEqual(NOTHING)
+    expect(await ledger.expire(Date.now())).toEqual([])
+  })
+})
+
 /** As a release of before wrote it when it repeated a reservation: at its home alone, and not by whom. */
 async function repeatAsBefore(id: string): Promise<void> {
   const key = storedReservation(id, tagOf(home))

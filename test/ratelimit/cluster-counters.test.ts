@@ -6,7 +6,9 @@ import { systemClock } from '../../src/clock.js'
 import { DependencyError } from '../../src/errors.js'
 import type { Ask } from '../../src/ratelimit/counters.js'
 import { windowStartSeconds } from '../../src/ratelimit/counters.js'
-import { slotOf } from '../../src/store/store.js'
+import { createRedisCounters } from '../../src/ratelimit/redis-counters.js'
+import { openStore, slotOf } from '../../src/store/store.js'
+import type { Store } from '../../src/store/store.js'
 import { startCluster } from '../redis-cluster.js'
 import type { ClusterGroup } from '../redis-cluster.js'
 import { describeCounters, describeOwnCounters } from './counters.contract.js'
@@ -88,6 +90,34 @@ describe("under the peer's keys", () => {
       const { client } = group.masterOf(key)
       expect(await client.get(key)).toBe(key.includes('_7_') ? '7' : '3')
     }
+  })
+
+  test('the slot of a key is looked for once, however long it is and often it is asked', async () => {
+    await group.flush()
+    const store = openStore(group.address, { clock: systemClock, random: Math.random })
+    const slots: unknown[] = []
+    const run: Store['run'] = (script, keys, argsUntil, dueMs, slot) => {
+      expect(keys.map(slotOf)).toEqual(keys.map(() => slot))
+      slots.push(slot)
+      return store.run(script, keys, argsUntil, dueMs, slot)
+    }
+    const counters = createRedisCounters({
+      store: { ...store, run },
+      clock: systemClock,
+      random: Math.random,
+      mode: 'shared',
+      isCluster: true,
+      keyPrefix: '',
+      expirationJitterMaxSeconds: 0,
+      timeoutMs: 5000,
+      stopWhenOver: true,
+    })
+    const long = ['a', 'b', 'c'].map((value) => ask(value.repeat(61_000), 'year'))
+    const counts = await counters.count('d', [...long, ...many()])
+    expect(counts.every(({ after }) => after === 1)).toBe(true)
+    // Looked at, then counted.
+    expect(slots).toHaveLength(2 * new Set(slots).size)
+    counters.close()
   })
 
   test('keys that say their slot are one script', async () => {

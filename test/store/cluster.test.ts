@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import { DependencyError } from '../../src/errors.js'
-import { createScript, openStore, slotOf } from '../../src/store/store.js'
+import { createScript, openStore, slotOf, SLOTS } from '../../src/store/store.js'
 import type { Reply, Script, Store, StoreAddress } from '../../src/store/store.js'
 import { startCluster } from '../redis-cluster.js'
 import type { ClusterGroup } from '../redis-cluster.js'
@@ -94,6 +94,23 @@ describe('the slot of a key', () => {
     for (const key of ['a', 'tg2:{17}p:x', 'foo{}{bar}', 'foo{{bar}}zap', 'é{ü}', 'x{', '{}']) {
       expect(slotOf(key)).toBe(await client.call('CLUSTER', 'KEYSLOT', key))
     }
+  })
+
+  test.each([0, 1, 2, 3])('is so for keys of all lengths, here 4 n + %i bytes', async (more) => {
+    const [{ client } = group.masters[0] as RedisServer] = group.masters
+    for (const length of [0, 4, 252, 65_532]) {
+      const key = String.fromCharCode(
+        ...Array.from({ length: length + more }, (_, index) => (index * 89) % 123),
+      )
+      expect(slotOf(key)).toBe(await client.call('CLUSTER', 'KEYSLOT', key))
+    }
+  })
+
+  test('is not looked for again where the caller has found it', async () => {
+    const store = open()
+    const dueMs = systemClock.monotonicMs() + 5000
+    const asked = store.run(count, ['a'], (untilMs) => [String(untilMs)], dueMs, SLOTS)
+    await expect(asked).rejects.toThrow('no node of the cluster has the slot')
   })
 })
 

@@ -66,6 +66,8 @@ type NotEnded = 'unknown' | 'left' | 'kept'
 interface ToGiveBack<Context> extends Carried {
   /** What a caller once had an answer for, and is told the end of. */
   readonly reservation?: Reservation<Context> | undefined
+  /** Asked again, the home no longer knows. Kept until all the others have given it back too. */
+  readonly endedAtHome?: EndedReply | undefined
   /** It could not be asked what it is. */
   readonly isToBeFound?: boolean
 }
@@ -86,10 +88,12 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
   const found = createRecent<Reservation<Context>>(rememberEndedMs)
 
   async function find(id: string, nowEpochMs: number): Promise<Reservation<Context> | undefined> {
+    const key = storedReservation(id, buckets.tagOf(buckets.homeOfId(id)))
+    // Where the moments are given, what is known here is a moment older too.
+    const nowMs = room.nowAt(nowEpochMs, key)
     const known = own.get(id) ?? begun.get(id)?.reservation
     if (known !== undefined) return known
-    const key = storedReservation(id, buckets.tagOf(buckets.homeOfId(id)))
-    const reply = await ask(scripts.find, [key], {}, room.nowAt(nowEpochMs, key), () => ({}))
+    const reply = await ask(scripts.find, [key], {}, nowMs, () => ({}))
     if (reply[0] === 'unknown') return undefined
     if (reply[0] !== 'found') throw unexpected(reply[0])
     const reservation = reader.read(reply[2])
@@ -182,6 +186,8 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
   ): Promise<{ readonly home: EndedReply | NotEnded | undefined; readonly seen: readonly Seen[] }> {
     const { holds, parts, idempotencyKey } = carried
     const seen: Seen[] = []
+    const name = nameOf(carried)
+    let endedAtHome = unanswered.get(name)?.endedAtHome
     const giveBackPart = async (part: Part): Promise<EndedReply | NotEnded> => {
       const end = { actuals: actualsOf({ kind: 'released' }), released: true, carried }
       const reply = await endPart(carried, part, end, nowEpochMs)
@@ -192,16 +198,17 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     }
     try {
       const [home, ...others] = parts
-      const first = home && (await giveBackPart(home))
+      const first = endedAtHome ?? (home && (await giveBackPart(home)))
+      if (typeof first === 'object') endedAtHome = first
       if (first !== 'kept') {
         const outcomes = await Promise.allSettled(others.map(giveBackPart))
         const failed = outcomes.find((outcome) => outcome.status === 'rejected')
         if (failed !== undefined) throw failed.reason
       }
-      unanswered.delete(nameOf(carried))
+      unanswered.delete(name)
       return { home: first, seen }
     } catch (error) {
-      if (error instanceof DependencyError) later(carried)
+      if (error instanceof DependencyError) later({ ...carried, endedAtHome })
       throw error
     }
   }
@@ -266,12 +273,8 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
   return {
     async find(id, nowEpochMs) {
       const reservation = await find(id, nowEpochMs)
-      if (reservation === undefined) return undefined
-      const key = storedReservation(id, buckets.tagOf(homeOf(reservation)))
-      const nowMs = room.nowAt(nowEpochMs, key)
-      // The clock of this machine does not come into it: of what was made here, it is the time since the answer.
-      const heldMs = own.heldMs(id) ?? nowMs - reservation.admittedAtEpochMs
-      return { ...reservation, heldMs }
+      // The time since the answer, of what was made here.
+      return reservation && { ...reservation, heldMs: own.heldMs(id) }
     },
 
     async end(id, end, nowEpochMs) {
