@@ -187,6 +187,31 @@ describe('a process that comes when others have used their shares', () => {
     expect(shareOf(parallel)).toBe(50)
   })
 
+  test('has none either where word of that comes when it has one already', () => {
+    const usedMs = redisMs() + 5000
+    const countedMs = redisMs() - 5000
+    learn(2, { joined: true })
+    stay(20, 2)
+    expect(shareOf(day)).toBe(50)
+    // By one that was cut off, and is back.
+    const lastLocal = { atMs: usedMs, countedMs }
+    stay(1, 3, { lastLocal })
+    expect([shareOf(), shareOf(day)]).toEqual([undefined, undefined])
+    stay(60, 3, { lastLocal })
+    expect([shareOf(), shareOf(day)]).toEqual([33, undefined])
+  })
+
+  test('keeps its own where the store that lost its memory is told of a use by which it was counted', () => {
+    learn(2, { joined: true })
+    stay(20, 2)
+    const lastLocal = { atMs: redisMs(), countedMs: redisMs() }
+    stay(5, 2, { lastLocal })
+    nowMs += 1000
+    learn(2, { joined: true, lastLocal })
+    stay(10, 2, { lastLocal })
+    expect(shareOf(day)).toBe(50)
+  })
+
   test('is one of them afterwards, and loses nothing when they use theirs again', () => {
     learn(2, { joined: true })
     stay(10, 2)

@@ -10,7 +10,7 @@ import { createTimelines } from '../windows/windows.js'
  * - a process has one only when all that were seen have received word of it, and all that are there have had the time
  *   to be seen again by a store that lost its memory;
  * - one that comes when others have used theirs has none until the windows have passed in which they did; so has one
- *   that comes back, where some of them counted it no more when they did.
+ *   that comes back, where some of them counted it no more when they did. That holds whenever word of it comes.
  */
 export interface Shares {
   /** What the next census is told of this process. */
@@ -44,6 +44,8 @@ export function createShares(atLeast: number): Shares {
   let joinedMs = 0
   /** Until then, of the store's moments, whoever used a share had counted this process; it has one itself where that holds. */
   let countedUntilMs = -Infinity
+  /** Who counted after the one and up to the other, did so without this process. */
+  let uncountedMs = { after: -Infinity, upTo: 0 }
   /** When others last used their shares and may not have counted it. */
   let usedBeforeEpochMs: number | undefined
   /** What this process admitted by its share: when, and by a count of which moment of the store's. */
@@ -79,13 +81,23 @@ export function createShares(atLeast: number): Shares {
       if (census.joined) {
         joinedMs = atMs
         // The others may count it no more. A store that lost its memory is another matter: they still do.
-        if (atMs > forgottenMs) countedUntilMs = Math.min(countedUntilMs, forgottenMs)
+        if (atMs > forgottenMs) {
+          countedUntilMs = Math.min(countedUntilMs, forgottenMs)
+          uncountedMs = { after: countedUntilMs, upTo: atMs }
+        }
       }
       // In the same millisecond as it came, another may have been answered before.
       const told = census.allToldMs > joinedMs && atMs - joinedMs >= SETTLING_MS
       if (told) {
         countedMs = atMs
-        if (lastLocal !== undefined && lastLocal.countedMs > countedUntilMs) {
+        // Told already, it still learns of a use by an older count: whoever was cut off then tells it when it is back.
+        const upToMs = countedUntilMs === Infinity ? uncountedMs.upTo : Infinity
+        const { after } = uncountedMs
+        if (
+          lastLocal !== undefined &&
+          lastLocal.countedMs > after &&
+          lastLocal.countedMs <= upToMs
+        ) {
           const usedEpochMs = nowEpochMs - (atMs - lastLocal.atMs)
           usedBeforeEpochMs = Math.max(usedBeforeEpochMs ?? usedEpochMs, usedEpochMs)
         }
