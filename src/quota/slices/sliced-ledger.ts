@@ -2,14 +2,15 @@ import type { Clock } from '../../clock.js'
 import { DependencyError } from '../../errors.js'
 import { inTime } from '../../store/store.js'
 import type { Store } from '../../store/store.js'
-import { isCarriedByNone, withCarrier, withoutCarrier } from '../carriers.js'
+import { withCarrier } from '../carriers.js'
 import { createDecidedHere } from './decided-here.js'
-import type { Balance, Ended, Held, Hold, Ledger, Reservation } from '../ledger.js'
+import type { Balance, Held, Hold, Ledger } from '../ledger.js'
 import type { ReserveRequest, Short } from '../ledger.js'
 import type { Quota } from '../quota.js'
 import { askedBefore, requireMoment, requireWhole } from '../request.js'
 import { createSliceTurns } from './slice-turns.js'
 import type { Pending } from './slice-turn.js'
+import { createSlicedEnds } from './sliced-ends.js'
 import { createSlices } from './slices.js'
 import { createSlicesBack } from './slices-back.js'
 import type { Slice } from './slices.js'
@@ -102,7 +103,7 @@ export function createSlicedLedger<Context>(
     nowMs: () => nowFrom(latestMs),
     timelineOf,
     onAdopted: (pending, adoption) => {
-      decided.adopted(pending, adoption)
+      ends.adopted(pending, adoption)
     },
     onTaken: (taking, slice) => {
       slices.taken(taking, slice, tick())
@@ -114,9 +115,11 @@ export function createSlicedLedger<Context>(
     },
     onGivenUp: (pending) => {
       // Remembered as if it were: what it was admitted from is not free.
-      decided.adopted(pending, 'adopted')
+      ends.adopted(pending, 'adopted')
     },
   })
+
+  const ends = createSlicedEnds<Context>({ ledger, decided, turns, slices, tick })
 
   const slicesBack = createSlicesBack({
     store,
@@ -164,7 +167,14 @@ export function createSlicedLedger<Context>(
     // The clock of Redis shows at least what it showed at the taking.
     const admittedAtEpochMs = Math.max(nowMs, ...drawn.map(({ startMs }) => startMs))
     const reservation = { id, context, holds, admittedAtEpochMs }
-    const pending = { request, reservation, slices: drawn, carriers: [id], sent: false }
+    const pending = {
+      request,
+      reservation,
+      slices: drawn,
+      carriers: [id],
+      sent: false,
+      givenUp: new Set<string>(),
+    }
     decided.add(pending)
     turns.adopt(pending)
     arm()
@@ -253,11 +263,6 @@ export function createSlicedLedger<Context>(
     return clock.monotonicMs() + turns.slicesIn().ms >= dueMs
   }
 
-  /** As this process made it, if it did. */
-  function asMadeHere(reservation: Reservation<Context>): Reservation<Context> {
-    return decided.get(reservation.id) ?? reservation
-  }
-
   async function reserveInStore(
     request: ReserveRequest<Context> & { readonly dueMonotonicMs: number },
     nowEpochMs: number,
@@ -318,7 +323,7 @@ export function createSlicedLedger<Context>(
 
   function asHeld(request: ReserveRequest<Context>, held: Held<Context>): Held<Context> {
     const { idempotencyKey, leaseMs, holds } = request
-    if (held.repeated) return { ...held, reservation: asMadeHere(held.reservation) }
+    if (held.repeated) return { ...held, reservation: decided.asMadeHere(held.reservation) }
     if (areSliced(holds)) decided.addOther(held.reservation, idempotencyKey, leaseMs)
     return held
   }
@@ -357,76 +362,23 @@ export function createSlicedLedger<Context>(
 
     async find(id, nowEpochMs) {
       nowFrom(nowEpochMs)
-      return decided.find(id) ?? ledger.find(decided.storedId(id), nowEpochMs)
+      return decided.find(id) ?? ledger.find(id, nowEpochMs)
     },
 
     async end(id, end, nowEpochMs) {
       nowFrom(nowEpochMs)
-      const pending = decided.pendingById(id)
-      if (pending !== undefined) {
-        turns.retry(pending)
-        await turns.flush()
-        // Told to end what it does not know, the store would say that there was nothing: the report comes again.
-        if (decided.pendingById(id) !== undefined) {
-          throw new DependencyError('ledger', 'Redis could not adopt the reservation')
-        }
-      }
-      const ended = await ledger.end(decided.storedId(id), end, nowEpochMs)
-      const reservation = ended && asMadeHere(ended.reservation)
-      decided.remove(id, ended !== undefined && end.kind === 'released')
-      if (ended === undefined || reservation === undefined) return undefined
-      // A debt is subtracted from the limit at once, so nothing more is admitted by what was free before.
-      const owing = reservation.holds.filter((_, index) => (ended.charges[index]?.debt ?? 0) > 0)
-      slices.giveBack(owing, tick())
-      return { ...ended, reservation }
+      return ends.end(id, end, nowEpochMs)
     },
 
-    async abandon(id, nowEpochMs, carrier = id) {
+    async abandon(id, nowEpochMs, carrier) {
       nowFrom(nowEpochMs)
-      const pending = decided.pendingById(id)
-      const others = pending && withoutCarrier(pending.carriers, carrier)
-      if (pending?.sent === false) {
-        pending.carriers = others
-        if (!isCarriedByNone(others)) return undefined
-        turns.withdraw(pending)
-        decided.withdrawn(pending)
-        const charges = pending.request.holds.map(() => ({ actual: 0, debt: 0 }))
-        const { reservation } = pending
-        return { reservation, outcome: 'released', late: false, charges }
-      }
-      // If it is not told now, it finds itself abandoned.
-      if (pending !== undefined) await turns.flush().catch(() => undefined)
-      if (decided.pendingById(id) !== undefined && !isCarriedByNone(others)) {
-        // Others carry it, and to them it is to be adopted.
-        if (pending !== undefined) pending.carriers = others
-        return undefined
-      }
-      const ended = await ledger.abandon(decided.storedId(id), nowEpochMs, carrier)
-      if (ended === undefined) return undefined
-      const reservation = asMadeHere(ended.reservation)
-      decided.remove(id, true)
-      return { ...ended, reservation }
+      return ends.abandon(id, nowEpochMs, carrier)
     },
 
     async expire(nowEpochMs) {
       const now = nowFrom(nowEpochMs)
       slices.tidy(tick(), 'over')
-      turns.sweep()
-      const failure = await turns.flush().then(
-        () => undefined,
-        (error: unknown) => ({ error }),
-      )
-      const told: Ended<Context>[] = []
-      for (const ended of await ledger.expire(nowEpochMs)) {
-        const { id } = ended.reservation
-        told.push({ ...ended, reservation: asMadeHere(ended.reservation) })
-        if (ended.outcome === 'unsettled') decided.prolong(id, now)
-        else decided.remove(id, true)
-      }
-      decided.forgetDue(now)
-      // What has ended is told nobody else; what failed fails again the next time.
-      if (failure !== undefined && told.length === 0) throw failure.error
-      return told
+      return ends.expire(nowEpochMs, now)
     },
 
     async balances(holds, nowEpochMs) {
@@ -453,6 +405,7 @@ export function createSlicedLedger<Context>(
         await turns.flush().catch(() => undefined)
       }
       clearTimeout(timer)
+      await ends.giveUpAll(nowFrom(latestMs)).catch(() => undefined)
       await ledger.close()
       decided.clear()
     },
