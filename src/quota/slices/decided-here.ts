@@ -20,10 +20,10 @@ export interface DecidedHere<Context> {
   knows(idempotencyKey: string): boolean
   /** The reservation if it was made here. */
   get(id: string): Reservation<Context> | undefined
-  /** The same, with how long it has been held. */
+  /** As this process made it, if it did. */
+  asMadeHere(reservation: Reservation<Context>): Reservation<Context>
+  /** The same as `get`, with how long it has been held. */
   find(id: string): Found<Context> | undefined
-  /** The id under which the store has the reservation. */
-  storedId(id: string): string
   remove(id: string, released: boolean): void
   prolong(id: string, nowMs: number): void
   forgetDue(nowMs: number): void
@@ -31,9 +31,6 @@ export interface DecidedHere<Context> {
   size(): LedgerSize
   clear(): void
 }
-
-/** Ids given out for the reservation of another process. The oldest beyond are left to the other's lease. */
-const MAX_ALIASES = 10_000
 
 /** Where there are slices there is no cluster. */
 const ONLY_BUCKET = 0
@@ -47,7 +44,6 @@ export function createDecidedHere<Context>(
   const others = createOwnReservations<Context>(rememberEndedMs, tick)
   const byId = new Map<string, Pending<Context>>()
   const byKey = new Map<string, Pending<Context>>()
-  const aliases = new Map<string, string>()
 
   function settled({ request }: Pending<Context>): void {
     byId.delete(request.id)
@@ -71,15 +67,8 @@ export function createDecidedHere<Context>(
     pendingByKey: (idempotencyKey) => byKey.get(idempotencyKey),
     pendings: () => byId.size,
     adopted(pending, adoption) {
-      if (adoption === 'adopted') {
-        settled(pending)
-        return
-      }
-      withdrawn(pending)
-      if (adoption === 'abandoned') return
-      aliases.set(pending.request.id, adoption[0])
-      const [oldest] = aliases.keys()
-      if (aliases.size > MAX_ALIASES && oldest !== undefined) aliases.delete(oldest)
+      if (adoption === 'adopted') settled(pending)
+      else withdrawn(pending)
     },
     withdrawn,
     addOther(reservation, idempotencyKey, leaseMs) {
@@ -87,15 +76,14 @@ export function createDecidedHere<Context>(
     },
     knows: (idempotencyKey) => own.knows(idempotencyKey) || others.knows(idempotencyKey),
     get: (id) => own.get(id),
+    asMadeHere: (reservation) => own.get(reservation.id) ?? reservation,
     find(id) {
       const [reservation, heldMs] = [own.get(id), own.heldMs(id)]
       return reservation && heldMs !== undefined ? { ...reservation, heldMs } : undefined
     },
-    storedId: (id) => aliases.get(id) ?? id,
     remove(id, released) {
       own.remove(id, released)
       others.remove(id, released)
-      aliases.delete(id)
     },
     prolong(id, nowMs) {
       own.prolong(id, nowMs)
@@ -111,7 +99,6 @@ export function createDecidedHere<Context>(
       others.clear()
       byId.clear()
       byKey.clear()
-      aliases.clear()
     },
   }
 }

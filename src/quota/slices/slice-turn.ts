@@ -8,7 +8,7 @@ import {
   storedPartition,
 } from '../redis/stored-keys.js'
 import { storedReservation, storedSlices, storedTurn } from '../redis/stored-keys.js'
-import type { Figures, Told, UncoveredReply } from '../redis/replies.js'
+import type { Figures, UncoveredReply } from '../redis/replies.js'
 import { quotaText } from '../redis/reserve.js'
 import type { Slice, Taking } from './slices.js'
 import { spell } from '../windows/windows.js'
@@ -19,13 +19,19 @@ export interface Pending<Context> {
   readonly reservation: Reservation<Context>
   /** Of each hold. */
   readonly slices: readonly Slice[]
+  /** As the store is told; they change no more once it is sent. */
   carriers: Carriers
-  /** It is in a turn that the store was asked for: what it became is for the answer to say. */
+  /**
+   * It is in a turn that the store was asked for: what it became, and whether its carriers are known there, is for the
+   * answer to say. Until then nothing is concluded from what comes meanwhile.
+   */
   sent: boolean
+  /** The carriers that were given up since. They are taken away when the answer is there. */
+  readonly givenUp: Set<string>
 }
 
-/** What became of a pending request: `Told` is the reservation of another process that has its key. */
-export type Adoption = 'adopted' | 'abandoned' | Told
+/** What became of a pending request. `known`: another reservation has its key, to which its id leads from now on. */
+export type Adoption = 'adopted' | 'abandoned' | 'known'
 
 /** All that one script call tells of. */
 export interface Turn<Context> extends Parts<Context> {

@@ -1,18 +1,15 @@
 import type { Clock } from '../../clock.js'
-import { DependencyError } from '../../errors.js'
-import { inTime } from '../../store/store.js'
 import type { Store } from '../../store/store.js'
-import { isCarriedByNone, withCarrier, withoutCarrier } from '../carriers.js'
 import { createDecidedHere } from './decided-here.js'
-import type { Balance, Ended, Held, Hold, Ledger, Reservation } from '../ledger.js'
-import type { ReserveRequest, Short } from '../ledger.js'
+import type { Balance, Hold, Ledger } from '../ledger.js'
 import type { Quota } from '../quota.js'
-import { askedBefore, requireMoment, requireWhole } from '../request.js'
+import { requireMoment, requireWhole } from '../request.js'
 import { createSliceTurns } from './slice-turns.js'
 import type { Pending } from './slice-turn.js'
+import { createSlicedEnds } from './sliced-ends.js'
+import { createSlicedReserve } from './sliced-reserve.js'
 import { createSlices } from './slices.js'
 import { createSlicesBack } from './slices-back.js'
-import type { Slice } from './slices.js'
 import { createTimelines } from '../windows/windows.js'
 
 export interface SlicedLedgerOptions<Context> {
@@ -45,15 +42,6 @@ const LIFE_MS = 1000
 const BACK_AFTER_MS = LIFE_MS + 1500
 /** What was decided here is told to the store so much later. */
 const ADOPT_AFTER_MS = 25
-/** Beyond, every request asks the store: what is behind them waits for some 40 turns at most. */
-const MAX_PENDING = 1000
-/** The one under way, or one that begins at once: that is as long as the store itself takes. */
-const MAX_TURNS_AHEAD = 1
-/** One for the first slice, one where others used it up first. */
-const MAX_TAKINGS = 3
-
-const tooSlow = (): DependencyError => new DependencyError('ledger', 'Redis was too slow')
-
 const usual: SliceTuning = {
   isSliced: ({ slices }) => slices === true,
   share: { one: 40, all: 10 },
@@ -102,7 +90,7 @@ export function createSlicedLedger<Context>(
     nowMs: () => nowFrom(latestMs),
     timelineOf,
     onAdopted: (pending, adoption) => {
-      decided.adopted(pending, adoption)
+      ends.adopted(pending, adoption)
     },
     onTaken: (taking, slice) => {
       slices.taken(taking, slice, tick())
@@ -114,8 +102,22 @@ export function createSlicedLedger<Context>(
     },
     onGivenUp: (pending) => {
       // Remembered as if it were: what it was admitted from is not free.
-      decided.adopted(pending, 'adopted')
+      ends.adopted(pending, 'adopted')
     },
+  })
+
+  const ends = createSlicedEnds<Context>({ ledger, decided, turns, slices, tick })
+
+  const reserving = createSlicedReserve<Context>({
+    ledger,
+    decided,
+    turns,
+    slices,
+    clock,
+    isSliced: tuning.isSliced,
+    nowFrom,
+    tick,
+    arm,
   })
 
   const slicesBack = createSlicesBack({
@@ -155,174 +157,6 @@ export function createSlicedLedger<Context>(
     }
   }
 
-  function hold(
-    request: ReserveRequest<Context>,
-    drawn: readonly Slice[],
-    nowMs: number,
-  ): Held<Context> {
-    const { id, holds, context, leaseMs } = request
-    // The clock of Redis shows at least what it showed at the taking.
-    const admittedAtEpochMs = Math.max(nowMs, ...drawn.map(({ startMs }) => startMs))
-    const reservation = { id, context, holds, admittedAtEpochMs }
-    const pending = { request, reservation, slices: drawn, carriers: [id], sent: false }
-    decided.add(pending)
-    turns.adopt(pending)
-    arm()
-    let refilled = false
-    for (const each of holds) {
-      const taking = slices.refill(each, leaseMs, tick())
-      if (taking === undefined) continue
-      turns.take(taking)
-      refilled = true
-    }
-    if (refilled) turns.flush().catch(() => undefined)
-    return heldOf(pending, { repeated: false, carrier: id }, nowMs)
-  }
-
-  function heldOf(
-    pending: Pending<Context>,
-    answer: Pick<Held<Context>, 'repeated' | 'carrier'>,
-    nowMs: number,
-  ): Held<Context> {
-    const { reservation, slices: drawn } = pending
-    const balances = reservation.holds.map((each, index) =>
-      slices.balance(each, drawn[index] as Slice, nowMs),
-    )
-    return { kind: 'held', reservation, ...answer, balances, shadowShort: [] }
-  }
-
-  function areSliced(holds: readonly Hold[]): boolean {
-    return holds.length > 0 && holds.every(({ quota }) => tuning.isSliced(quota))
-  }
-
-  /**
-   * The store has to be told before the request goes on.
-   *
-   * @param dueMs when a request that is not decided has waited long enough: no further call is begun
-   */
-  async function tell(dueMs: number, what: 'all' | 'slices'): Promise<void> {
-    // What it asks for comes, though the request no longer waits.
-    await inTime(clock, turns.flush(what), dueMs)
-    if (clock.monotonicMs() >= dueMs) throw tooSlow()
-  }
-
-  /** Undefined where the store has to decide. */
-  async function decideHere(
-    request: ReserveRequest<Context>,
-    nowEpochMs: number,
-    dueMs: number,
-  ): Promise<Held<Context> | undefined> {
-    const { id, idempotencyKey, holds, leaseMs } = request
-    if (!areSliced(holds)) return undefined
-    for (let takings = 0; ; takings += 1) {
-      const now = nowFrom(nowEpochMs)
-      const earlier = decided.pendingByKey(idempotencyKey)
-      if (earlier?.sent === false) {
-        earlier.carriers = withCarrier(earlier.carriers, id)
-        return heldOf(earlier, { repeated: true, carrier: id }, now)
-      }
-      // The store has to learn that it was repeated.
-      if (earlier !== undefined) await tell(dueMs, 'all')
-      if (decided.knows(idempotencyKey) || decided.pendings() >= MAX_PENDING) return undefined
-      if (decided.get(id) !== undefined) throw new RangeError('the reservation id is in use')
-      const drawn = slices.draw(holds, tick())
-      if (drawn !== undefined) return hold(request, drawn, now)
-      if (takings === MAX_TAKINGS) return undefined
-      const wished = slices.wish(holds, leaseMs, tick())
-      if (wished === undefined) return undefined
-      for (const taking of wished) turns.take(taking)
-      if (!(await isTaken(dueMs))) return undefined
-    }
-  }
-
-  /** Waits for the slices, where that is no longer than asking the store. They are for later requests where not. */
-  async function isTaken(dueMs: number): Promise<boolean> {
-    if (comeLate(dueMs) || turns.slicesIn().turns > MAX_TURNS_AHEAD) return false
-    try {
-      await tell(dueMs, 'slices')
-      return true
-    } catch (error) {
-      if (clock.monotonicMs() >= dueMs) throw error
-      return false
-    }
-  }
-
-  /** The turns that would be waited for come too late. They come all the same. */
-  function comeLate(dueMs: number): boolean {
-    arm()
-    return clock.monotonicMs() + turns.slicesIn().ms >= dueMs
-  }
-
-  /** As this process made it, if it did. */
-  function asMadeHere(reservation: Reservation<Context>): Reservation<Context> {
-    return decided.get(reservation.id) ?? reservation
-  }
-
-  async function reserveInStore(
-    request: ReserveRequest<Context> & { readonly dueMonotonicMs: number },
-    nowEpochMs: number,
-  ): Promise<Held<Context> | Short> {
-    const before = turns.returned()
-    const answer = await askStore(request, nowEpochMs)
-    if (answer.kind === 'held') return asHeld(request, answer)
-    const short = request.holds.filter(
-      ({ amount }, index) =>
-        (answer.balances[index]?.remaining ?? 0) < amount + askedBefore(request.holds, index),
-    )
-    // It stays refused where the store does not hear in time of what this process has.
-    if (!(await isGivenBack(short, request.dueMonotonicMs, before))) return answer
-    const again = await askStore(request, nowEpochMs)
-    return again.kind === 'held' ? asHeld(request, again) : again
-  }
-
-  /** What the store answers tells where the partitions stand. */
-  async function told<Answer>(holds: readonly Hold[], ask: () => Promise<Answer>): Promise<Answer> {
-    const backs = turns.isReturning() ? 0 : slices.backs()
-    const answer = await ask()
-    slices.told(holds, backs)
-    return answer
-  }
-
-  function askStore(
-    request: ReserveRequest<Context>,
-    nowEpochMs: number,
-  ): Promise<Held<Context> | Short> {
-    return told(request.holds, () => ledger.reserve(request, nowEpochMs))
-  }
-
-  /**
-   * False: there was nothing to give back, or it cannot be told in time.
-   *
-   * @param before as many turns as had brought something back when the store was asked: what came back since may have
-   *   come after it decided
-   */
-  async function isGivenBack(
-    short: readonly Hold[],
-    dueMs: number,
-    before: number,
-  ): Promise<boolean> {
-    try {
-      // Near its limit a partition is the store's alone.
-      if (slices.pause(short, tick())) await tell(dueMs, 'slices')
-      if (!slices.giveBack(short, tick()) && !turns.isReturning()) {
-        return turns.returned() > before && clock.monotonicMs() < dueMs
-      }
-      if (comeLate(dueMs)) return false
-      await tell(dueMs, 'slices')
-      return true
-    } catch (error) {
-      if (error instanceof DependencyError) return false
-      throw error
-    }
-  }
-
-  function asHeld(request: ReserveRequest<Context>, held: Held<Context>): Held<Context> {
-    const { idempotencyKey, leaseMs, holds } = request
-    if (held.repeated) return { ...held, reservation: asMadeHere(held.reservation) }
-    if (areSliced(holds)) decided.addOther(held.reservation, idempotencyKey, leaseMs)
-    return held
-  }
-
   return {
     async exhausted({ holds, idempotencyKey }, nowEpochMs) {
       if (decided.knows(idempotencyKey)) return undefined
@@ -347,9 +181,7 @@ export function createSlicedLedger<Context>(
       requireWhole('leaseMs', request.leaseMs)
       for (const { amount } of request.holds) requireWhole('amount', amount)
       const { dueMonotonicMs = clock.monotonicMs() + timeoutMs } = request
-      const held = await decideHere(request, nowEpochMs, dueMonotonicMs)
-      // One for all that the store is asked.
-      const answer = held ?? (await reserveInStore({ ...request, dueMonotonicMs }, nowEpochMs))
+      const answer = await reserving.reserve({ ...request, dueMonotonicMs }, nowEpochMs)
       if (answer.kind === 'held') return answer
       const asked = { nowMs: nowFrom(nowEpochMs), dueMs: dueMonotonicMs, exhausted: false }
       return slicesBack.shorten(answer, request.holds, asked)
@@ -357,83 +189,30 @@ export function createSlicedLedger<Context>(
 
     async find(id, nowEpochMs) {
       nowFrom(nowEpochMs)
-      return decided.find(id) ?? ledger.find(decided.storedId(id), nowEpochMs)
+      return decided.find(id) ?? ledger.find(id, nowEpochMs)
     },
 
     async end(id, end, nowEpochMs) {
       nowFrom(nowEpochMs)
-      const pending = decided.pendingById(id)
-      if (pending !== undefined) {
-        turns.retry(pending)
-        await turns.flush()
-        // Told to end what it does not know, the store would say that there was nothing: the report comes again.
-        if (decided.pendingById(id) !== undefined) {
-          throw new DependencyError('ledger', 'Redis could not adopt the reservation')
-        }
-      }
-      const ended = await ledger.end(decided.storedId(id), end, nowEpochMs)
-      const reservation = ended && asMadeHere(ended.reservation)
-      decided.remove(id, ended !== undefined && end.kind === 'released')
-      if (ended === undefined || reservation === undefined) return undefined
-      // A debt is subtracted from the limit at once, so nothing more is admitted by what was free before.
-      const owing = reservation.holds.filter((_, index) => (ended.charges[index]?.debt ?? 0) > 0)
-      slices.giveBack(owing, tick())
-      return { ...ended, reservation }
+      return ends.end(id, end, nowEpochMs)
     },
 
-    async abandon(id, nowEpochMs, carrier = id) {
+    async abandon(id, nowEpochMs, carrier) {
       nowFrom(nowEpochMs)
-      const pending = decided.pendingById(id)
-      const others = pending && withoutCarrier(pending.carriers, carrier)
-      if (pending?.sent === false) {
-        pending.carriers = others
-        if (!isCarriedByNone(others)) return undefined
-        turns.withdraw(pending)
-        decided.withdrawn(pending)
-        const charges = pending.request.holds.map(() => ({ actual: 0, debt: 0 }))
-        const { reservation } = pending
-        return { reservation, outcome: 'released', late: false, charges }
-      }
-      // If it is not told now, it finds itself abandoned.
-      if (pending !== undefined) await turns.flush().catch(() => undefined)
-      if (decided.pendingById(id) !== undefined && !isCarriedByNone(others)) {
-        // Others carry it, and to them it is to be adopted.
-        if (pending !== undefined) pending.carriers = others
-        return undefined
-      }
-      const ended = await ledger.abandon(decided.storedId(id), nowEpochMs, carrier)
-      if (ended === undefined) return undefined
-      const reservation = asMadeHere(ended.reservation)
-      decided.remove(id, true)
-      return { ...ended, reservation }
+      return ends.abandon(id, nowEpochMs, carrier)
     },
 
     async expire(nowEpochMs) {
       const now = nowFrom(nowEpochMs)
       slices.tidy(tick(), 'over')
-      turns.sweep()
-      const failure = await turns.flush().then(
-        () => undefined,
-        (error: unknown) => ({ error }),
-      )
-      const told: Ended<Context>[] = []
-      for (const ended of await ledger.expire(nowEpochMs)) {
-        const { id } = ended.reservation
-        told.push({ ...ended, reservation: asMadeHere(ended.reservation) })
-        if (ended.outcome === 'unsettled') decided.prolong(id, now)
-        else decided.remove(id, true)
-      }
-      decided.forgetDue(now)
-      // What has ended is told nobody else; what failed fails again the next time.
-      if (failure !== undefined && told.length === 0) throw failure.error
-      return told
+      return ends.expire(nowEpochMs, now)
     },
 
     async balances(holds, nowEpochMs) {
       nowFrom(nowEpochMs)
       // What nobody was admitted to is free: it is seen where it is when it is back.
       if (slices.giveBack(holds, tick()) || turns.isReturning()) await turns.flush()
-      return told(holds, () => ledger.balances(holds, nowEpochMs))
+      return reserving.told(holds, () => ledger.balances(holds, nowEpochMs))
     },
 
     size() {
@@ -453,6 +232,7 @@ export function createSlicedLedger<Context>(
         await turns.flush().catch(() => undefined)
       }
       clearTimeout(timer)
+      await ends.giveUpAll(nowFrom(latestMs)).catch(() => undefined)
       await ledger.close()
       decided.clear()
     },

@@ -8,8 +8,8 @@
 -- Answers 'ended' or 'unknown'; 'left' where other answers carry it; 'kept' where nothing may be taken away: it ended, or
 -- not all are known that carry it.
 
-local reservationKey, leasesKey, ownKey = KEYS[1], KEYS[2], KEYS[3]
-local reservation = load_reservation(reservationKey)
+local leasesKey, ownKey = KEYS[2], KEYS[3]
+local reservation, reservationKey = find_reservation(KEYS[1])
 local abandoned = call.abandoned
 
 if call.byKey and not reservation then

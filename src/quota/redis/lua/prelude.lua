@@ -380,10 +380,18 @@ end
 -- Reservations ----------------------------------------------------------------------------------------------
 
 -- phase: 'open', 'unsettled' (its lease ran out, a report may still come), 'ended' (only its idempotency key is
--- still known), 'abandoned' (nothing is held, and nothing may be under this id any more).
+-- still known), 'abandoned' (nothing is held, and nothing may be under this id any more), 'alias' (answers that went out
+-- with this id carry the reservation under the key `of`).
 local function load_reservation(key)
   local packed = redis.call('GET', key)
   return packed and cmsgpack.unpack(packed) or nil
+end
+
+-- The reservation that answers with this id carry, and its own key.
+local function find_reservation(key)
+  local reservation = load_reservation(key)
+  if not reservation or reservation.phase ~= 'alias' then return reservation, key end
+  return load_reservation(reservation.of), reservation.of
 end
 
 local function is_live(reservation)

@@ -12,8 +12,8 @@
 -- holds = { { at, slice, amount, limit, window, unit, generation, cell } } } }, returned = { { at, slice, amount } },
 -- taken = { { at, slice, amount, least, limit, window, leaseMs } }, share = { one, all }, lifeMs, sweep },
 -- then context and quotas of each reservation. `at` is the partition's number.
--- Answers 'turned' with what became of each reservation ('adopted', 'abandoned', or the one that holds its key), and
--- of each taking its figures and what was taken; 'outdated' if a later turn was here before.
+-- Answers 'turned' with what became of each reservation ('adopted', 'abandoned', or 'known' where another has its key),
+-- and of each taking its figures and what was taken; 'outdated' if a later turn was here before.
 
 local MAX_SLICES = 64
 local MAX_SWEPT = 32
@@ -75,11 +75,11 @@ end
 
 -- Reservations ----------------------------------------------------------------------------------------------
 
-local answers, reservations, repeats = {}, {}, {}
+local answers, reservations, repeats, aliases = {}, {}, {}, {}
 
 local function adopt(asked, reservationKey, idempotencyKey, context, quotas)
   local same = load_reservation(reservationKey)
-  if same then return same.phase == 'abandoned' and 'abandoned' or 'adopted' end
+  if same and same.phase ~= 'alias' then return same.phase == 'abandoned' and 'abandoned' or 'adopted' end
   local knownKey = redis.call('GET', idempotencyKey)
   local known = knownKey and load_reservation(knownKey)
   if known and known.phase ~= 'abandoned' then
@@ -87,7 +87,12 @@ local function adopt(asked, reservationKey, idempotencyKey, context, quotas)
     for _, carrier in ipairs(asked.carriers or {}) do carry(known, carrier) end
     if not asked.carriers then known.carriers, known.repeated = nil, true end
     repeats[#repeats + 1] = { key = knownKey, packed = cmsgpack.pack(known) }
-    return told(known)
+    -- They have gone out with another id, which their report may bring to any process. As long as a late one settles.
+    if is_live(known) then
+      local packed = cmsgpack.pack({ phase = 'alias', of = knownKey })
+      aliases[#aliases + 1] = { key = reservationKey, packed = packed, forMs = 2 * asked.leaseMs }
+    end
+    return 'known'
   end
   local forMs = 2 * asked.leaseMs + ORPHANED_MS
   local placements = {}
@@ -249,6 +254,7 @@ local function save_slices(partition)
 end
 
 for _, known in ipairs(repeats) do redis.call('SET', known.key, known.packed, 'KEEPTTL') end
+for _, alias in ipairs(aliases) do keep(alias.key, alias.packed, alias.forMs) end
 for _, reservation in ipairs(reservations) do
   keep(reservation.key, reservation.packed, reservation.forMs)
   keep(reservation.idempotencyKey, reservation.key, reservation.forMs)

@@ -1,0 +1,157 @@
+import { DependencyError } from '../../errors.js'
+import { isCarriedByNone, withoutCarrier } from '../carriers.js'
+import type { DecidedHere } from './decided-here.js'
+import type { End } from '../end.js'
+import type { Ended, Ledger } from '../ledger.js'
+import type { SliceTurns } from './slice-turns.js'
+import type { Adoption, Pending } from './slice-turn.js'
+import type { Slices } from './slices.js'
+
+/** How reservations end of which this process may have decided some: by their report, given up, or by their lease. */
+export interface SlicedEnds<Context> {
+  end(id: string, end: End, nowEpochMs: number): Promise<Ended<Context> | undefined>
+  abandon(id: string, nowEpochMs: number, carrier?: string): Promise<Ended<Context> | undefined>
+  /** @param nowMs the moment as this process knows it */
+  expire(nowEpochMs: number, nowMs: number): Promise<readonly Ended<Context>[]>
+  /** The store's word for what this process decided. */
+  adopted(pending: Pending<Context>, adoption: Adoption): void
+  /** Gives up what waited for its answer, all of it. */
+  giveUpAll(nowEpochMs: number): Promise<void>
+}
+
+export interface SlicedEndsOptions<Context> {
+  readonly ledger: Ledger<Context>
+  readonly decided: DecidedHere<Context>
+  readonly turns: SliceTurns<Context>
+  readonly slices: Slices
+  readonly tick: () => number
+}
+
+/** Beyond, the lease of what they carry ends it. */
+const MAX_TO_GIVE_UP = 10_000
+/** In one `expire`, beside the calls that come. */
+const MAX_GIVEN_UP_PER_CALL = 200
+
+/**
+ * What was given up while its turn had no answer is given up when the answer is there, whatever it says, and by a call
+ * as for any other: only then does the store know the carrier, if it ever does. Told sooner, it would take away what is
+ * not there, and the turn, which says the same however often it is asked, would bring it after that.
+ */
+export function createSlicedEnds<Context>(
+  options: SlicedEndsOptions<Context>,
+): SlicedEnds<Context> {
+  const { ledger, decided, turns, slices, tick } = options
+  const toGiveUp: { readonly id: string; readonly carrier: string }[] = []
+
+  /** No answer carries it any more, and the store never hears of it. */
+  function withdraw(pending: Pending<Context>): Ended<Context> {
+    turns.withdraw(pending)
+    decided.withdrawn(pending)
+    const charges = pending.request.holds.map(() => ({ actual: 0, debt: 0 }))
+    return { reservation: pending.reservation, outcome: 'released', late: false, charges }
+  }
+
+  async function abandonInStore(
+    id: string,
+    nowEpochMs: number,
+    carrier: string,
+  ): Promise<Ended<Context> | undefined> {
+    const ended = await ledger.abandon(id, nowEpochMs, carrier)
+    if (ended === undefined) return undefined
+    const reservation = decided.asMadeHere(ended.reservation)
+    decided.remove(reservation.id, true)
+    return { ...ended, reservation }
+  }
+
+  /**
+   * Adds what has ended by it.
+   *
+   * @throws DependencyError one failed, which the ledger tries again by itself; the others wait
+   */
+  async function giveUp(
+    atMost: number,
+    ended: Ended<Context>[],
+    nowEpochMs: number,
+  ): Promise<void> {
+    for (let times = 0; times < atMost; times += 1) {
+      const next = toGiveUp.shift()
+      if (next === undefined) return
+      const told = await abandonInStore(next.id, nowEpochMs, next.carrier)
+      if (told !== undefined) ended.push(told)
+    }
+  }
+
+  async function expireInStore(
+    ended: Ended<Context>[],
+    nowEpochMs: number,
+    nowMs: number,
+  ): Promise<void> {
+    for (const each of await ledger.expire(nowEpochMs)) {
+      const reservation = decided.asMadeHere(each.reservation)
+      ended.push({ ...each, reservation })
+      if (each.outcome === 'unsettled') decided.prolong(reservation.id, nowMs)
+      else decided.remove(reservation.id, true)
+    }
+    decided.forgetDue(nowMs)
+  }
+
+  return {
+    async end(id, end, nowEpochMs) {
+      const pending = decided.pendingById(id)
+      if (pending !== undefined) {
+        turns.retry(pending)
+        await turns.flush()
+        // Told to end what it does not know, the store would say that there was nothing: the report comes again.
+        if (decided.pendingById(id) !== undefined) {
+          throw new DependencyError('ledger', 'Redis could not adopt the reservation')
+        }
+      }
+      const ended = await ledger.end(id, end, nowEpochMs)
+      const reservation = ended && decided.asMadeHere(ended.reservation)
+      decided.remove(reservation?.id ?? id, ended !== undefined && end.kind === 'released')
+      if (ended === undefined || reservation === undefined) return undefined
+      // A debt is subtracted from the limit at once, so nothing more is admitted by what was free before.
+      const owing = reservation.holds.filter((_, index) => (ended.charges[index]?.debt ?? 0) > 0)
+      slices.giveBack(owing, tick())
+      return { ...ended, reservation }
+    },
+
+    async abandon(id, nowEpochMs, carrier = id) {
+      const pending = decided.pendingById(id)
+      if (pending?.sent === false) {
+        pending.carriers = withoutCarrier(pending.carriers, carrier)
+        return isCarriedByNone(pending.carriers) ? withdraw(pending) : undefined
+      }
+      if (pending !== undefined) {
+        await turns.flush().catch(() => undefined)
+        if (decided.pendingById(id) !== undefined) {
+          pending.givenUp.add(carrier)
+          return undefined
+        }
+      }
+      return abandonInStore(id, nowEpochMs, carrier)
+    },
+
+    async expire(nowEpochMs, nowMs) {
+      const failures: unknown[] = []
+      const failed = (error: unknown): void => void failures.push(error)
+      const ended: Ended<Context>[] = []
+      turns.sweep()
+      await turns.flush().catch(failed)
+      await giveUp(MAX_GIVEN_UP_PER_CALL, ended, nowEpochMs).catch(failed)
+      await expireInStore(ended, nowEpochMs, nowMs).catch(failed)
+      // What has ended is told nobody else; what failed fails again the next time.
+      if (failures.length > 0 && ended.length === 0) throw failures[0]
+      return ended
+    },
+
+    adopted(pending, adoption) {
+      decided.adopted(pending, adoption)
+      for (const carrier of pending.givenUp) {
+        if (toGiveUp.length < MAX_TO_GIVE_UP) toGiveUp.push({ id: pending.request.id, carrier })
+      }
+    },
+
+    giveUpAll: (nowEpochMs) => giveUp(Infinity, [], nowEpochMs),
+  }
+}
