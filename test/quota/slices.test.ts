@@ -63,6 +63,8 @@ function open({
     decisions: 0,
     /** Those for what is in slices. */
     looks: 0,
+    /** Those for a reservation. */
+    finds: 0,
     loseTurns: false,
     loseSlices: false,
     aheadMs: 0,
@@ -91,6 +93,7 @@ function open({
       spoilt.asked += 1
       if (call[0].digest === scripts.reserve.digest) spoilt.decisions += 1
       if (call[0].digest === scripts.slices.digest) spoilt.looks += 1
+      if (call[0].digest === scripts.find.digest) spoilt.finds += 1
       // A process that was killed says nothing more.
       if (dead) throw new DependencyError('ledger', 'killed')
       if (spoilt.loseTurns && call[0].digest === scripts.turn.digest) {
@@ -643,6 +646,15 @@ describe('one key at two processes', () => {
       expect(await figures(sliced, atMs)).toEqual(standing(2, 1))
       await redis.client.flushall()
     }
+  })
+
+  test('is not asked for when it ends where it was decided', async () => {
+    const ledger = open(given)
+    await ledger.reserve(requestOf('a'), atMs)
+    expect(ledger.spoilt.decisions).toBe(0)
+    await ledger.expire(atMs)
+    expect(await ledger.end('a', settled(5), atMs)).toMatchObject({ outcome: 'settled' })
+    expect(ledger.spoilt.finds).toBe(0)
   })
 
   test('is known to the one that asked Redis for it before', async () => {

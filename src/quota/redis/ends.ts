@@ -26,7 +26,13 @@ export interface Carried {
 /** How reservations end: by their report, or since no answer carries them any more. */
 export interface RedisEnds<Context> {
   find(id: string, nowEpochMs: number): Promise<Found<Context> | undefined>
-  end(id: string, end: End, nowEpochMs: number): Promise<Ended<Context> | undefined>
+  /** @param known the reservation, where it is known by other ways than this process's own reserve */
+  end(
+    id: string,
+    end: End,
+    nowEpochMs: number,
+    known?: Reservation<Context>,
+  ): Promise<Ended<Context> | undefined>
   abandon(id: string, nowEpochMs: number, carrier?: string): Promise<Ended<Context> | undefined>
   /** A call passes by it that this process did not make: it needs not be asked for again where the answer is lost. */
   remember(reservation: Reservation<Context>): void
@@ -174,6 +180,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
       if (ended !== undefined && begun.count() < MAX_BEGUN) begun.add(id, ended)
       throw failed.reason
     }
+    found.remove(id)
     // It may have been ended by another process, or by its lease.
     own.remove(id, ended !== undefined && released)
     return ended && endedWith(ended.reservation, end, ended.late)
@@ -277,8 +284,8 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
       return reservation && { ...reservation, heldMs: own.heldMs(id) }
     },
 
-    async end(id, end, nowEpochMs) {
-      const reservation = own.get(id) ?? found.get(id) ?? (await find(id, nowEpochMs))
+    async end(id, end, nowEpochMs, known) {
+      const reservation = known ?? own.get(id) ?? found.get(id) ?? (await find(id, nowEpochMs))
       return reservation && endByReport(reservation, end, nowEpochMs)
     },
 

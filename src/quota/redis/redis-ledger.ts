@@ -4,7 +4,8 @@ import { longerShortage, roomIn, shortage } from '../balance.js'
 import type { Shortage } from '../balance.js'
 import { createBuckets } from './buckets.js'
 import type { Buckets } from './buckets.js'
-import type { Ended, Hold, Ledger } from '../ledger.js'
+import type { End } from '../end.js'
+import type { Ended, Hold, Ledger, Reservation } from '../ledger.js'
 import type { Calendars } from './calendars.js'
 import { createRedisEnds } from './ends.js'
 import { storedLeases, storedPartition } from './stored-keys.js'
@@ -31,6 +32,16 @@ export interface RedisLedgerOptions {
   readonly moments?: 'redis' | 'given'
 }
 
+export interface RedisLedger<Context> extends Ledger<Context> {
+  /** @param known the reservation under the id, from who knows it otherwise: it is not asked for */
+  end(
+    id: string,
+    end: End,
+    nowEpochMs: number,
+    known?: Reservation<Context>,
+  ): Promise<Ended<Context> | undefined>
+}
+
 /** What `expire` ends: some 1 ms of Redis's time in one piece, and so many pieces beyond one of each bucket. */
 const MAX_EXPIRED_PER_CALL = 32
 const MAX_FURTHER_CALLS = 80
@@ -47,7 +58,7 @@ const BUCKETS_PER_EXPIRE = 32
  *
  * Misuse rejects with a RangeError, as in the memory ledger.
  */
-export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<Context> {
+export function createRedisLedger<Context>(options: RedisLedgerOptions): RedisLedger<Context> {
   const { store, rememberEndedMs = 60_000, moments = 'redis' } = options
   const { buckets = createBuckets(1), bucketsPerExpire = BUCKETS_PER_EXPIRE } = options
   const room = createRedisRoom<Context>({ ...options, rememberEndedMs, moments, buckets })
@@ -111,7 +122,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): Ledger<
     reserve,
 
     find: (id, nowEpochMs) => ends.find(id, nowEpochMs),
-    end: (id, end, nowEpochMs) => ends.end(id, end, nowEpochMs),
+    end: (id, end, nowEpochMs, known) => ends.end(id, end, nowEpochMs, known),
     abandon: (id, nowEpochMs, carrier) => ends.abandon(id, nowEpochMs, carrier),
 
     async expire(nowEpochMs) {

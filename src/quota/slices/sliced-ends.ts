@@ -2,7 +2,8 @@ import { DependencyError } from '../../errors.js'
 import { isCarriedByNone, withoutCarrier } from '../carriers.js'
 import type { DecidedHere } from './decided-here.js'
 import type { End } from '../end.js'
-import type { Ended, Ledger } from '../ledger.js'
+import type { Ended } from '../ledger.js'
+import type { RedisLedger } from '../redis/redis-ledger.js'
 import type { SliceTurns } from './slice-turns.js'
 import type { Adoption, Pending } from './slice-turn.js'
 import type { Slices } from './slices.js'
@@ -20,7 +21,7 @@ export interface SlicedEnds<Context> {
 }
 
 export interface SlicedEndsOptions<Context> {
-  readonly ledger: Ledger<Context>
+  readonly ledger: RedisLedger<Context>
   readonly decided: DecidedHere<Context>
   readonly turns: SliceTurns<Context>
   readonly slices: Slices
@@ -106,7 +107,7 @@ export function createSlicedEnds<Context>(
           throw new DependencyError('ledger', 'Redis could not adopt the reservation')
         }
       }
-      const ended = await ledger.end(id, end, nowEpochMs)
+      const ended = await ledger.end(id, end, nowEpochMs, decided.get(id))
       const reservation = ended && decided.asMadeHere(ended.reservation)
       decided.remove(reservation?.id ?? id, ended !== undefined && end.kind === 'released')
       if (ended === undefined || reservation === undefined) return undefined

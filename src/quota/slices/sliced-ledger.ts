@@ -6,6 +6,7 @@ import type { Quota } from '../quota.js'
 import { requireMoment, requireWhole } from '../request.js'
 import { createSliceTurns } from './slice-turns.js'
 import type { Pending } from './slice-turn.js'
+import type { RedisLedger } from '../redis/redis-ledger.js'
 import { createSlicedEnds } from './sliced-ends.js'
 import { createSlicedReserve } from './sliced-reserve.js'
 import { createSlices } from './slices.js'
@@ -14,7 +15,7 @@ import { createTimelines } from '../windows/windows.js'
 
 export interface SlicedLedgerOptions<Context> {
   /** The ledger on the same store, which decides where slices cannot. */
-  readonly ledger: Ledger<Context>
+  readonly ledger: RedisLedger<Context>
   readonly store: Store
   readonly clock: Pick<Clock, 'monotonicMs'>
   readonly random: () => number
