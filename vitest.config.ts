@@ -5,8 +5,8 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/build.ts'],
-    // Two cores: the end-to-end suites start real processes, so no more than two files run side by side.
-    maxWorkers: 2,
+    // For two cores: three files side by side, since the suites that start real processes mostly wait for them.
+    maxWorkers: 3,
     testTimeout: 30_000 * proofScale,
     hookTimeout: 60_000,
   },

@@ -149,7 +149,7 @@ const sliced = [month, hour, parallel]
 const holdsOf = (quotas: readonly Quota[], amount = 10) =>
   quotas.map((quota) => holdOf(quota, quota.unit === 'tokens' ? amount : 1))
 
-function requestOf(id: string, quotas: readonly Quota[] = sliced, leaseMs = 60_000) {
+function requestOf(id: string, quotas: readonly Quota[] = sliced, leaseMs = 600_000) {
   return {
     id,
     idempotencyKey: `stream ${id}`,
