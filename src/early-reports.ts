@@ -5,8 +5,8 @@ import { SECOND_MS } from './units.js'
 
 /**
  * Reports of reservations that a shared ledger does not know yet: another process decided them from a slice, and tells
- * the ledger 25 ms later (`quota/slices/sliced-ledger.ts`). Short streams end before that, and a load balancer brings most of
- * their reports elsewhere, so they are tried again as soon as they can be good. Envoy sends each once.
+ * the ledger 25 ms later (`quota/slices/sliced-ledger.ts`). Short streams end before that, and a load balancer brings
+ * most of their reports elsewhere, so they are tried again as soon as they can be good. Envoy sends each once.
  */
 export interface EarlyReports {
   /** @returns false where it is not kept: there is no room, or one with this id is kept */

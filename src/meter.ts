@@ -75,7 +75,8 @@ export async function meter(
 
 /**
  * Do other processes reserve in the same ledger? Then a reservation that it does not know may only not have reached it
- * yet: one from a slice does so afterwards (`quota/slices/sliced-ledger.ts`), and its report can be quicker, at any process.
+ * yet: one from a slice does so afterwards (`quota/slices/sliced-ledger.ts`), and its report can be quicker, at any
+ * process.
  */
 export function isShared({ ledger }: MeterParts): boolean {
   return ledger.size().processes !== undefined

@@ -15,7 +15,8 @@ export interface UpkeepParts extends MeterParts {
 
 /**
  * What is due about once a second, whether calls come or not: health follows readiness, reports that the ledger
- * missed are metered, and reservations whose report never came are ended by their lease. Never fails: what could not be ended is tried again the next time.
+ * missed are metered, and reservations whose report never came are ended by their lease. Never fails: what could not
+ * be ended is tried again the next time.
  */
 export async function upkeep(parts: UpkeepParts): Promise<void> {
   parts.setServing(parts.ready())

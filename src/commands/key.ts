@@ -34,23 +34,22 @@ Exit codes:
     })
     checkOperands(positionals)
     const { client, group, expires } = values
+    const made = apiKeyOf(randomBytes(API_KEY_BYTES))
     const entry = {
       id: required(values.id, '--id ID'),
+      sha256: apiKeyHash(made),
       tenant: required(values.tenant, '--tenant TENANT'),
       subject: required(values.subject, '--subject SUBJECT'),
       ...(client === undefined ? {} : { client }),
       ...(group === undefined ? {} : { groups: group }),
       ...(expires === undefined ? {} : { expires }),
     }
-    const made = apiKeyOf(randomBytes(API_KEY_BYTES))
-    const { id, ...rest } = entry
-    const whole = { id, sha256: apiKeyHash(made), ...rest }
-    checkEntry(whole)
+    checkEntry(entry)
     terminal.out(made)
     terminal.out(
       '# The key above is shown this once. For apiKeys of the policy, which does not have it:',
     )
-    terminal.out(`- ${flowMapping(whole)}`)
+    terminal.out(`- ${flowMapping(entry)}`)
     return Promise.resolve(exitCodes.ok)
   },
 }

@@ -21,9 +21,9 @@ import {
 } from './values.js'
 
 /**
- * The policy file, section by section: with `schema-entries.ts`, `schema-redis.ts` and `schema-ratelimit.ts` this is its reference. Keys that end in `Ms`, `Bytes` or `Tokens` are
- * whole numbers of that unit. An unknown key is a fault, everywhere. Rules that involve more than one key
- * are in `rules.ts` and `grants.ts`.
+ * The policy file, section by section: with `schema-entries.ts`, `schema-redis.ts` and `schema-ratelimit.ts` this is its
+ * reference. Keys that end in `Ms`, `Bytes` or `Tokens` are whole numbers of that unit. An unknown key is a fault,
+ * everywhere. Rules that involve more than one key are in `rules.ts` and `grants.ts`.
  */
 
 /** Where Tollgate listens. Needs a restart. */

@@ -83,3 +83,11 @@ export function createDeadlineQueue<T extends Queued>(): DeadlineQueue<T> {
     },
   }
 }
+
+/** Takes out all that are due, earliest first. */
+export function* takeAllDue<T extends Queued>(
+  queue: DeadlineQueue<T>,
+  nowEpochMs: number,
+): Generator<T, void> {
+  for (let item = queue.takeDue(nowEpochMs); item; item = queue.takeDue(nowEpochMs)) yield item
+}

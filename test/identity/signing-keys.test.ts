@@ -155,6 +155,7 @@ describe('takes away no other key of its set:', () => {
     const base = { RSA: rsa, EC: ec, OKP: ed }[kty] ?? {}
     const bad = { ...base, kid: 'bad', [name]: value }
     const good = [rsa, ec, ed].map((jwk, at) => ({ ...jwk, kid: `good-${String(at)}` }))
+    // As JSON has it, which may be anything.
     const document = { keys: [bad, ...good] } as unknown as JsonObject
     const keys = await readKeySet(document, ['RS256', 'ES256', 'EdDSA'])
     const kids = keys.map((key) => key.kid).filter((kid) => kid?.startsWith('good') === true)
@@ -162,6 +163,7 @@ describe('takes away no other key of its set:', () => {
   })
 
   test.each(values)('a key that is %s', async (_, value) => {
+    // As above.
     const document = { keys: [value, ec] } as unknown as JsonObject
     expect((await readKeySet(document, ['ES256'])).map((key) => key.alg)).toEqual(['ES256'])
   })

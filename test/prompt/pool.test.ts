@@ -49,6 +49,7 @@ function stage(changes: Partial<PoolOptions> = {}, { areReady = true } = {}) {
     startWorker: () => {
       const worker = new FakeWorker()
       workers.push(worker)
+      // No more of a worker than the pool uses.
       return worker as unknown as Worker
     },
     workers: 1,

@@ -76,7 +76,8 @@ async function main(options: ProgramOptions): Promise<void> {
         ? burst(ledger, clock, args[0] as Burst, () => {
             tell({ kind: 'underway', call })
           })
-        : (ledger as unknown as Methods)[method]?.(...args, clock.nowEpochMs())
+        : // By its name, which came as a text.
+          (ledger as unknown as Methods)[method]?.(...args, clock.nowEpochMs())
     Promise.resolve(answer).then(
       (value) => {
         tell({ kind: 'answer', call, answer: value })

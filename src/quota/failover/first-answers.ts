@@ -1,6 +1,6 @@
 import { isCarriedByNone, withCarrier, withoutCarrier } from '../carriers.js'
 import type { Carriers } from '../carriers.js'
-import { createDeadlineQueue } from '../deadline-queue.js'
+import { createDeadlineQueue, takeAllDue } from '../deadline-queue.js'
 import type { Queued } from '../deadline-queue.js'
 import type { GuardedHeld } from './guarded-ledger.js'
 import type { ReserveRequest } from '../ledger.js'
@@ -96,13 +96,7 @@ export function createFirstAnswers<Context>(): FirstAnswers<Context> {
     },
     remove,
     forgetDue(nowEpochMs) {
-      for (
-        let first = queue.takeDue(nowEpochMs);
-        first !== undefined;
-        first = queue.takeDue(nowEpochMs)
-      ) {
-        drop(first)
-      }
+      for (const first of takeAllDue(queue, nowEpochMs)) drop(first)
     },
     clear() {
       byKey.clear()

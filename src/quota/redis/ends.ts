@@ -221,7 +221,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
   }
 
   /** What ended at home by being given back; nothing more is remembered of it, but where another answer carries it. */
-  function endedAtHome(
+  function endedByGivingBack(
     { id, reservation }: ToGiveBack<Context>,
     home: EndedReply | NotEnded | undefined,
   ): Ended<Context> | undefined {
@@ -259,7 +259,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     const holds = reservation?.holds ?? []
     const parts = buckets.partsOf(holds, home)
     const given = { id, carrier, holds, parts, reservation }
-    return endedAtHome(given, (await giveBack(given, nowEpochMs)).home)
+    return endedByGivingBack(given, (await giveBack(given, nowEpochMs)).home)
   }
 
   function later(carried: ToGiveBack<Context>): void {
@@ -326,7 +326,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
           const told =
             held.isToBeFound === true
               ? await abandon(held.id, nowEpochMs, held.carrier)
-              : endedAtHome(held, (await giveBack(held, nowEpochMs)).home)
+              : endedByGivingBack(held, (await giveBack(held, nowEpochMs)).home)
           if (told !== undefined) ended.push(told)
         } catch (error) {
           failures.push(error)

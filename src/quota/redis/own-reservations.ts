@@ -1,4 +1,4 @@
-import { createDeadlineQueue } from '../deadline-queue.js'
+import { createDeadlineQueue, takeAllDue } from '../deadline-queue.js'
 import type { Queued } from '../deadline-queue.js'
 import type { LedgerSize, Reservation } from '../ledger.js'
 import { createRecent } from '../recent.js'
@@ -94,13 +94,7 @@ export function createOwnReservations<Context>(
     knows: (idempotencyKey) =>
       keys.has(idempotencyKey) || endedKeys.get(idempotencyKey) !== undefined,
     forgetDue(nowEpochMs) {
-      for (
-        let own = queue.takeDue(nowEpochMs);
-        own !== undefined;
-        own = queue.takeDue(nowEpochMs)
-      ) {
-        drop(own)
-      }
+      for (const own of takeAllDue(queue, nowEpochMs)) drop(own)
       endedKeys.rotate(nowEpochMs)
     },
     size: () => ({ partitions: holders.size, reservations: byId.size }),

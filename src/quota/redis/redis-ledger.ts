@@ -4,10 +4,10 @@ import { longerShortage, roomIn, shortage } from '../balance.js'
 import type { Shortage } from '../balance.js'
 import { createBuckets } from './buckets.js'
 import type { Buckets } from './buckets.js'
-import type { End } from '../end.js'
-import type { Ended, Hold, Ledger, Reservation } from '../ledger.js'
+import type { Ended, Hold, Ledger } from '../ledger.js'
 import type { Calendars } from './calendars.js'
 import { createRedisEnds } from './ends.js'
+import type { RedisEnds } from './ends.js'
 import { storedLeases, storedPartition } from './stored-keys.js'
 import { createReserve } from './reserve.js'
 import { balancesOf, createRedisRoom, unexpected } from './room.js'
@@ -33,13 +33,7 @@ export interface RedisLedgerOptions {
 }
 
 export interface RedisLedger<Context> extends Ledger<Context> {
-  /** @param known the reservation under the id, from who knows it otherwise: it is not asked for */
-  end(
-    id: string,
-    end: End,
-    nowEpochMs: number,
-    known?: Reservation<Context>,
-  ): Promise<Ended<Context> | undefined>
+  readonly end: RedisEnds<Context>['end']
 }
 
 /** What `expire` ends: some 1 ms of Redis's time in one piece, and so many pieces beyond one of each bucket. */
