@@ -393,3 +393,26 @@ test('what an answer of an older release may carry stays whole until its report'
   }
   expect(await open().end(id, settled, Date.now())).toMatchObject({ outcome: 'settled' })
 })
+
+test('what could not be asked for when it was given up is given up once, though another answer carries it', async () => {
+  let isAway = true
+  const asked: string[] = []
+  const other = open((script, _, send) => {
+    asked.push(script)
+    if (isAway && script === 'find') return lost()
+    return send()
+  })
+  const stream = streamOf()
+  const { reservation } = await hold(open(), stream)
+  const repeat = await hold(open(), { ...stream, id: `${stream.id}-again` })
+  const { id } = reservation
+  await expect(other.abandon(id, Date.now(), repeat.carrier)).rejects.toThrow(DependencyError)
+
+  isAway = false
+  await giveBack(other)
+  expect(asked.filter((script) => script === 'end').length).toBe(3)
+  asked.length = 0
+  await giveBack(other)
+  expect(asked.filter((script) => script !== 'expire')).toEqual([])
+  expect(await reserved()).toEqual(WHOLE)
+})

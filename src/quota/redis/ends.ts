@@ -262,6 +262,12 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     return endedByGivingBack(given, (await giveBack(given, nowEpochMs)).home)
   }
 
+  /** It is kept under the parts that it is found to have; if that fails again, by itself. */
+  function abandonFound(held: ToGiveBack<Context>, nowEpochMs: number) {
+    unanswered.delete(nameOf(held))
+    return abandon(held.id, nowEpochMs, held.carrier)
+  }
+
   function later(carried: ToGiveBack<Context>): void {
     // Last in the queue: what fails again must not keep back what would not.
     unanswered.delete(nameOf(carried))
@@ -325,7 +331,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
         try {
           const told =
             held.isToBeFound === true
-              ? await abandon(held.id, nowEpochMs, held.carrier)
+              ? await abandonFound(held, nowEpochMs)
               : endedByGivingBack(held, (await giveBack(held, nowEpochMs)).home)
           if (told !== undefined) ended.push(told)
         } catch (error) {
