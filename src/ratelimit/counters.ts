@@ -43,6 +43,20 @@ export interface CountersOptions {
   readonly stopWhenOver: boolean
 }
 
+/**
+ * Which asks count nothing: with `stopWhenOver`, those that do not come to be over where others of the call do.
+ *
+ * @param stands where each ask's counter stands before the call counts anything
+ */
+export function withheld(asks: readonly Ask[], stands: readonly number[]): readonly boolean[] {
+  const isOver = asks.map(
+    ({ hits, isRefund, limit }, index) =>
+      !isRefund && (stands[index] ?? 0) + hits > limit.requestsPerUnit,
+  )
+  const stops = isOver.includes(true)
+  return asks.map(({ isRefund }, index) => stops && !isRefund && isOver[index] !== true)
+}
+
 /** Counters are exact up to here, and stay here. */
 export const MAX_COUNT = Number.MAX_SAFE_INTEGER
 

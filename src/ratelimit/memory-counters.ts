@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.js'
 import { DependencyError } from '../errors.js'
-import { MAX_COUNT, resetMsAt, windowStartSeconds } from './counters.js'
+import { MAX_COUNT, resetMsAt, windowStartSeconds, withheld } from './counters.js'
 import type { Ask, Count, Counters, CountersOptions } from './counters.js'
 import { counterHash } from './keys.js'
 import { unitSeconds } from './rule.js'
@@ -62,12 +62,11 @@ export function createMemoryCounters(options: MemoryCountersOptions): Counters {
       }))
       requireRoom(wanted, nowEpochMs)
       // All before the first is counted: two of one counter would see each other.
-      const isOver = wanted.map(comesToBeOver)
-      const stops = stopWhenOver && isOver.includes(true)
-      return wanted.map((each, index) => {
-        const isWithheld = stops && !each.ask.isRefund && isOver[index] !== true
-        return countOne(each, isWithheld ? 0 : each.ask.hits, nowEpochMs)
-      })
+      const stands = wanted.map(({ key, counts }) => counts.get(key) ?? 0)
+      const isWithheld = stopWhenOver ? withheld(asks, stands) : []
+      return wanted.map((each, index) =>
+        countOne(each, isWithheld[index] === true ? 0 : each.ask.hits, nowEpochMs),
+      )
     },
     close: () => undefined,
   }
@@ -77,10 +76,6 @@ interface Wanted {
   readonly ask: Ask
   readonly key: string
   readonly counts: Map<string, number>
-}
-
-function comesToBeOver({ ask, key, counts }: Wanted): boolean {
-  return !ask.isRefund && (counts.get(key) ?? 0) + ask.hits > ask.limit.requestsPerUnit
 }
 
 function countOne({ ask, key, counts }: Wanted, hits: number, nowEpochMs: number): Count {

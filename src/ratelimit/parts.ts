@@ -1,3 +1,4 @@
+import { withheld } from './counters.js'
 import type { Ask, Count, CountersOptions } from './counters.js'
 
 export interface PartsOptions<Part> extends CountersOptions {
@@ -39,15 +40,12 @@ export async function countInParts<Part>(
 
   if (!stopWhenOver || placesOf.size < 2 || !asks.some(isCounting)) return countAll(asks)
   const stands = await countAll(asks.map((ask) => ({ ...ask, hits: 0, isRefund: false })))
-  const isOver = asks.map(
-    ({ hits, isRefund, limit }, index) =>
-      !isRefund && (stands[index]?.after ?? 0) + hits > limit.requestsPerUnit,
+  const isWithheld = withheld(
+    asks,
+    stands.map(({ after }) => after),
   )
-  const stops = isOver.includes(true)
   return countAll(
-    asks.map((ask, index) =>
-      stops && !ask.isRefund && isOver[index] !== true ? { ...ask, hits: 0 } : ask,
-    ),
+    asks.map((ask, index) => (isWithheld[index] === true ? { ...ask, hits: 0 } : ask)),
   )
 }
 

@@ -10,7 +10,7 @@ import { askedBefore } from '../request.js'
 
 // What the replies of all parts of a reserve come to.
 
-type Told = HeldReply | JoinedReply | ShortReply
+type WithFigures = HeldReply | JoinedReply | ShortReply
 
 export function hasFigures(reply: LedgerReply | undefined): reply is HeldReply | ShortReply {
   return reply?.[0] === 'held' || reply?.[0] === 'short'
@@ -20,11 +20,11 @@ function seeAll<Context>(
   room: RedisRoom<Context>,
   holds: readonly Hold[],
   parts: readonly Part[],
-  replies: readonly Told[],
+  replies: readonly WithFigures[],
 ): Seen[] {
   const seen: Seen[] = []
   for (const [at, part] of parts.entries()) {
-    const [, , atMs, figures] = replies[at] as Told
+    const [, , atMs, figures] = replies[at] as WithFigures
     room.see(seen, part, holds, figures, atMs)
   }
   return seen
