@@ -1,5 +1,5 @@
 import { DependencyError } from './errors.js'
-import { isShared, meter } from './meter.js'
+import { meter } from './meter.js'
 import type { EndedReservation, MeterParts, Report } from './meter.js'
 import { SECOND_MS } from './units.js'
 
@@ -16,8 +16,13 @@ export interface LateReports {
    *
    * @returns what ended, and undefined for each report that is given up because it ended nothing
    */
-  retry(parts: MeterParts): AsyncGenerator<EndedReservation | undefined, void>
+  retry(parts: RetryParts): AsyncGenerator<EndedReservation | undefined, void>
   count(): number
+}
+
+export interface RetryParts extends MeterParts {
+  /** Takes over what a shared ledger does not know yet; undefined: nobody else reserves in the ledger. */
+  readonly earlyReports?: { keep(report: Report): boolean } | undefined
 }
 
 const MAX_FAILED = 10_000
@@ -25,53 +30,40 @@ const MAX_FAILED = 10_000
 const MAX_RETRIED = 500
 /** After a failure a round goes on for no longer: until a breaker opens, each one takes its whole timeout. */
 const FAILING_ROUND_MS = SECOND_MS / 2
-/** A second apart: a shared ledger is told of some reservations only after their reports (`early-reports.ts`). */
-const MAX_VAIN_TRIES = 3
-
-interface Kept {
-  readonly report: Report
-  /** So often a shared ledger answered that it does not know the reservation. */
-  readonly vainTries: number
-}
 
 export function createLateReports(): LateReports {
-  const failed = new Map<string, Kept>()
+  const failed = new Map<string, Report>()
   let isRetrying = false
 
-  async function* round(parts: MeterParts): AsyncGenerator<EndedReservation | undefined, void> {
+  async function* round(parts: RetryParts): AsyncGenerator<EndedReservation | undefined, void> {
     const startedMs = parts.clock.monotonicMs()
     let hasFailed = false
-    for (const kept of [...failed.values()].slice(0, MAX_RETRIED)) {
+    for (const report of [...failed.values()].slice(0, MAX_RETRIED)) {
       if (hasFailed && parts.clock.monotonicMs() - startedMs >= FAILING_ROUND_MS) return
-      const { report, vainTries } = kept
       try {
         const ended = await meter(report, parts)
-        if (ended === undefined && isShared(parts) && vainTries + 1 < MAX_VAIN_TRIES) {
-          putLast({ report, vainTries: vainTries + 1 })
-          continue
-        }
         failed.delete(report.reservationId)
-        yield ended
+        if (ended !== undefined || parts.earlyReports?.keep(report) !== true) yield ended
       } catch (error) {
         if (!(error instanceof DependencyError)) {
           failed.delete(report.reservationId)
           throw error
         }
         hasFailed = true
-        putLast(kept)
+        putLast(report)
       }
     }
   }
 
   /** If it was not let go of meanwhile. */
-  function putLast(kept: Kept): void {
-    const { reservationId } = kept.report
-    if (failed.delete(reservationId)) failed.set(reservationId, kept)
+  function putLast(report: Report): void {
+    const { reservationId } = report
+    if (failed.delete(reservationId)) failed.set(reservationId, report)
   }
 
   return {
     keep(report) {
-      failed.set(report.reservationId, { report, vainTries: 0 })
+      failed.set(report.reservationId, report)
       const oldest = failed.keys().next()
       if (failed.size > MAX_FAILED && oldest.done !== true) failed.delete(oldest.value)
     },

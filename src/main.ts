@@ -198,6 +198,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
       metrics,
       recorder,
       lateReports,
+      earlyReports,
       ready,
       setServing: (serving) => {
         listener.setServing(serving)

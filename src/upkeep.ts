@@ -1,10 +1,9 @@
-import type { LateReports } from './late-reports.js'
+import type { LateReports, RetryParts } from './late-reports.js'
 import { expireLeases } from './meter.js'
-import type { MeterParts } from './meter.js'
 import type { Metrics } from './telemetry/metrics.js'
 import type { Recorder } from './telemetry/record.js'
 
-export interface UpkeepParts extends MeterParts {
+export interface UpkeepParts extends RetryParts {
   readonly metrics: Pick<Metrics, 'setLedgerSize'>
   readonly recorder: Pick<Recorder, 'ended' | 'failure' | 'report'>
   readonly lateReports: LateReports
