@@ -19,7 +19,8 @@ import { createSelfSigned } from '../identity/self-signed.js'
 import { startCluster } from '../redis-cluster.js'
 import type { ClusterGroup } from '../redis-cluster.js'
 import { runs } from '../runs.js'
-import { calendar, holdOf, quotaOf } from './quotas.js'
+import { calendar, quotaOf } from './quotas.js'
+import { bucketOf, holdsOnThreeNodes } from './three-nodes.js'
 
 // What can only happen where a reservation has parts on several nodes, each decided by a script of its own.
 
@@ -80,23 +81,7 @@ function overFailure(main: Ledger<string>, timeoutMs = 5000): GuardedLedger<stri
   return createFailoverLedger({ main, local })
 }
 
-/** Three quotas whose partitions are each on a master of their own; the first is the home. */
-const [home, away, third] = (() => {
-  const found = new Map<unknown, Hold>()
-  const quotas = [
-    quotaOf({ name: 'home', limit: 100, window: calendar('month') }),
-    quotaOf({ name: 'away', limit: 100, window: calendar('month') }),
-    quotaOf({ name: 'third', limit: 2, unit: 'in_flight', window: { kind: 'open' } }),
-  ]
-  for (let number = 0; found.size < 3; number += 1) {
-    const quota = quotas[found.size] as Quota
-    const hold = holdOf(quota, quota.unit === 'in_flight' ? 1 : 10, String(number))
-    const third = Math.floor((buckets.ofPartition(hold.partitionKey) * 3) / 256)
-    if (!found.has(third)) found.set(third, hold)
-  }
-  return [...found.values()] as [Hold, Hold, Hold]
-})()
-const bucketOf = (hold: Hold): number => buckets.ofPartition(hold.partitionKey)
+const [home, away, third] = holdsOnThreeNodes(2)
 const masterOf = (hold: Hold) => group.masterOf(`{${buckets.tagOf(bucketOf(hold))}}`)
 
 let made = 0

@@ -43,13 +43,13 @@ const bucketOfTag = new Map(
   Array.from({ length: buckets.count }, (_, bucket) => [buckets.tagOf(bucket), bucket]),
 )
 
-/** Three quotas whose partitions are each on a master of their own; the first is the home. */
-export const [home, away, third] = (() => {
+/** Three quotas whose partitions are each on a master of their own; the first is the home, the third counts in flight. */
+export function holdsOnThreeNodes(inFlight: number): [Hold, Hold, Hold] {
   const found = new Map<unknown, Hold>()
   const quotas = [
     quotaOf({ name: 'home', limit: 100, window: calendar('month') }),
     quotaOf({ name: 'away', limit: 100, window: calendar('month') }),
-    quotaOf({ name: 'third', limit: 3, unit: 'in_flight', window: { kind: 'open' } }),
+    quotaOf({ name: 'third', limit: inFlight, unit: 'in_flight', window: { kind: 'open' } }),
   ]
   for (let number = 0; found.size < 3; number += 1) {
     const quota = quotas[found.size] as Quota
@@ -58,7 +58,9 @@ export const [home, away, third] = (() => {
     if (!found.has(node)) found.set(node, hold)
   }
   return [...found.values()] as [Hold, Hold, Hold]
-})()
+}
+
+export const [home, away, third] = holdsOnThreeNodes(3)
 
 export const bucketOf = (hold: Hold): number => buckets.ofPartition(hold.partitionKey)
 export const tagOf = (hold: Hold): string => buckets.tagOf(bucketOf(hold))
