@@ -5,7 +5,8 @@ import type { Allow, Decision, Draft } from './decision.js'
 import { deny, isDenial } from './denial.js'
 import type { Denial } from './denial.js'
 import { AbandonedError } from './errors.js'
-import { outputFor, templateTokens } from './estimate.js'
+import { boundsOf, sizeOf } from './estimate.js'
+import type { Estimate, Sized } from './estimate.js'
 import { holdsFor } from './holds.js'
 import type { Authenticator } from './identity/authenticate.js'
 import { readCredential } from './identity/credential.js'
@@ -13,14 +14,14 @@ import type { Principal } from './identity/principal.js'
 import type { Dialect } from './llm/dialect.js'
 import { dialectForPath } from './llm/dialects.js'
 import { admitAsk, admitPath, findPlainPath, judge } from './policy.js'
-import type { Admitted, PlainPath, Policy } from './policy.js'
+import type { PlainPath, Policy } from './policy.js'
 import type { OpenPrompt, PromptReader } from './prompt/prompt.js'
 import type { GuardedLedger } from './quota/failover/guarded-ledger.js'
-import type { Ended } from './quota/ledger.js'
-import type { Estimate } from './quota/units.js'
+import type { Ended, Hold } from './quota/ledger.js'
 import type { IncomingRequest } from './request.js'
 import { checkShape } from './shape.js'
 import { shortageDenial, unavailableDenial } from './shortage.js'
+import { refuseUsedUp } from './used-up.js'
 
 /** One generation of the policy with what was built from it: a decision takes it once and keeps it. */
 export interface PolicySnapshot {
@@ -106,19 +107,26 @@ async function authorizePrompt(
   const { model } = admitted
   draft.model = model.name
 
-  // 5. Is a quota already used up? Then the costly work below is not done.
+  // 5. Is a quota already used up? Then the costly work below is not done. The text is counted only where it matters
+  //    for when the request will fit.
   const idempotencyKey = idempotencyKeyOf(draft.request, parts)
-  const least = leastEstimate(admitted, ask, draft.request.body?.length ?? 0)
-  // What holds nothing of a quota, as a model without a price of a budget, may fit where nothing is left.
-  const binding = holdsFor(policy, principal, model, least, draft.request).filter(
-    ({ amount }) => amount > 0,
-  )
-  const exhausted = await parts.ledger.exhausted(
-    { holds: binding, idempotencyKey },
-    parts.clock.nowEpochMs(),
-  )
-  if (exhausted?.kind === 'unavailable') return draft.close(unavailableDenial(exhausted))
-  if (exhausted !== undefined) return draft.close(shortageDenial(exhausted, undefined))
+  const holdsOf = (estimate: Estimate): readonly Hold[] =>
+    holdsFor(policy, principal, model, estimate, draft.request)
+  const count = once(async (): Promise<Sized> => {
+    const textTokens = await prompt.countTokens(model.encoding)
+    draft.lap('count')
+    return sizeOf(admitted, ask, textTokens)
+  })
+  const usedUp = await refuseUsedUp({
+    look: (estimate) =>
+      parts.ledger.exhausted(
+        { holds: holdsOf(estimate), idempotencyKey },
+        parts.clock.nowEpochMs(),
+      ),
+    bounds: boundsOf(admitted, ask),
+    count: async () => (await count()).estimate,
+  })
+  if (usedUp !== undefined) return draft.close(usedUp)
 
   // 6. What does the prompt say?
   const findings = await prompt.inspect(policy.inspection)
@@ -129,10 +137,7 @@ async function authorizePrompt(
   if (blocked !== undefined) return draft.close(blocked)
 
   // 7. How much will it cost?
-  const inputTokens = (await prompt.countTokens(model.encoding)) + templateTokens(ask.markupTokens)
-  draft.lap('count')
-  const output = outputFor(admitted, ask.choices, inputTokens)
-  const estimate = { inputTokens, outputTokens: output.totalTokens }
+  const { estimate, injectTokens } = await count()
 
   // 8. Hold it against every quota that binds, all or nothing.
   if (draft.request.signal.aborted) throw new AbandonedError('given up before the reservation')
@@ -159,7 +164,7 @@ async function authorizePrompt(
     {
       id: parts.randomId(),
       idempotencyKey,
-      holds: holdsFor(policy, principal, model, estimate, draft.request),
+      holds: holdsOf(estimate),
       context: admission,
       leaseMs: policy.leaseMs,
     },
@@ -182,7 +187,7 @@ async function authorizePrompt(
       admission: held.reservation.context,
       holds: held.reservation.holds,
     },
-    ...(output.injectTokens === undefined ? {} : { injectCapTokens: output.injectTokens }),
+    ...(injectTokens === undefined ? {} : { injectCapTokens: injectTokens }),
     injectStreamUsage: admitted.injectStreamUsage,
     balances: held.balances,
   })
@@ -262,15 +267,10 @@ function hasBody(request: IncomingRequest): boolean {
   return (length !== undefined && length !== '0') || request.headers.has('transfer-encoding')
 }
 
-/**
- * What a request will hold at least, before its input is counted: then it is told neither to come back later than it
- * would fit, nor that it never will. Its text has no more tokens than the body has bytes, so no less output fits into
- * the context.
- */
-function leastEstimate(admitted: Admitted, ask: OpenPrompt['ask'], bodyBytes: number): Estimate {
-  const inputTokens = templateTokens(ask.markupTokens)
-  const { totalTokens } = outputFor(admitted, ask.choices, inputTokens + bodyBytes)
-  return { inputTokens, outputTokens: totalTokens }
+/** The work is done when it is first asked for, and not again. */
+function once<Result>(work: () => Promise<Result>): () => Promise<Result> {
+  let result: Promise<Result> | undefined
+  return () => (result ??= work())
 }
 
 /**

@@ -1,4 +1,44 @@
+import type { AskSummary } from './llm/ask.js'
 import type { Admitted } from './policy.js'
+import type { Estimate } from './quota/units.js'
+
+export type { Estimate } from './quota/units.js'
+
+/** What a request is expected to use, and the output cap to put into its body, for one choice. */
+export interface Sized {
+  readonly estimate: Estimate
+  readonly injectTokens: number | undefined
+}
+
+/** What the estimate can be at least and at most. */
+export interface EstimateBounds {
+  readonly least: Estimate
+  readonly most: Estimate
+}
+
+/** @param textTokens of all its texts */
+export function sizeOf(
+  admitted: Admitted,
+  ask: Pick<AskSummary, 'choices' | 'markupTokens'>,
+  textTokens: number,
+): Sized {
+  const inputTokens = textTokens + templateTokens(ask.markupTokens)
+  const { totalTokens, injectTokens } = outputFor(admitted, ask.choices, inputTokens)
+  return { estimate: { inputTokens, outputTokens: totalTokens }, injectTokens }
+}
+
+/** Before its texts are counted: they have no more tokens than bytes, and more input leaves no more room for output. */
+export function boundsOf(
+  admitted: Admitted,
+  ask: Pick<AskSummary, 'choices' | 'markupTokens' | 'segmentBytes'>,
+): EstimateBounds {
+  const { estimate: without } = sizeOf(admitted, ask, 0)
+  const { estimate: full } = sizeOf(admitted, ask, ask.segmentBytes)
+  return {
+    least: { ...without, outputTokens: full.outputTokens },
+    most: { ...full, outputTokens: without.outputTokens },
+  }
+}
 
 /**
  * What the engine's chat template adds to the text: a preamble, and the marks that the dialect counted. Generous,

@@ -15,7 +15,8 @@ const MAX_TOLD_LEVELS = 16
  * A request that does not fit, as a refusal that says what is short, what is left at each level of the caller's
  * tenant, and when to come back.
  *
- * @param estimate what the request would have held; undefined when it was refused before it was counted
+ * @param estimate what the request would have held; undefined where that was not counted, since it waits as long
+ *   whatever it is
  */
 export function shortageDenial(short: Short, estimate: Estimate | undefined): Denial {
   const { quota, retryAfterMs } = short
@@ -35,14 +36,11 @@ export function shortageDenial(short: Short, estimate: Estimate | undefined): De
       extras,
     )
   }
-  // Refused uncounted: nobody knows when all of it fits, but not before any of it does.
-  const earliest = estimate === undefined ? ' at the earliest' : ''
-  const again = `Try again in ${String(ceilSeconds(retryAfterMs))} s${earliest}.`
-  const found = estimate === undefined ? 'is used up.' : `has no room for this request.${what}`
-  return deny('quota_exhausted', `The quota "${quota.name}" (${limit}) ${found}${left} ${again}`, {
-    ...extras,
-    retryAfterMs,
-  })
+  return deny(
+    'quota_exhausted',
+    `The quota "${quota.name}" (${limit}) has no room for this request.${what}${left} Try again in ${String(ceilSeconds(retryAfterMs))} s.`,
+    { ...extras, retryAfterMs },
+  )
 }
 
 function describeLimit({ unit, limit }: Quota): string {

@@ -40,6 +40,7 @@ const ranks: Record<string, number> = {
   'decision.ts': 4,
   'estimate.ts': 4,
   'holds.ts': 4,
+  'used-up.ts': 4,
   // the two stories
   'authorize.ts': 5,
   'meter.ts': 5,

@@ -16,6 +16,7 @@ import type { Ledger } from '../src/quota/ledger.js'
 import { createMemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import type { IncomingRequest } from '../src/request.js'
 import { examplePolicy, examplePrices, pricedPolicy } from './example-policy.js'
+import { calendar } from './quota/quotas.js'
 
 const alice: Principal = {
   issuer: 'https://idp.example',
@@ -493,63 +494,101 @@ describe('a refusal', () => {
     expect(reasonOf(await next('20', 'spiffe://acme.example/web'))).toBe('allowed')
   })
 
-  describe('of an exhausted quota, before its input is counted,', () => {
-    /** What `exhausted` is asked with for a request that holds `whole` in the end. */
-    async function refusedEarly(body: object, policy: Policy, whole: number) {
+  describe('of a used up quota', () => {
+    const minute = { limit: 300, window: { kind: 'sliding', lengthMs: 60_000 } } as const
+
+    /** A policy with quotas like the example's, of which the first has nothing left. */
+    async function usedUp(...quotas: readonly Partial<Quota>[]): Promise<Bench> {
+      const policy = pricedPolicy(...quotas)
       const it = bench(policy)
-      const asked: number[] = []
+      const [model] = policy.models
+      if (model === undefined) throw new Error('the example has a model')
+      const none = { inputTokens: 0, outputTokens: 0 }
+      const { holdsFor } = await import('../src/holds.js')
+      const holds = holdsFor(policy, alice, model, none, post(chat)).map((hold, index) => ({
+        ...hold,
+        amount: index === 0 ? hold.quota.limit : 0,
+      }))
+      const context = {} as Admission
+      const nowMs = clock.nowEpochMs()
+      const ids = { id: 'first', idempotencyKey: 'first' }
+      await it.ledger.reserve({ ...ids, holds, context, leaseMs: 1_000_000 }, nowMs)
+      it.calls.length = 0
+      return it
+    }
+
+    const early = ['authenticate', 'read', 'exhausted', 'exhausted']
+
+    test.each<[string, Partial<Quota>]>([
+      ['requests', { unit: 'requests', limit: 5 }],
+      ['requests in flight', { unit: 'in_flight', limit: 5, window: { kind: 'open' } }],
+      ['output, where the request names its cap', { ...minute, unit: 'output_tokens' }],
+      ['tokens in a calendar window', { limit: 20_000, window: calendar('day') }],
+      ['tokens of which it can never have enough', { limit: 120 }],
+    ])('of %s comes before anything is counted or inspected', async (_name, quota) => {
+      const it = await usedUp(quota)
+      const { verdict } = await authorize(post(chat), it.parts)
+      expect(verdict).toMatchObject({ kind: 'denied', quota: 'user-minute' })
+      expect(verdict).toHaveProperty('message', expect.not.stringContaining('It would hold'))
+      expect(it.calls).toEqual([...early, 'close'])
+    })
+
+    test('comes after its text is counted, where that decides when it fits', async () => {
+      const it = await usedUp(
+        { name: 'one', unit: 'requests', limit: 1 },
+        { ...minute, name: 'two' },
+      )
+      const messages = [{ role: 'user', content: 'word '.repeat(40) }]
+      const { verdict } = await authorize(post({ ...chat, messages }), it.parts)
+      expect(verdict).toMatchObject({ reason: 'quota_exhausted', quota: 'one' })
+      expect(verdict).toHaveProperty(
+        'message',
+        expect.stringMatching(/It would hold \d+ input and 100 output tokens\. Left: one 0 of 1/),
+      )
+      expect(it.calls).toEqual([...early, 'count', 'exhausted', 'close'])
+    })
+
+    test('says of a request that is counted, too, that it never fits', async () => {
+      const it = await usedUp(
+        { name: 'one', unit: 'requests', limit: 1 },
+        { name: 'two', limit: 170 },
+      )
+      const messages = [{ role: 'user', content: 'word '.repeat(40) }]
+      const { verdict } = await authorize(post({ ...chat, messages }), it.parts)
+      expect(verdict).toMatchObject({ reason: 'request_exceeds_quota', quota: 'two' })
+      expect(it.calls).toEqual([...early, 'count', 'exhausted', 'close'])
+    })
+
+    test('does not happen where there is room once it is counted, and nothing is counted twice', async () => {
+      const it = await usedUp(
+        { name: 'one', unit: 'requests', limit: 1 },
+        { ...minute, name: 'two' },
+      )
+      const { ledger } = it.parts
       const parts: AuthorizeParts = {
         ...it.parts,
         ledger: {
-          ...it.parts.ledger,
-          async exhausted({ holds }) {
-            asked.push(...holds.map(({ amount }) => amount))
-            return undefined
+          ...ledger,
+          async exhausted(request, now) {
+            if (it.calls.includes('count')) await it.ledger.end('first', { kind: 'released' }, now)
+            return ledger.exhausted(request, now)
           },
         },
       }
-      const { verdict } = await authorize(post(body), parts)
-      const held = verdict.kind === 'allow' ? verdict.reservation?.holds : undefined
-      expect(held?.map(({ amount }) => amount)).toEqual([whole])
-      return asked
-    }
-
-    test('is told when it fits without its text', async () => {
-      expect(await refusedEarly(chat, examplePolicy(), 143)).toEqual([140])
+      const messages = [{ role: 'user', content: 'word '.repeat(40) }]
+      expect(reasonOf(await authorize(post({ ...chat, messages }), parts))).toBe('allowed')
+      expect(it.calls).toEqual([...early, 'count', 'exhausted', 'inspect', 'reserve', 'close'])
     })
 
-    test('is told of no more output than its text may leave room for', async () => {
-      const models = examplePolicy().models.map((model) => ({ ...model, contextTokens: 1200 }))
-      const quotas = examplePolicy().quotas.map((quota) => ({
-        ...quota,
-        unit: 'output_tokens' as const,
-      }))
-      const messages = [{ role: 'user', content: 'word '.repeat(1000) }]
-      const long = { model: chat.model, messages }
-      expect(await refusedEarly(long, examplePolicy({ models, quotas }), 159)).toEqual([1])
-    })
-
-    test('is not refused where it holds nothing', async () => {
-      const policy = pricedPolicy({ unit: 'cost' })
+    test('does not happen where the request holds nothing of it', async () => {
+      const it = await usedUp({ unit: 'cost', limit: 1 })
+      const { policy } = it.parts.snapshot()
       const prices = { inputPicos: 0, cachedInputPicos: 0, cacheWritePicos: 0, outputPicos: 0 }
       const models = policy.models.map((model) => ({ ...model, prices }))
-      expect(await refusedEarly(chat, { ...policy, models }, 0)).toEqual([])
+      const snapshot = { ...it.parts.snapshot(), policy: { ...policy, models } }
+      const parts = { ...it.parts, snapshot: () => snapshot }
+      expect(reasonOf(await authorize(post(chat), parts))).toBe('allowed')
     })
-  })
-
-  test('of an exhausted quota comes before inspection', async () => {
-    const [quota] = examplePolicy().quotas
-    if (quota === undefined) throw new Error('the example has a quota')
-    const policy = examplePolicy({
-      quotas: [{ ...quota, name: 'one', unit: 'requests', limit: 1 }],
-    })
-    const it = bench(policy)
-    await authorize(post(chat), it.parts)
-    it.calls.length = 0
-    expect(reasonOf(await authorize(post(chat, { streamId: '18' }), it.parts))).toBe(
-      'quota_exhausted',
-    )
-    expect(it.calls).toEqual(['authenticate', 'read', 'exhausted', 'close'])
   })
 
   test('by a shadow quota does not happen, but is recorded', async () => {

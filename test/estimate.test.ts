@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { outputFor, templateTokens } from '../src/estimate.js'
+import { boundsOf, outputFor, sizeOf, templateTokens } from '../src/estimate.js'
 import type { Admitted } from '../src/policy.js'
 import { examplePolicy } from './example-policy.js'
 
@@ -55,4 +55,32 @@ describe('the output that is reserved', () => {
 test('the chat template costs some tokens besides the marks that were counted', () => {
   expect(templateTokens(0)).toBeGreaterThan(0)
   expect(templateTokens(40)).toBe(templateTokens(0) + 40)
+})
+
+describe('before its text is counted a request holds', () => {
+  const bounds = (admission: Admitted, segmentBytes: number) =>
+    boundsOf(admission, { choices: 2, markupTokens: 5, segmentBytes })
+
+  test('no less than the template and no more than a token for each byte', () => {
+    expect(bounds(admitted(100), 1000)).toEqual({
+      least: { inputTokens: templateTokens(5), outputTokens: 200 },
+      most: { inputTokens: templateTokens(5) + 1000, outputTokens: 200 },
+    })
+  })
+
+  test('between its bounds whatever is counted, in input and in output', () => {
+    for (const admission of [admitted(undefined), admitted(1000), admitted(1000, 1000)]) {
+      const { least, most } = bounds(admission, 8100)
+      expect(least.outputTokens).toBe(
+        sizeOf(admission, { choices: 2, markupTokens: 5 }, 8100).estimate.outputTokens,
+      )
+      for (const textTokens of [0, 1, 7000, 7500, 8099, 8100]) {
+        const { estimate } = sizeOf(admission, { choices: 2, markupTokens: 5 }, textTokens)
+        for (const key of ['inputTokens', 'outputTokens'] as const) {
+          expect(estimate[key]).toBeGreaterThanOrEqual(least[key])
+          expect(estimate[key]).toBeLessThanOrEqual(most[key])
+        }
+      }
+    }
+  })
 })

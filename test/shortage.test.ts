@@ -44,11 +44,11 @@ describe('the refusal of a request that does not fit', () => {
     })
   })
 
-  test('says so before it is counted, too', () => {
+  test('tells no size that was not counted', () => {
     const balances = [balanceOf(parallel, 0), balanceOf(day, 5000)]
     const used = short({ quota: parallel, retryAfterMs: 1000, balances })
     expect(shortageDenial(used, undefined).message).toBe(
-      'The quota "parallel" (8 in flight) is used up. Left: parallel 0 of 8 in flight, org-day 5000 of 2000000 tokens. Try again in 1 s at the earliest.',
+      'The quota "parallel" (8 in flight) has no room for this request. Left: parallel 0 of 8 in flight, org-day 5000 of 2000000 tokens. Try again in 1 s.',
     )
   })
 

@@ -1,5 +1,6 @@
 import type { Balance, Hold, Short } from './ledger.js'
 import type { Quota } from './quota.js'
+import { askedBefore } from './request.js'
 import type { WindowState } from './windows/window-state.js'
 import { clearsAtMs, fitsAtMs } from './windows/window-state.js'
 
@@ -42,6 +43,34 @@ export function shortage(
     quota,
     retryAfterMs: retryAfterMs(quota.limit, state, amount, nowEpochMs),
   }
+}
+
+/** Where a hold's partition stood, and when, by the clock of whoever keeps it. */
+export interface Seen {
+  readonly state: WindowState | undefined
+  readonly atMs: number
+}
+
+/**
+ * The shortage that refuses the holds, as a reserve would tell it; undefined as long as whatever is short has anything
+ * left.
+ *
+ * @param seen one per hold, in the same order
+ */
+export function shortageWhereUsedUp(
+  holds: readonly Hold[],
+  seen: readonly Seen[],
+): Shortage | undefined {
+  let short: Shortage | undefined
+  let isUsedUp = false
+  for (const [index, { quota, amount }] of holds.entries()) {
+    const { state, atMs } = seen[index] as Seen
+    const [asked, room] = [amount + askedBefore(holds, index), roomIn(state, quota.limit)]
+    if (quota.shadow || asked <= room) continue
+    isUsedUp ||= room <= 0
+    short = longerShortage(short, shortage(quota, state, asked, atMs))
+  }
+  return isUsedUp ? short : undefined
 }
 
 /** Of two shortages the one that lasts longer, since a request needs all its holds; the first if they are equal. */

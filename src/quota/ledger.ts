@@ -128,9 +128,10 @@ export interface LedgerSize {
  */
 export interface Ledger<Context> {
   /**
-   * Is a non-shadow quota known to have nothing left? Reads only. The wait is for `amount` of the hold, which may be less
-   * than the request will hold, and for 1 unit at least. Never for a
-   * key that `reserve` would answer with its first reservation: that may be the very one that used the quota up.
+   * Is a non-shadow quota known to have nothing left, and short therefore? Then what `reserve` would answer with the
+   * same holds: a quota that has something left, but too little, can be the one that makes it wait. Reads only.
+   * Undefined where that is not known, and for a key that `reserve` would answer with its first reservation: that may be
+   * the very one that used the quota up.
    */
   exhausted(
     request: Pick<ReserveRequest<Context>, 'holds' | 'idempotencyKey'>,

@@ -32,3 +32,17 @@ test('what was told of an open window is believed for a tenth of it', () => {
   expect(look(100)).toBeUndefined()
   expect(look(101)).toBe('unknown')
 })
+
+test('what does not fit is known where it was told when all of it leaves', () => {
+  const quota = quotaOf({ limit: 100 })
+  const timeline = timelines(quota.window)
+  const last = createLastFigures(() => 0)
+  const [before, now] = [timeline.cellAt(atMs) - 1, timeline.cellAt(atMs)]
+  // Of 60 that are spent only the newest cell was told.
+  last.put(holdOf(quota, 0), timeline, `60 0 0 0 0 ${String(now)} 20 0`, atMs)
+  expect(last.look(holdOf(quota, 40), timeline, atMs)).toMatchObject({ spent: 60 })
+  expect(last.look(holdOf(quota, 41), timeline, atMs)).toBe('unknown')
+  const all = `60 0 0 0 0 ${String(before)} 40 0 ${String(now)} 20 0`
+  last.put(holdOf(quota, 0), timeline, all, atMs)
+  expect(last.look(holdOf(quota, 41), timeline, atMs)).toMatchObject({ spent: 60 })
+})

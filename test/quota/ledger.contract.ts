@@ -220,11 +220,11 @@ export function describeLedger(
 
       test('is never said to be exhausted by its own reservation', async () => {
         await ledger.reserve(request('first', 100), dayMs)
-        expect(await ledger.exhausted(request('second', 0), dayMs)).toBeUndefined()
-        const other = { ...request('second', 0), idempotencyKey: 'stream 2' }
+        expect(await ledger.exhausted(request('second', 1), dayMs)).toBeUndefined()
+        const other = { ...request('second', 1), idempotencyKey: 'stream 2' }
         expect(await ledger.exhausted(other, dayMs)).toMatchObject({ kind: 'short' })
         await ledger.end('first', settled(50, 50), dayMs + 1)
-        expect(await ledger.exhausted(request('second', 0), dayMs + 1)).toBeUndefined()
+        expect(await ledger.exhausted(request('second', 1), dayMs + 1)).toBeUndefined()
       })
 
       test('is still known after the lease ran out', async () => {
@@ -765,19 +765,16 @@ export function describeLedger(
     })
 
     describe('what is exhausted', () => {
+      /** What is told without reserving, of a key that nobody has. */
+      const look = (holds: readonly Hold[], atMs: number) =>
+        ledger.exhausted({ holds, idempotencyKey: 'asked' }, atMs)
+
       test('is a quota without anything left, and when a unit will be', async () => {
         const quota = quotaOf()
         await hold([holdOf(quota, 99)], dayMs)
-        expect(
-          await ledger.exhausted({ holds: [holdOf(quota, 50)], idempotencyKey: 'asked' }, dayMs),
-        ).toBeUndefined()
+        expect(await look([holdOf(quota, 50)], dayMs)).toBeUndefined()
         await hold([holdOf(quota, 1)], dayMs + 1000)
-        expect(
-          await ledger.exhausted(
-            { holds: [holdOf(quota, 0)], idempotencyKey: 'asked' },
-            dayMs + 1000,
-          ),
-        ).toMatchObject({
+        expect(await look([holdOf(quota, 1)], dayMs + 1000)).toMatchObject({
           kind: 'short',
           quota,
           retryAfterMs: 64_000,
@@ -785,19 +782,58 @@ export function describeLedger(
         })
       })
 
-      test('tells when the amount will fit that is known so far', async () => {
+      test('keeps nobody out who holds nothing of it', async () => {
+        const other = quotaOf({ name: 'other' })
+        const quota = quotaOf()
+        await hold([holdOf(quota, 100), holdOf(other, 100)], dayMs)
+        expect(await look([holdOf(quota, 0)], dayMs)).toBeUndefined()
+        expect(await look([holdOf(quota, 0), holdOf(other, 1)], dayMs)).toMatchObject({
+          quota: other,
+        })
+      })
+
+      test('tells when the whole amount will fit', async () => {
         const quota = quotaOf()
         await hold([holdOf(quota, 10)], dayMs)
         await hold([holdOf(quota, 90)], dayMs + 10_000)
-        const waitFor = async (amount: number) => {
-          const asked = { holds: [holdOf(quota, amount)], idempotencyKey: 'asked' }
-          return ledger.exhausted(asked, dayMs + 10_000)
-        }
-        const first = await waitFor(10)
-        expect(await waitFor(0)).toEqual(first)
-        expect(first).toMatchObject({ retryAfterMs: 55_000 })
+        const waitFor = async (amount: number) => look([holdOf(quota, amount)], dayMs + 10_000)
+        expect(await waitFor(1)).toMatchObject({ retryAfterMs: 55_000 })
+        expect(await waitFor(10)).toMatchObject({ retryAfterMs: 55_000 })
         expect(await waitFor(11)).toMatchObject({ retryAfterMs: 65_000 })
         expect(await waitFor(101)).toMatchObject({ retryAfterMs: undefined })
+      })
+
+      test('tells the wait for all that is short, also where something is left', async () => {
+        const [minute, hour] = [quotaOf(), quotaOf({ name: 'hour', window: calendar('hour') })]
+        await hold([holdOf(minute, 100), holdOf(hour, 60)], dayMs)
+        const holds = (amount: number) => [holdOf(minute, 10), holdOf(hour, amount)]
+        expect(await look(holds(40), dayMs)).toMatchObject({ quota: minute, retryAfterMs: 65_000 })
+        // A reserve tells all ledgers all that they need for this.
+        const short = expectShort(await reserve(holds(41), dayMs))
+        expect(short).toMatchObject({ quota: hour, retryAfterMs: 3_600_000 })
+        expect(await look(holds(41), dayMs)).toEqual(short)
+        expect(await look([holdOf(hour, 20), ...holds(21)], dayMs)).toMatchObject({ quota: hour })
+        expect(await look(holds(101), dayMs)).toMatchObject({
+          quota: hour,
+          retryAfterMs: undefined,
+        })
+        // Nothing is used up.
+        expect(await look([holdOf(hour, 41)], dayMs)).toBeUndefined()
+      })
+
+      test('tells for two holds in one partition no other wait than their refusal', async () => {
+        const [minute, hour] = [
+          quotaOf(),
+          quotaOf({ name: 'hour', window: { kind: 'sliding', lengthMs: 3_840_000 } }),
+        ]
+        for (const atMs of [0, 120_000]) await hold([holdOf(hour, 30)], dayMs + atMs)
+        await hold([holdOf(minute, 100)], dayMs + 120_000)
+        const holds = [holdOf(hour, 20), holdOf(hour, 21), holdOf(minute, 1)]
+        const told = await look(holds, dayMs + 120_000)
+        const short = expectShort(await reserve(holds, dayMs + 120_000))
+        expect(short).toMatchObject({ quota: hour, retryAfterMs: 3_780_000 })
+        // A ledger that was told of the newest cell alone says nothing.
+        expect([undefined, short.retryAfterMs]).toContain(told?.retryAfterMs)
       })
 
       test('tells a caller with a lower limit in the same partition no other wait than its refusal', async () => {
@@ -805,40 +841,34 @@ export function describeLedger(
         const low = quotaOf({ limit: 50, limitCarried: true })
         for (const atMs of [0, 3000, 6000, 9000, 12_000])
           await hold([holdOf(high, 20)], dayMs + atMs)
-        const asked = { holds: [holdOf(low, 10)], idempotencyKey: 'asked' }
-        const told = await ledger.exhausted(asked, dayMs + 15_000)
-        const short = expectShort(await reserve([holdOf(low, 10)], dayMs + 15_000))
+        const holds = [holdOf(low, 10)]
+        const told = await look(holds, dayMs + 15_000)
+        const short = expectShort(await reserve(holds, dayMs + 15_000))
         expect(short.retryAfterMs).toBe(56_000)
         // A ledger that was told of the newest cell alone says nothing.
         expect([undefined, 56_000]).toContain(told?.retryAfterMs)
-        expect(await ledger.exhausted(asked, dayMs + 15_000)).toMatchObject({
-          retryAfterMs: 56_000,
-        })
+        expect(await look(holds, dayMs + 15_000)).toMatchObject({ retryAfterMs: 56_000 })
       })
 
       test('is never a shadow quota', async () => {
-        const shadow = quotaOf({ shadow: true })
-        await hold([holdOf(shadow, 500)], dayMs)
-        expect(
-          await ledger.exhausted({ holds: [holdOf(shadow, 1)], idempotencyKey: 'asked' }, dayMs),
-        ).toBeUndefined()
+        const shadow = quotaOf({ name: 'shadow', shadow: true })
+        const quota = quotaOf()
+        await hold([holdOf(shadow, 500), holdOf(quota, 100)], dayMs)
+        expect(await look([holdOf(shadow, 1)], dayMs)).toBeUndefined()
+        expect(await look([holdOf(shadow, 500), holdOf(quota, 1)], dayMs)).toMatchObject({ quota })
+        // Nor does one keep it untold that has too little left.
+        const roomy = quotaOf({ name: 'roomy', shadow: true })
+        for (const atMs of [0, 5000]) await hold([holdOf(roomy, 10)], dayMs + atMs)
+        const later = await look([holdOf(roomy, 90), holdOf(quota, 1)], dayMs + 5000)
+        expect(later).toMatchObject({ quota, retryAfterMs: 60_000 })
       })
 
       test('is a partition that owes its whole limit', async () => {
         const quota = quotaOf()
         await hold([holdOf(quota, 0)], dayMs)
         await ledger.end('r1', settled(100, 0), dayMs)
-        expect(
-          await ledger.exhausted({ holds: [holdOf(quota, 0)], idempotencyKey: 'asked' }, dayMs),
-        ).toMatchObject({
-          retryAfterMs: 640,
-        })
-        expect(
-          await ledger.exhausted(
-            { holds: [holdOf(quota, 0)], idempotencyKey: 'asked' },
-            dayMs + 640,
-          ),
-        ).toBeUndefined()
+        expect(await look([holdOf(quota, 1)], dayMs)).toMatchObject({ retryAfterMs: 640 })
+        expect(await look([holdOf(quota, 1)], dayMs + 640)).toBeUndefined()
       })
     })
 

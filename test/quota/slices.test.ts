@@ -596,6 +596,23 @@ describe('a process with slices', () => {
     expect(await ledger.exhausted(asked, atMs)).toBeUndefined()
   })
 
+  test('is asked for at Redis where a slice has too little while another quota is exhausted', async () => {
+    const quota = { ...month, limit: 400 }
+    const plain = { ...hour, slices: false }
+    const ledger = open({ ...given, tuning: greedy })
+    await ledger.reserve(requestOf('a', [quota]), atMs)
+    const all = { ...requestOf('b'), holds: [holdOf(plain, plain.limit)] }
+    expect((await ledger.reserve(all, atMs)).kind).toBe('held')
+    const look = async (...amounts: readonly number[]) => {
+      const holds = [holdOf(plain, 1), ...amounts.map((amount) => holdOf(quota, amount))]
+      return ledger.exhausted({ holds, idempotencyKey: 'asked' }, atMs)
+    }
+    expect(await look(390)).toMatchObject({ quota: plain, balances: [{}, { remaining: 390 }] })
+    expect(await look(391)).toBeUndefined()
+    expect(await look(200, 190)).toMatchObject({ quota: plain })
+    expect(await look(200, 191)).toBeUndefined()
+  })
+
   test('is not said to be exhausted by what was told before its slice came back', async () => {
     const quota = { ...month, limit: 400 }
     const ledger = open({ ...given, tuning: greedy })

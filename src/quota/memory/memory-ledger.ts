@@ -1,4 +1,4 @@
-import { balanceOf, longerShortage, roomIn, shortage } from '../balance.js'
+import { balanceOf, longerShortage, roomIn, shortage, shortageWhereUsedUp } from '../balance.js'
 import type { Shortage } from '../balance.js'
 import { isCarriedByNone, withCarrier, withoutCarrier } from '../carriers.js'
 import type { Carriers } from '../carriers.js'
@@ -221,13 +221,8 @@ export function createMemoryLedger<Context>(
     async exhausted({ holds, idempotencyKey }, nowEpochMs) {
       const now = clamp(nowEpochMs)
       if (knownBy(idempotencyKey) !== undefined) return undefined
-      let short: Shortage | undefined
-      for (const hold of holds) {
-        const { quota } = hold
-        const state = partitions.look(hold, now)
-        if (quota.shadow || roomIn(state, quota.limit) > 0) continue
-        short = longerShortage(short, shortage(quota, state, Math.max(1, hold.amount), now))
-      }
+      const seen = holds.map((hold) => ({ state: partitions.look(hold, now), atMs: now }))
+      const short = shortageWhereUsedUp(holds, seen)
       return short && { ...short, balances: balancesOf(holds, now) }
     },
 

@@ -11,7 +11,8 @@ export interface LastFigures {
   put(hold: Hold, timeline: Timeline, figures: Figures, atEpochMs: number): void
   /**
    * Where the partition stands if nothing has happened since; `unknown` if it was not told lately, or under
-   * another window, or not all of it. `undefined` is a partition that was never used.
+   * another window, or if the hold's amount does not fit and it was not told when it will. `undefined` is a partition
+   * that was never used.
    */
   look(hold: Hold, timeline: Timeline, nowEpochMs: number): WindowState | undefined | 'unknown'
   clear(): void
@@ -52,8 +53,8 @@ export function createLastFigures(monotonicMs: () => number): LastFigures {
       if (monotonicMs() > told.believedUntilMonotonicMs) return 'unknown'
       const state = stateFrom(told.figures, hold, timeline)
       if (state === undefined) return undefined
-      // Told to a request with room under its own, higher limit: what leaves when is not known.
-      if (roomIn(state, hold.quota.limit) <= 0 && !hasAllCells(state)) return 'unknown'
+      // Told to a request that had room, since it held less or had a higher limit: what leaves when is not known.
+      if (hold.amount > roomIn(state, hold.quota.limit) && !hasAllCells(state)) return 'unknown'
       advance(state, Math.max(nowEpochMs, told.atEpochMs))
       return state
     },

@@ -1,7 +1,7 @@
 import type { Clock } from '../../clock.js'
 import type { Store } from '../../store/store.js'
-import { longerShortage, roomIn, shortage } from '../balance.js'
-import type { Shortage } from '../balance.js'
+import { shortageWhereUsedUp } from '../balance.js'
+import type { Seen } from '../balance.js'
 import { createBuckets } from './buckets.js'
 import type { Buckets } from './buckets.js'
 import type { Ended, Hold, Ledger } from '../ledger.js'
@@ -11,7 +11,7 @@ import type { RedisEnds } from './ends.js'
 import { storedLeases, storedPartition } from './stored-keys.js'
 import { createReserve } from './reserve.js'
 import { balancesOf, createRedisRoom, unexpected } from './room.js'
-import type { Seen } from './room.js'
+import { askedBefore } from '../request.js'
 import { spell } from '../windows/windows.js'
 
 export interface RedisLedgerOptions {
@@ -98,17 +98,17 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): RedisLe
   return {
     async exhausted({ holds, idempotencyKey }, nowEpochMs) {
       const seen: Seen[] = []
-      let short: Shortage | undefined
-      for (const hold of holds) {
+      for (const [index, hold] of holds.entries()) {
         const tag = buckets.tagOf(buckets.ofPartition(hold.partitionKey))
         const atMs = room.nowAt(nowEpochMs, storedPartition(hold, tag))
-        const state = last.look(hold, room.timelineOf(hold), atMs)
+        // A shadow quota makes nobody wait, whether it is known for how long or not.
+        const amount = hold.quota.shadow ? 0 : hold.amount + askedBefore(holds, index)
+        const asked = { ...hold, amount }
+        const state = last.look(asked, room.timelineOf(hold), atMs)
         if (state === 'unknown') return undefined
         seen.push({ state, atMs })
-        const { quota } = hold
-        if (quota.shadow || roomIn(state, quota.limit) > 0) continue
-        short = longerShortage(short, shortage(quota, state, Math.max(1, hold.amount), atMs))
       }
+      const short = shortageWhereUsedUp(holds, seen)
       if (short === undefined || own.knows(idempotencyKey)) return undefined
       return { ...short, balances: balancesOf(holds, seen) }
     },

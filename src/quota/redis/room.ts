@@ -2,6 +2,7 @@ import type { Clock } from '../../clock.js'
 import { UndecidedError } from '../../errors.js'
 import type { Store } from '../../store/store.js'
 import { balanceOf } from '../balance.js'
+import type { Seen } from '../balance.js'
 import type { Buckets, Part } from './buckets.js'
 import { createLastFigures } from './last-figures.js'
 import type { LastFigures } from './last-figures.js'
@@ -19,14 +20,9 @@ import { loadRedisScripts } from './scripts.js'
 import type { RedisScripts } from './scripts.js'
 import { requireMoment } from '../request.js'
 import type { Timeline } from '../windows/timeline.js'
-import type { WindowState } from '../windows/window-state.js'
 import { createTimelines } from '../windows/windows.js'
 
-/** Where a hold's partition stood, and when, by the clock of the node that has it. */
-export interface Seen {
-  readonly state: WindowState | undefined
-  readonly atMs: number
-}
+export type { Seen } from '../balance.js'
 
 /** What reserving, ending and looking have in common. */
 export interface RedisRoom<Context> {

@@ -3,7 +3,7 @@ import type { Store } from '../../store/store.js'
 import { createDecidedHere } from './decided-here.js'
 import type { Balance, Hold, Ledger } from '../ledger.js'
 import type { Quota } from '../quota.js'
-import { requireMoment, requireWhole } from '../request.js'
+import { askedBefore, requireMoment, requireWhole } from '../request.js'
 import { createSliceTurns } from './slice-turns.js'
 import type { Pending } from './slice-turn.js'
 import type { RedisLedger } from '../redis/redis-ledger.js'
@@ -174,7 +174,15 @@ export function createSlicedLedger<Context>(
           ? (figures.next().value as Balance)
           : slices.balance(each, slice, now)
       })
-      const asked = { nowMs: now, dueMs: clock.monotonicMs() + timeoutMs, exhausted: true }
+      // Where there is a slice, but too little for the request, the store alone can say when it fits.
+      const fits = holds.every(
+        ({ quota, amount }, index) =>
+          quota.shadow ||
+          withRoom[index] === undefined ||
+          amount + askedBefore(holds, index) <= (balances[index] as Balance).remaining,
+      )
+      if (!fits) return undefined
+      const asked = { nowMs: now, dueMs: clock.monotonicMs() + timeoutMs }
       return { ...(await slicesBack.shorten(short, others, asked)), balances }
     },
 
@@ -184,7 +192,7 @@ export function createSlicedLedger<Context>(
       const { dueMonotonicMs = clock.monotonicMs() + timeoutMs } = request
       const answer = await reserving.reserve({ ...request, dueMonotonicMs }, nowEpochMs)
       if (answer.kind === 'held') return answer
-      const asked = { nowMs: nowFrom(nowEpochMs), dueMs: dueMonotonicMs, exhausted: false }
+      const asked = { nowMs: nowFrom(nowEpochMs), dueMs: dueMonotonicMs }
       return slicesBack.shorten(answer, request.holds, asked)
     },
 

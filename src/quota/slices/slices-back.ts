@@ -30,8 +30,6 @@ export interface SlicesAsked {
   /** As the process knows it. */
   readonly nowMs: number
   readonly dueMs: number
-  /** It is refused since nothing is left of a quota, as the ledger's `exhausted` has it. */
-  readonly exhausted: boolean
 }
 
 export interface SlicesBackOptions {
@@ -95,19 +93,14 @@ export function createSlicesBack(options: SlicesBackOptions): SlicesBack {
   }
 
   /** Undefined: it is not short by what was told. */
-  function shortBy(
-    [, , atMs, replies]: Told,
-    holds: readonly Hold[],
-    { exhausted }: SlicesAsked,
-  ): Shortage | undefined {
+  function shortBy([, , atMs, replies]: Told, holds: readonly Hold[]): Shortage | undefined {
     let longest: Shortage | undefined
     for (const [index, hold] of holds.entries()) {
       const { quota } = hold
       const [figures = '', backMs = '', slices = []] = replies[index] ?? []
       const state = stateFrom(figures, hold, timelineOf(hold))
-      const amount = Math.max(1, hold.amount + (exhausted ? 0 : askedBefore(holds, index)))
-      const fits = (exhausted ? 1 : amount) <= roomIn(state, quota.limit)
-      if (quota.shadow || fits) continue
+      const amount = hold.amount + askedBefore(holds, index)
+      if (quota.shadow || amount <= roomIn(state, quota.limit)) continue
       const now = shortage(quota, state, amount, atMs)
       const back = state && slices.length > 0 ? without(state, slices.map(Number)) : state
       const then = shortage(quota, back, amount, atMs)
@@ -123,12 +116,12 @@ export function createSlicesBack(options: SlicesBackOptions): SlicesBack {
       if (!holds.some(isSliced)) return short
       try {
         const isOutdated = (told: Told): boolean => {
-          const shortage = shortBy(told, holds, asked)
+          const shortage = shortBy(told, holds)
           return shortage === undefined || (shortage.retryAfterMs ?? Infinity) <= agoOf(told)
         }
         const agoOf = ([, , atMs]: Told): number => Math.max(0, asked.nowMs - atMs)
         const told = await askFor(holds, asked, isOutdated)
-        const shortage = shortBy(told, holds, asked)
+        const shortage = shortBy(told, holds)
         if (
           shortage?.retryAfterMs === undefined ||
           !told[3].some(([, , slices]) => slices.length > 0)
