@@ -272,12 +272,24 @@ function valueAsWritten(text: string, node: Node): string {
   const written = asMeant(node) ?? text.slice(node.range[0], node.range[1])
   if (written === '') return 'empty'
   if (written.includes('-----BEGIN')) return '(not shown)'
-  // The password of a URL, as in https://user:password@host.
-  return shorten(written.replace(/\/\/[^/@\s]*@/, '//***@'))
+  return shorten(hidePassword(written))
 }
 
-/** Where escapes can hide from `shorten` what it hides: in quotes `tgk\x5f` begins an API key too. */
+/**
+ * Where escapes and folds can hide what is not to be shown: in quotes `tgk\x5f` begins an API key too, and `\x40` ends
+ * a password.
+ */
 function asMeant(node: Node): string | undefined {
   if (!isScalar(node) || typeof node.value !== 'string') return undefined
-  return node.value.includes(apiKeyPrefix) ? node.value : undefined
+  const { value } = node
+  return value.includes(apiKeyPrefix) || hidePassword(value) !== value ? value : undefined
+}
+
+/**
+ * The password of a URL, as in https://user:password@host: all up to the last `@`, since one that is folded over two
+ * lines has a space in it, and others a slash or an `@`.
+ */
+function hidePassword(text: string): string {
+  const [from, to] = [text.indexOf('//'), text.lastIndexOf('@')]
+  return from === -1 || to < from ? text : `${text.slice(0, from)}//***${text.slice(to)}`
 }

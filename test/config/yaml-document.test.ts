@@ -156,3 +156,26 @@ test('what a policy names by an alias or a tag is not shown: it could be a secre
     ].join('\n'),
   )
 })
+
+describe('the password of a URL is never shown', () => {
+  test.each([
+    ['as it is', 'redis://user:hunter2@redis'],
+    ['folded over two lines', 'redis://user:hun\n  ter2@redis'],
+    ['folded in quotes', '"redis://user:hun\n  ter2@redis"'],
+    ['folded without a space', '"redis://user:hun\\\n  ter2@redis"'],
+    ['folded in a block', '>-\n  redis://user:hun\n  ter2@redis'],
+    ['with a slash', 'redis://user:hun/ter2@redis'],
+    ['with an @', 'redis://user:hun@ter2@redis'],
+    ['with escapes around it', '"redis:\\x2f\\x2fuser:hunter2\\x40redis"'],
+  ])('%s', (_how, url) => {
+    const document = readYaml('f.yaml', `url: ${url}\n`, { aliases: 'refuse' })
+    expect(document.fault(['url'], 'another').value).toBe('redis://***@redis')
+  })
+
+  test('and a text without one is', () => {
+    for (const text of ['https://idp.example.com/realms/ml', 'alice@example.com//x']) {
+      const document = readYaml('f.yaml', `url: ${text}\n`, { aliases: 'refuse' })
+      expect(document.fault(['url'], 'another').value).toBe(text)
+    }
+  })
+})
