@@ -12,6 +12,8 @@ const maxDepth = 8
 /** Each is read once a second: 1,000 of them would take several times as long as 1,000 files. */
 const maxDirectories = 100
 const maxFiles = 1000
+/** What is no file costs a look, too: a link that leads nowhere, or where another has led. */
+const maxNames = 2000
 const maxTotalBytes = 8 * MIB_BYTES
 
 export interface DirectoryLook {
@@ -37,6 +39,7 @@ export function lookAtDirectory(directory: string): DirectoryLook {
   const visited = new Set<string>()
   const hash = createHash('sha256')
   let totalBytes = 0n
+  let names = 0
   const walk = ({ path, depth }: Place): void => {
     const stats = statOf(path)
     const identity = `${String(stats?.dev)} ${String(stats?.ino)}`
@@ -46,7 +49,11 @@ export function lookAtDirectory(directory: string): DirectoryLook {
       throw refuse(`at most ${String(maxDirectories)} directories`)
     }
     visited.add(identity)
-    for (const { name, isLink } of entriesOf(path)) {
+    const entries = entriesOf(path)
+    names += entries.length
+    if (names > maxNames) throw refuse(`at most ${String(maxNames)} names, those of links included`)
+    for (const { name, isLink } of entries) {
+      if (name.startsWith('.')) continue
       const entry = join(path, name)
       const stats = statOf(entry)
       if (stats === undefined) continue
@@ -91,7 +98,6 @@ function inOrder(directory: string, files: readonly string[]): readonly string[]
 function entriesOf(path: string): readonly { readonly name: string; readonly isLink: boolean }[] {
   try {
     return readdirSync(path, { withFileTypes: true })
-      .filter(({ name }) => !name.startsWith('.'))
       .map((entry) => ({ name: entry.name, isLink: entry.isSymbolicLink() }))
       .sort((left, right) => (left.name < right.name ? -1 : 1))
   } catch (error) {

@@ -144,6 +144,32 @@ test('a directory is refused that is none, or holds too much', () => {
   expect(look()).toBe('DIR: expected at most 100 directories')
 })
 
+test('names are bounded, whatever they lead to', () => {
+  const kinds: readonly ((path: string, name: string) => void)[] = [
+    (path, name) => {
+      symlinkSync('absent', join(path, name))
+    },
+    (path, name) => {
+      symlinkSync('below', join(path, name))
+    },
+    (path, name) => {
+      writeFileSync(join(path, `.${name}`), '')
+    },
+  ]
+  for (const add of kinds) {
+    const path = directory()
+    mkdirSync(join(path, 'below'))
+    // Those of all directories together.
+    for (let index = 0; index < 10; index += 1) add(join(path, 'below'), String(index))
+    for (let index = 11; index < 2000; index += 1) add(path, String(index))
+    expect(lookAtDirectory(path).files).toEqual([])
+    add(path, 'more')
+    expect(refusalOf(path, () => lookAtDirectory(path))).toBe(
+      'DIR: expected at most 2000 names, those of links included',
+    )
+  }
+})
+
 test('a file that cannot be read hides no fault of another', () => {
   const path = directory()
   writeFileSync(join(path, 'a'), Buffer.from([0xff]))
