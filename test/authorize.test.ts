@@ -616,10 +616,6 @@ describe('a path without a model', () => {
   test('that is not public needs a credential and a grant of the path', async () => {
     const good: [string, string[]] = ['authorization', ['Bearer good']]
     expect(reasonOf(await authorize(get('/v1/models'), bench().parts))).toBe('credential_missing')
-    const key: [string, string[]] = ['x-api-key', ['good']]
-    expect(reasonOf(await authorize(get('/v1/models', [key]), bench().parts))).toBe(
-      'credential_missing',
-    )
     expect(reasonOf(await authorize(get('/v1/models', [good]), bench().parts))).toBe('allowed')
     const none = examplePolicy({
       grants: examplePolicy().grants.map((grant) => ({ ...grant, paths: [] })),
@@ -627,6 +623,20 @@ describe('a path without a model', () => {
     expect(reasonOf(await authorize(get('/v1/models', [good]), bench(none).parts))).toBe(
       'path_not_granted',
     )
+  })
+
+  test('takes the credential in x-api-key, too, as clients of Anthropic send it', async () => {
+    const good: [string, string[]] = ['x-api-key', ['good']]
+    const other: [string, string[]] = ['x-api-key', ['other']]
+    const bearer: [string, string[]] = ['authorization', ['Bearer good']]
+    const answer = async (...headers: [string, string[]][]) =>
+      authorize(get('/v1/models', headers), bench().parts)
+    expect(await answer(good)).toMatchObject({ principal: alice, verdict: { kind: 'allow' } })
+    expect(reasonOf(await answer(other))).toBe('credential_invalid')
+    // Two parties that choose differently would see two callers.
+    for (const key of [good, other]) {
+      expect(reasonOf(await answer(bearer, key))).toBe('credential_ambiguous')
+    }
   })
 
   test.each<[string, Partial<IncomingRequest>, string]>([

@@ -75,7 +75,8 @@ function keptCredential(
   allow: Allow,
 ): readonly ('authorization' | 'x-api-key')[] {
   if (!allow.keepCredential || decision.principal === undefined) return []
-  return decision.dialect?.readsApiKeyHeader === true
+  // A path of no dialect takes either.
+  return decision.dialect?.readsApiKeyHeader !== false
     ? ['authorization', 'x-api-key']
     : ['authorization']
 }

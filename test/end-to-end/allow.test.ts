@@ -131,6 +131,8 @@ describe('a path that names no model', () => {
   test('lists the models to whom it was granted', async () => {
     const request = { method: 'GET', path: '/v1/models' }
     expect((await stack.send({ ...request, caller: 'alice' })).text).toContain('llama-3.3-70b')
+    const asKey = await stack.send({ ...request, caller: 'alice', credentialHeader: 'x-api-key' })
+    expect(asKey.text).toContain('llama-3.3-70b')
     expect((await stack.send({ ...request, caller: 'bob' })).status).toBe(403)
     expect((await stack.send(request)).status).toBe(401)
   })

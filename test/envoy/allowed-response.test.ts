@@ -154,6 +154,8 @@ describe('the credential of the caller', () => {
     expect(left({ ...withHeaders(sent), verdict })).toEqual(['authorization'])
     const anthropic = { ...withHeaders(sent), verdict, dialect: dialectNamed('anthropic') }
     expect(left(anthropic)).toEqual(['authorization', 'x-api-key'])
+    const plain = { ...withHeaders(sent), verdict, dialect: undefined }
+    expect(left(plain)).toEqual(['authorization', 'x-api-key'])
   })
 
   it('does not go upstream unread, on a public path', () => {
