@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { DependencyError } from '../../src/errors.js'
-import { createMemoryCounters } from '../../src/ratelimit/memory-counters.js'
+import { createMemoryCounters, MAX_COUNTERS } from '../../src/ratelimit/memory-counters.js'
+import type { RateLimit } from '../../src/ratelimit/rule.js'
 import { describeCounters, describeOwnCounters } from './counters.contract.js'
 import { at, createRig, createTestClock, D } from './rig.js'
 
@@ -28,6 +29,21 @@ test('a flood of new descriptors pushes out nothing that still limits, and fails
   // The minute is over, and its counters are gone though nobody asks for one of a minute.
   rig.clock.setSeconds(60)
   expect(await rig.say([D('l=2'), D('l=3')])).toBe('OK: OK 0 of 1/hour; OK 0 of 1/hour')
+})
+
+test('there is room for a million counters, as nothing else is said', async () => {
+  const counters = createMemoryCounters({ stopWhenOver: false, clock: createTestClock(59) })
+  const limit: RateLimit = { requestsPerUnit: 1, unit: 'hour' }
+  const some = (from: number, to: number) =>
+    counters.count(
+      'd',
+      Array.from({ length: to - from }, (_, index) => {
+        const counted = [{ key: 'k', value: String(from + index) }]
+        return { counted, limit, hits: 1, isRefund: false }
+      }),
+    )
+  for (let from = 0; from < MAX_COUNTERS; from += 10_000) await some(from, from + 10_000)
+  await expect(some(MAX_COUNTERS, MAX_COUNTERS + 1)).rejects.toThrow('no room for another counter')
 })
 
 test('a counter that everything was given back to takes no room', async () => {
