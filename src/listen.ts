@@ -1,18 +1,16 @@
-import { readFileSync } from 'node:fs'
 import { Server, ServerCredentials } from '@grpc/grpc-js'
 import type { ServerOptions } from '@grpc/grpc-js'
 import { HealthImplementation } from 'grpc-health-check'
 import { formatAddress, isLocal } from './config/address.js'
 import type { ListenAddress } from './config/address.js'
 import { authorizationServiceName, rateLimitServiceName } from './envoy/protos.js'
+import { followTls } from './grpc-tls.js'
+import type { TlsFiles, TlsLook } from './grpc-tls.js'
 import { removeStaleSocket } from './stale-socket.js'
 import { KIB_BYTES, MIB_BYTES } from './units.js'
 
 /** Mutual TLS: whoever reaches the report could end a reservation, so a certificate of the CA alone is not enough. */
-export interface GrpcTls {
-  readonly certFile: string
-  readonly keyFile: string
-  readonly clientCaFile: string
+export interface GrpcTls extends TlsFiles {
   /** Exact subject alternative names, as `spiffe://example.org/ns/llm/sa/envoy`; the peer must have one. */
   readonly allowedSans: readonly string[]
 }
@@ -39,6 +37,8 @@ export interface Listener {
   setServing(serving: boolean): void
   /** What it answers for `ratelimit`, by which envoyproxy/ratelimit is known; nobody knows that name before. */
   setRateLimitServing(serving: boolean): void
+  /** Call it once a second: takes the files of `tls` where they have changed (`grpc-tls.ts`). */
+  lookAtTls(): TlsLook
   /** Lets the calls under way finish; after `deadlineMs` ends them. A second call waits for the first. */
   stop(deadlineMs: number): Promise<void>
 }
@@ -87,7 +87,12 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   options.addServices(server, options.tls?.allowedSans)
 
   if (address.kind === 'unix') await removeStaleSocket(address.path)
-  const port = await bind(server, targetOf(address), options.tls)
+  const tls = options.tls && followTls(options.tls)
+  const port = await bind(
+    server,
+    targetOf(address),
+    tls?.credentials ?? ServerCredentials.createInsecure(),
+  )
   const bound = address.kind === 'unix' ? address : { ...address, port }
   let stopped: Promise<void> | undefined
   return {
@@ -98,6 +103,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     setRateLimitServing: (serving) => {
       setServing(serving, ['ratelimit'])
     },
+    lookAtTls: () => tls?.look() ?? { kind: 'same' },
     stop(deadlineMs) {
       stopped ??= stop(server, targetOf(bound), deadlineMs)
       return stopped
@@ -123,20 +129,11 @@ function targetOf(address: ListenAddress): string {
   return address.kind === 'unix' ? `unix:${address.path}` : formatAddress(address)
 }
 
-function bind(server: Server, target: string, tls: GrpcTls | undefined): Promise<number> {
-  const credentials = tls === undefined ? ServerCredentials.createInsecure() : mutualTls(tls)
+function bind(server: Server, target: string, credentials: ServerCredentials): Promise<number> {
   return new Promise((resolve, reject) => {
     server.bindAsync(target, credentials, (error, port) => {
       if (error === null) resolve(port)
       else reject(error)
     })
   })
-}
-
-function mutualTls(tls: GrpcTls): ServerCredentials {
-  return ServerCredentials.createSsl(
-    readFileSync(tls.clientCaFile),
-    [{ cert_chain: readFileSync(tls.certFile), private_key: readFileSync(tls.keyFile) }],
-    true,
-  )
 }

@@ -20,6 +20,7 @@ import { drain } from './drain.js'
 import { formatFault } from './errors.js'
 import { createIdentity } from './identity/authenticate.js'
 import type { Identity } from './identity/authenticate.js'
+import type { TlsLook } from './grpc-tls.js'
 import { listen } from './listen.js'
 import type { ListenOptions } from './listen.js'
 import { encodingNames } from './llm/encodings.js'
@@ -60,6 +61,16 @@ export async function serve(policyFile: string): Promise<number> {
   } finally {
     // In reverse, whether it ran to its end or could not start: a thread or a port left open would keep the process.
     for (const close of closers.reverse()) await close()
+  }
+}
+
+function tellOfTls(look: TlsLook, log: Log): void {
+  if (look.kind === 'renewed') log.info('the certificates of listen.tls are renewed')
+  if (look.kind === 'refused') {
+    log.warn(
+      { reason: look.reason },
+      'the files of listen.tls cannot be used: what they were before stays',
+    )
   }
 }
 
@@ -191,6 +202,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
 
   const everySecond = setInterval(() => {
     if (rateLimits !== undefined) listener.setRateLimitServing(rateLimitsServe())
+    tellOfTls(listener.lookAtTls(), log)
     void upkeep({
       ledger,
       rates,

@@ -52,6 +52,7 @@ const ranks: Record<string, number> = {
   telemetry: 6,
   config: 6,
   'stale-socket.ts': 6,
+  'grpc-tls.ts': 6,
   'server.ts': 7,
   'listen.ts': 7,
   admin: 7,
@@ -69,7 +70,7 @@ const ranks: Record<string, number> = {
 const owners: Record<string, readonly string[]> = {
   jose: ['identity'],
   '@dqbd/tiktoken': ['llm'],
-  '@grpc/grpc-js': ['envoy', 'server.ts', 'listen.ts'],
+  '@grpc/grpc-js': ['envoy', 'server.ts', 'listen.ts', 'grpc-tls.ts'],
   '@grpc/proto-loader': ['envoy'],
   'grpc-health-check': ['listen.ts'],
   pino: ['telemetry'],

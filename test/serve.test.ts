@@ -146,11 +146,11 @@ describe('a TCP address', () => {
       policy().replace('grpc: unix://SOCKET', `grpc: 127.0.0.1:${String(port)}\n  ${tls}`),
     )
     await started(it)
-    const asking = async (pair: KeyPairFiles) => {
+    const asking = async (pair: KeyPairFiles, authorityFile = certificates.authorityFile) => {
       const client = new Client(
         `127.0.0.1:${String(port)}`,
         credentials.createSsl(
-          readFileSync(certificates.authorityFile),
+          readFileSync(authorityFile),
           readFileSync(pair.keyFile),
           readFileSync(pair.certificateFile),
           { checkServerIdentity: () => undefined },
@@ -163,6 +163,17 @@ describe('a TCP address', () => {
     }
     expect(await asking(certificates.envoy)).toMatchObject({ okResponse: {} })
     expect(await asking(certificates.stranger)).toBe(status.PERMISSION_DENIED)
+
+    // Renewed by another authority, in the same files.
+    writeFileSync(server.keyFile, 'half')
+    await vi.waitFor(() => {
+      expect(it.log()).toContain('the files of listen.tls cannot be used')
+    }, patience)
+    const { authorityFile, envoy } = await createCertificates(directory, ['server'])
+    await vi.waitFor(() => {
+      expect(it.log()).toContain('the certificates of listen.tls are renewed')
+    }, patience)
+    expect(await asking(envoy, authorityFile)).toMatchObject({ okResponse: {} })
     rmSync(directory, { recursive: true })
   })
 })
