@@ -1,6 +1,7 @@
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { connect } from 'node:tls'
 import { Client, credentials } from '@grpc/grpc-js'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
 import { createCertificates, envoyIdentity } from '../deploy/demo/certificates.js'
@@ -162,6 +163,35 @@ test.each<[string, () => void, RegExp]>([
   listener.lookAtTls()
   expect(listener.lookAtTls()).toEqual(renewed)
   expect(await peer(fresh, fresh)()).toBe(true)
+})
+
+test('nobody without a certificate of the authority comes past the handshake', async () => {
+  const { address } = listener
+  if (address.kind !== 'tcp') throw new Error('it listens on a port')
+  const first = async (bears: DemoCertificates | undefined) =>
+    new Promise<string>((resolve) => {
+      const pair = bears && {
+        key: readFileSync(bears.envoy.keyFile),
+        cert: readFileSync(bears.envoy.certificateFile),
+      }
+      const trust = { ca: readFileSync(old.authorityFile), checkServerIdentity: () => undefined }
+      const { port } = address
+      const socket = connect({ port, host: '127.0.0.1', ALPNProtocols: ['h2'], ...trust, ...pair })
+      closings.push(() => socket.destroy())
+      // The server speaks first, once it has accepted: its settings.
+      socket.once('data', () => {
+        resolve('accepted')
+      })
+      socket.once('error', () => {
+        resolve('refused')
+      })
+      socket.once('close', () => {
+        resolve('refused')
+      })
+    })
+  expect(await first(old)).toBe('accepted')
+  expect(await first(fresh)).toBe('refused')
+  expect(await first(undefined)).toBe('refused')
 })
 
 test('a start fails with files that cannot be used', async () => {
