@@ -137,6 +137,19 @@ try {
   }
 }
 
+const refusals = JSON.parse(
+  execFileSync(process.execPath, [here('./refusals.js')], { encoding: 'utf8' }),
+) as { kibBytes: number; of: string; micros: number[] }[]
+print('Refused since a quota is used up, without the wire:')
+for (const { kibBytes, of, micros } of refusals) {
+  const [allowed] = refusals.filter((row) => row.kibBytes === kibBytes)
+  const ratios = micros.map((each, round) => each / (allowed?.micros[round] ?? NaN))
+  const spread = `${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}`
+  print(
+    `  ${String(kibBytes)} KiB, ${of}: ${median(ratios).toFixed(2)} x an allowed one (${spread}), ${median(micros).toFixed(0)} us`,
+  )
+}
+
 const partitions = execFileSync(process.execPath, ['--expose-gc', here('./partitions.js')], {
   encoding: 'utf8',
 })
