@@ -23,17 +23,28 @@ export interface Carried {
   readonly idempotencyKey?: string
 }
 
+/** A reservation that the process knows by other ways than its own reserve. */
+export interface Known<Context> {
+  readonly reservation: Reservation<Context>
+  /** The bucket of its home. */
+  readonly home: number
+}
+
 /** How reservations end: by their report, or since no answer carries them any more. */
 export interface RedisEnds<Context> {
   find(id: string, nowEpochMs: number): Promise<Found<Context> | undefined>
-  /** @param known the reservation, where it is known by other ways than this process's own reserve */
   end(
     id: string,
     end: End,
     nowEpochMs: number,
-    known?: Reservation<Context>,
+    known?: Known<Context>,
   ): Promise<Ended<Context> | undefined>
-  abandon(id: string, nowEpochMs: number, carrier?: string): Promise<Ended<Context> | undefined>
+  abandon(
+    id: string,
+    nowEpochMs: number,
+    carrier?: string,
+    known?: Known<Context>,
+  ): Promise<Ended<Context> | undefined>
   /** A call passes by it that this process did not make: it needs not be asked for again where the answer is lost. */
   remember(reservation: Reservation<Context>): void
   /**
@@ -152,11 +163,12 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
 
   async function endByReport(
     reservation: Reservation<Context>,
+    home: number,
     end: End,
     nowEpochMs: number,
   ): Promise<Ended<Context> | undefined> {
     const { id, holds } = reservation
-    const parts = buckets.partsOf(holds, homeOf(reservation))
+    const parts = buckets.partsOf(holds, home)
     const actuals = actualsOf(end)
     const released = end.kind === 'released'
     const how = { actuals, released, carried: undefined }
@@ -252,13 +264,18 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     id: string,
     nowEpochMs: number,
     carrier = id,
+    known?: Known<Context>,
   ): Promise<Ended<Context> | undefined> {
     const reservation =
-      own.get(id) ?? found.get(id) ?? (await findToAbandon(id, carrier, nowEpochMs))
-    const home = reservation === undefined ? buckets.homeOfId(id) : homeOf(reservation)
+      known?.reservation ??
+      own.get(id) ??
+      found.get(id) ??
+      (await findToAbandon(id, carrier, nowEpochMs))
+    const home = known?.home ?? homeOf(reservation?.id ?? id)
     const holds = reservation?.holds ?? []
     const parts = buckets.partsOf(holds, home)
-    const given = { id, carrier, holds, parts, reservation }
+    // It may be known by the id of another of its answers, which leads to it at home alone.
+    const given = { id: reservation?.id ?? id, carrier, holds, parts, reservation }
     return endedByGivingBack(given, (await giveBack(given, nowEpochMs)).home)
   }
 
@@ -279,7 +296,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     return carried.parts.map((part) => ({ ...carried, parts: [part] }))
   }
 
-  function homeOf({ id }: Reservation<Context>): number {
+  function homeOf(id: string): number {
     return own.homeOf(id) ?? buckets.homeOfId(id)
   }
 
@@ -291,8 +308,10 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     },
 
     async end(id, end, nowEpochMs, known) {
-      const reservation = known ?? own.get(id) ?? found.get(id) ?? (await find(id, nowEpochMs))
-      return reservation && endByReport(reservation, end, nowEpochMs)
+      const reservation =
+        known?.reservation ?? own.get(id) ?? found.get(id) ?? (await find(id, nowEpochMs))
+      if (reservation === undefined) return undefined
+      return endByReport(reservation, known?.home ?? homeOf(reservation.id), end, nowEpochMs)
     },
 
     abandon,

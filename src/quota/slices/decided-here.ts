@@ -1,6 +1,7 @@
 import type { Found, LedgerSize, Reservation } from '../ledger.js'
+import type { Known } from '../redis/ends.js'
 import { createOwnReservations } from '../redis/own-reservations.js'
-import type { Adoption, Pending } from './slice-turn.js'
+import type { Adopted, Pending } from './slice-turn.js'
 
 /** What a process remembers of the requests that it could decide from slices. */
 export interface DecidedHere<Context> {
@@ -11,15 +12,20 @@ export interface DecidedHere<Context> {
   /** As many as are pending. */
   readonly pendings: () => number
   /** The store's word for it; before that it was pending. */
-  adopted(pending: Pending<Context>, adoption: Adoption): void
+  adopted(pending: Pending<Context>, adopted: Adopted): void
   /** It was given up before the store knew of it. */
   withdrawn(pending: Pending<Context>): void
-  /** The store decided what could have been decided here. */
-  addOther(reservation: Reservation<Context>, idempotencyKey: string, leaseMs: number): void
+  /** The store decided what could have been decided here. @param home the bucket of its home */
+  addOther(
+    reservation: Reservation<Context>,
+    idempotencyKey: string,
+    leaseMs: number,
+    home: number,
+  ): void
   /** Does the store, or will it, answer the key with its first reservation? */
   knows(idempotencyKey: string): boolean
-  /** The reservation if it was made here. */
-  get(id: string): Reservation<Context> | undefined
+  /** The reservation if it was made here, and the bucket of its home. */
+  get(id: string): Known<Context> | undefined
   /** As this process made it, if it did. */
   asMadeHere(reservation: Reservation<Context>): Reservation<Context>
   /** The same as `get`, with how long it has been held. */
@@ -31,9 +37,6 @@ export interface DecidedHere<Context> {
   size(): LedgerSize
   clear(): void
 }
-
-/** Where there are slices there is no cluster. */
-const ONLY_BUCKET = 0
 
 export function createDecidedHere<Context>(
   rememberEndedMs: number,
@@ -61,21 +64,24 @@ export function createDecidedHere<Context>(
       const { id, idempotencyKey, leaseMs } = pending.request
       byId.set(id, pending)
       byKey.set(idempotencyKey, pending)
-      own.add(pending.reservation, idempotencyKey, leaseMs, ONLY_BUCKET)
+      own.add(pending.reservation, idempotencyKey, leaseMs, pending.parts[0].bucket)
     },
     pendingById: (id) => byId.get(id),
     pendingByKey: (idempotencyKey) => byKey.get(idempotencyKey),
     pendings: () => byId.size,
-    adopted(pending, adoption) {
-      if (adoption === 'adopted') settled(pending)
+    adopted(pending, adopted) {
+      if (adopted === 'adopted') settled(pending)
       else withdrawn(pending)
     },
     withdrawn,
-    addOther(reservation, idempotencyKey, leaseMs) {
-      others.add(reservation, idempotencyKey, leaseMs, ONLY_BUCKET)
+    addOther(reservation, idempotencyKey, leaseMs, home) {
+      others.add(reservation, idempotencyKey, leaseMs, home)
     },
     knows: (idempotencyKey) => own.knows(idempotencyKey) || others.knows(idempotencyKey),
-    get: (id) => own.get(id),
+    get(id) {
+      const [reservation, home] = [own.get(id), own.homeOf(id)]
+      return reservation && home !== undefined ? { reservation, home } : undefined
+    },
     asMadeHere: (reservation) => own.get(reservation.id) ?? reservation,
     find(id) {
       const [reservation, heldMs] = [own.get(id), own.heldMs(id)]

@@ -6,7 +6,10 @@ import type { Quota } from '../quota.js'
 import { requireMoment, requireWhole } from '../request.js'
 import { createSliceTurns } from './slice-turns.js'
 import type { Pending } from './slice-turn.js'
+import { createBuckets } from '../redis/buckets.js'
+import type { Buckets } from '../redis/buckets.js'
 import type { RedisLedger } from '../redis/redis-ledger.js'
+import { storedLeases } from '../redis/stored-keys.js'
 import { createSlicedEnds } from './sliced-ends.js'
 import { createSlicedReserve } from './sliced-reserve.js'
 import { createSlices } from './slices.js'
@@ -22,6 +25,7 @@ export interface SlicedLedgerOptions<Context> {
   readonly timeoutMs: number
   /** As of the Redis ledger. */
   readonly rememberEndedMs?: number
+  readonly buckets?: Buckets
   readonly moments?: 'redis' | 'given'
   /** What tests choose otherwise. */
   readonly tuning?: Partial<SliceTuning>
@@ -61,7 +65,7 @@ export function createSlicedLedger<Context>(
   options: SlicedLedgerOptions<Context>,
 ): Ledger<Context> {
   const { ledger, store, clock, random, timeoutMs } = options
-  const { rememberEndedMs = 60_000, moments = 'redis' } = options
+  const { rememberEndedMs = 60_000, buckets = createBuckets(1), moments = 'redis' } = options
   const tuning = { ...usual, ...options.tuning }
   const timelines = createTimelines()
   const timelineOf = ({ quota }: Hold) => timelines(quota.window)
@@ -82,16 +86,17 @@ export function createSlicedLedger<Context>(
   })
   const turns = createSliceTurns<Context>({
     store,
+    buckets,
     clock,
     timeoutMs,
     moments,
     owner,
     share: tuning.share,
     lifeMs: LIFE_MS,
-    nowMs: () => nowFrom(latestMs),
+    nowAt: (bucket) => nowFrom(latestMs, bucket),
     timelineOf,
-    onAdopted: (pending, adoption) => {
-      ends.adopted(pending, adoption)
+    onAdopted: (pending, _, adopted) => {
+      ends.adopted(pending, adopted)
     },
     onTaken: (taking, slice) => {
       slices.taken(taking, slice, tick())
@@ -115,6 +120,7 @@ export function createSlicedLedger<Context>(
     turns,
     slices,
     clock,
+    buckets,
     isSliced: tuning.isSliced,
     nowFrom,
     tick,
@@ -123,6 +129,7 @@ export function createSlicedLedger<Context>(
 
   const slicesBack = createSlicesBack({
     store,
+    buckets,
     owner,
     clock,
     timeoutMs,
@@ -130,13 +137,20 @@ export function createSlicedLedger<Context>(
     isSliced: ({ quota }) => tuning.isSliced(quota),
     timelineOf,
     longestMs: BACK_AFTER_MS,
+    nowFrom,
   })
 
-  /** The moment as this process knows it. */
-  function nowFrom(nowEpochMs: number): number {
-    if (moments === 'redis') return store.nowMs() ?? requireMoment(nowEpochMs)
+  /** The moment as this process knows it, at the node that has the bucket. */
+  function nowFrom(nowEpochMs: number, bucket = 0): number {
+    if (moments === 'redis') {
+      return store.nowMs(storedLeases(buckets.tagOf(bucket))) ?? requireMoment(nowEpochMs)
+    }
     latestMs = Math.max(latestMs, requireMoment(nowEpochMs))
     return latestMs
+  }
+
+  function nowAt({ partitionKey }: Hold, nowEpochMs: number): number {
+    return nowFrom(nowEpochMs, buckets.ofPartition(partitionKey))
   }
 
   /** What slices are over by: no clock that can be set. */
@@ -161,7 +175,7 @@ export function createSlicedLedger<Context>(
   return {
     async exhausted({ holds, idempotencyKey }, nowEpochMs) {
       if (decided.knows(idempotencyKey)) return undefined
-      const now = nowFrom(nowEpochMs)
+      nowFrom(nowEpochMs)
       const withRoom = holds.map((each) => slices.withRoom(each, tick()))
       const others = holds.filter((_, index) => withRoom[index] === undefined)
       const short = await ledger.exhausted({ holds: others, idempotencyKey }, nowEpochMs)
@@ -172,9 +186,10 @@ export function createSlicedLedger<Context>(
         const slice = withRoom[index]
         return slice === undefined
           ? (figures.next().value as Balance)
-          : slices.balance(each, slice, now)
+          : slices.balance(each, slice, nowAt(each, nowEpochMs))
       })
-      const asked = { nowMs: now, dueMs: clock.monotonicMs() + timeoutMs, exhausted: true }
+      const dueMs = clock.monotonicMs() + timeoutMs
+      const asked = { nowEpochMs, dueMs, exhausted: true }
       return { ...(await slicesBack.shorten(short, others, asked)), balances }
     },
 
@@ -184,7 +199,7 @@ export function createSlicedLedger<Context>(
       const { dueMonotonicMs = clock.monotonicMs() + timeoutMs } = request
       const answer = await reserving.reserve({ ...request, dueMonotonicMs }, nowEpochMs)
       if (answer.kind === 'held') return answer
-      const asked = { nowMs: nowFrom(nowEpochMs), dueMs: dueMonotonicMs, exhausted: false }
+      const asked = { nowEpochMs, dueMs: dueMonotonicMs, exhausted: false }
       return slicesBack.shorten(answer, request.holds, asked)
     },
 
@@ -212,8 +227,11 @@ export function createSlicedLedger<Context>(
     async balances(holds, nowEpochMs) {
       nowFrom(nowEpochMs)
       // What nobody was admitted to is free: it is seen where it is when it is back.
-      if (slices.giveBack(holds, tick()) || turns.isReturning()) await turns.flush()
-      return reserving.told(holds, () => ledger.balances(holds, nowEpochMs))
+      const which = buckets.ofHolds(holds)
+      const isReturning = [...which].some((bucket) => turns.isReturning(bucket))
+      if (slices.giveBack(holds, tick()) || isReturning) await turns.flush('all', which)
+      const ask = () => ledger.balances(holds, nowEpochMs)
+      return reserving.told(holds, ask, (balances) => balances)
     },
 
     size() {

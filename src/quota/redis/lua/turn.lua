@@ -2,21 +2,18 @@
 -- One turn of a process that decides from slices (../slice-turns.ts). What it decided becomes reservations like any
 -- other, what it needs no more comes back, and new slices are taken. Takes effect once, however often it is asked.
 --
--- A slice is an amount that is reserved in the cell of now for one process. Only that process says what becomes of
--- it, so what it says is believed: a reservation that it made of the slice has the slice's place. A partition lists
--- its slices as { id, left, generation, cell, dueMs, overMs }: `left` is what is neither adopted nor back, and from
--- `overMs` on nothing is admitted from it.
+-- Only the process whose slice it is (sliced.lua) says what becomes of it, so what it says is believed: a reservation
+-- that it made of the slice has the slice's place.
 -- KEYS: the process's last turn, leases, slices that are due, then of each partition its state and its slices, then
 -- of each reservation its own key and its idempotency key.
 -- ARGV: the call { turn, windows = of each partition the names, adopted = { { id, admittedMs, leaseMs, carriers,
 -- holds = { { at, slice, amount, limit, window, unit, generation, cell } } } }, returned = { { at, slice, amount } },
--- taken = { { at, slice, amount, least, limit, window, leaseMs } }, share = { one, all }, lifeMs, sweep },
+-- taken = { { at, slice, amount, least, limit, window, leaseMs } }, share = { one, all }, lifeMs },
 -- then context and quotas of each reservation. `at` is the partition's number.
 -- Answers 'turned' with what became of each reservation ('adopted', 'abandoned', or 'known' where another has its key),
 -- and of each taking its figures and what was taken; 'outdated' if a later turn was here before.
 
 local MAX_SLICES = 64
-local MAX_SWEPT = 32
 
 local turnKey, leasesKey, dueKey = KEYS[1], KEYS[2], KEYS[3]
 local packedTurn = redis.call('GET', turnKey)
@@ -27,40 +24,10 @@ if last and last.turn > call.turn then return { 'outdated', clockMs } end
 local partitions = {}
 local firstReservation = 3 + 2 * #call.windows
 
--- Brings the partition up to date; answers the gap in the calendars, if there is one.
-local function look_at(key, slicesKey, names)
-  local nowMs = moment_for({ key })
-  local gap = uncovered(names, { key }, nowMs)
-  if gap then return gap end
-  local packed = redis.call('GET', slicesKey)
-  local state = load_state(key)
-  if state then advance(state, nowMs) end
-  partitions[#partitions + 1] = {
-    key = key, slicesKey = slicesKey, nowMs = nowMs, slices = packed and cmsgpack.unpack(packed).slices or {},
-  }
-end
-
 for at, names in ipairs(call.windows) do
-  local gap = look_at(KEYS[2 + 2 * at], KEYS[3 + 2 * at], names)
+  local partition, gap = load_slices(KEYS[2 + 2 * at], KEYS[3 + 2 * at], names)
   if gap then return gap end
-end
-
--- Places of processes that died are free again when the lease of what they may have admitted is over.
-local swept = {}
-if call.sweep then
-  local seen = {}
-  for _, partition in ipairs(partitions) do seen[partition.slicesKey] = true end
-  local dueMs = call.momentMs or clockMs
-  for _, slicesKey in ipairs(redis.call('ZRANGE', dueKey, '-inf', whole(dueMs), 'BYSCORE', 'LIMIT', 0, MAX_SWEPT)) do
-    local packed = redis.call('GET', slicesKey)
-    if not packed then
-      swept[#swept + 1] = slicesKey
-    elseif not seen[slicesKey] then
-      -- One that this release cannot read is left to those that can.
-      local read, gap = pcall(look_at, cmsgpack.unpack(packed).key, slicesKey, {})
-      if read and gap then return gap end
-    end
-  end
+  partitions[at] = partition
 end
 
 local function slice_of(part)
@@ -142,27 +109,7 @@ for _, part in ipairs(call.returned) do
   end
 end
 
--- Forgets slices of which nothing is left, or that count no more.
-local function tidy(partition)
-  local state = load_state(partition.key)
-  local nowMs = partition.nowMs
-  local kept = {}
-  for _, slice in ipairs(partition.slices) do
-    local counts = state and locate(state, slice) >= oldest_cell_at(window_named(state.window), nowMs)
-    if counts and slice.dueMs and slice.dueMs <= nowMs then
-      change(state, slice, 0, -slice.left)
-      counts = false
-    end
-    if counts and slice.left > 0 then
-      kept[#kept + 1] = slice
-    elseif state and belongs(state, slice) then
-      state.holders = math.max(0, state.holders - 1)
-    end
-  end
-  partition.slices = kept
-end
-
-for _, partition in ipairs(partitions) do tidy(partition) end
+for _, partition in ipairs(partitions) do tidy_slices(partition) end
 
 -- What is taken ---------------------------------------------------------------------------------------------
 
@@ -230,29 +177,6 @@ for index, asked in ipairs(call.taken) do taken[index] = take(asked) end
 
 local turn = cmsgpack.pack({ turn = call.turn, adopted = answers, taken = taken })
 
--- The slices of a partition; those of an open window are due some day.
-local function save_slices(partition)
-  local slices, nowMs = partition.slices, partition.nowMs
-  if #slices == 0 then
-    redis.call('DEL', partition.slicesKey)
-    redis.call('ZREM', dueKey, partition.slicesKey)
-    return
-  end
-  local state = load_state(partition.key)
-  local window = window_named(state.window)
-  local forMs, firstDueMs = 0, nil
-  for _, slice in ipairs(slices) do
-    if slice.dueMs then
-      forMs = math.max(forMs, slice.dueMs - nowMs)
-      firstDueMs = math.min(firstDueMs or slice.dueMs, slice.dueMs)
-    else
-      forMs = math.max(forMs, leaves_in_ms(window, locate(state, slice), nowMs))
-    end
-  end
-  keep(partition.slicesKey, cmsgpack.pack({ key = partition.key, slices = slices }), forMs)
-  if firstDueMs then add_lease(dueKey, partition.slicesKey, firstDueMs, forMs) end
-end
-
 for _, known in ipairs(repeats) do redis.call('SET', known.key, known.packed, 'KEEPTTL') end
 for _, alias in ipairs(aliases) do keep(alias.key, alias.packed, alias.forMs) end
 for _, reservation in ipairs(reservations) do
@@ -261,10 +185,9 @@ for _, reservation in ipairs(reservations) do
   add_lease(leasesKey, reservation.key, reservation.dueMs, reservation.forMs)
 end
 for _, partition in ipairs(partitions) do
-  save_slices(partition)
+  save_slices(partition, dueKey)
   local state = load_state(partition.key)
   if state then save_state(partition.key, state, partition.nowMs) end
 end
-for _, slicesKey in ipairs(swept) do redis.call('ZREM', dueKey, slicesKey) end
 keep(turnKey, turn, ORPHANED_MS)
 return { 'turned', clockMs, answers, taken }
