@@ -75,6 +75,8 @@ interface PartEnd {
   readonly actuals: object
   readonly released: boolean
   readonly carried: Carried | undefined
+  /** Nothing may come here in its place after it. */
+  readonly bars: boolean
 }
 
 /** What Redis does not say of the end of a part. */
@@ -125,7 +127,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
   async function endPart(
     { id, holds }: Pick<Reservation<Context>, 'id' | 'holds'>,
     part: Part,
-    { actuals, released, carried }: PartEnd,
+    { actuals, released, carried, bars }: PartEnd,
     nowEpochMs: number,
   ): Promise<EndedReply | NotEnded> {
     const tag = buckets.tagOf(part.bucket)
@@ -143,6 +145,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
       released,
       ...(carried === undefined ? {} : { abandoned: carrier }),
       ...(idempotencyKey === undefined ? {} : { byKey: true }),
+      ...(bars ? { bars } : {}),
       rememberMs: rememberEndedMs,
     }
     const reply = await ask(scripts.end, keys, call, room.nowAt(nowEpochMs, key), aroundAll)
@@ -173,7 +176,10 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     const released = end.kind === 'released'
     const how = { actuals, released, carried: undefined }
     const outcomes = await Promise.allSettled(
-      parts.map((part) => endPart(reservation, part, how, nowEpochMs)),
+      parts.map((part) => {
+        const bars = part.bucket !== home
+        return endPart(reservation, part, { ...how, bars }, nowEpochMs)
+      }),
     )
     const seen: Seen[] = []
     let ended: Begun<Context> | undefined
@@ -208,7 +214,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     const name = nameOf(carried)
     let endedAtHome = unanswered.get(name)?.endedAtHome
     const giveBackPart = async (part: Part): Promise<EndedReply | NotEnded> => {
-      const end = { actuals: actualsOf({ kind: 'released' }), released: true, carried }
+      const end = { actuals: actualsOf({ kind: 'released' }), released: true, carried, bars: false }
       const reply = await endPart(carried, part, end, nowEpochMs)
       // By its key it may have been another reservation, with other holds.
       const isKnown = typeof reply !== 'string' && idempotencyKey === undefined

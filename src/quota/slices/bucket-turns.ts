@@ -3,6 +3,7 @@ import { DependencyError } from '../../errors.js'
 import { ScriptError } from '../../store/store.js'
 import type { Hold } from '../ledger.js'
 import type { Ask } from '../redis/ask.js'
+import type { Buckets } from '../redis/buckets.js'
 import type { Calendars, CalendarSource } from '../redis/calendars.js'
 import type { Script } from '../../store/store.js'
 import { halve, partIn, sliceFrom, spellTurn } from './slice-turn.js'
@@ -45,8 +46,6 @@ export interface BucketTurns<Context> {
 
 export interface BucketTurnsOptions<Context> extends TurnsOptions<Context> {
   readonly bucket: number
-  /** The hash tag of its keys. */
-  readonly tag: string
   readonly script: Script
   readonly ask: Ask
   readonly calendars: CalendarSource
@@ -56,6 +55,7 @@ export interface BucketTurnsOptions<Context> extends TurnsOptions<Context> {
 
 /** What the turns of all buckets have in common. */
 export interface TurnsOptions<Context> {
+  readonly buckets: Buckets
   readonly clock: Pick<Clock, 'monotonicMs'>
   readonly moments: 'redis' | 'given'
   /** Names this process: no two have the same. */
@@ -85,7 +85,7 @@ export function createBucketTurns<Context>(
   options: BucketTurnsOptions<Context>,
 ): BucketTurns<Context> {
   const { script, ask: askStore, calendars, clock, moments, owner, share, lifeMs } = options
-  const { bucket, tag, nowMs, timelineOf, onAdopted, onTaken, onSetAside, onGivenUp } = options
+  const { buckets, bucket, nowMs, timelineOf, onAdopted, onTaken, onSetAside, onGivenUp } = options
 
   // In the order in which they came, by a number that grows.
   const pendings = new Map<Pending<Context>, number>()
@@ -174,7 +174,7 @@ export function createBucketTurns<Context>(
   }
 
   async function ask(turn: Turn<Context>): Promise<void> {
-    const { keys, call, texts, windows } = spellTurn(owner, { bucket, tag }, turn, {
+    const { keys, call, texts, windows } = spellTurn(owner, buckets, bucket, turn, {
       share,
       lifeMs,
     })

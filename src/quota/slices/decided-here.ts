@@ -1,7 +1,8 @@
 import type { Found, LedgerSize, Reservation } from '../ledger.js'
 import type { Known } from '../redis/ends.js'
 import { createOwnReservations } from '../redis/own-reservations.js'
-import type { Adopted, Pending } from './slice-turn.js'
+import type { Adoption } from './adoptions.js'
+import type { Pending } from './slice-turn.js'
 
 /** What a process remembers of the requests that it could decide from slices. */
 export interface DecidedHere<Context> {
@@ -11,8 +12,8 @@ export interface DecidedHere<Context> {
   pendingByKey(idempotencyKey: string): Pending<Context> | undefined
   /** As many as are pending. */
   readonly pendings: () => number
-  /** The store's word for it; before that it was pending. */
-  adopted(pending: Pending<Context>, adopted: Adopted): void
+  /** The store's word for it; before that it was pending. @param back which of its holds are back in their slice */
+  adopted(pending: Pending<Context>, adoption: Adoption, back: readonly number[]): void
   /** It was given up before the store knew of it. */
   withdrawn(pending: Pending<Context>): void
   /** The store decided what could have been decided here. @param home the bucket of its home */
@@ -41,7 +42,7 @@ export interface DecidedHere<Context> {
 export function createDecidedHere<Context>(
   rememberEndedMs: number,
   tick: () => number,
-  putBack: (pending: Pending<Context>) => void,
+  putBack: (pending: Pending<Context>, indices: readonly number[]) => void,
 ): DecidedHere<Context> {
   const own = createOwnReservations<Context>(rememberEndedMs, tick)
   const others = createOwnReservations<Context>(rememberEndedMs, tick)
@@ -53,9 +54,9 @@ export function createDecidedHere<Context>(
     byKey.delete(request.idempotencyKey)
   }
 
-  function withdrawn(pending: Pending<Context>): void {
+  function drop(pending: Pending<Context>, back: readonly number[]): void {
     settled(pending)
-    putBack(pending)
+    putBack(pending, back)
     own.remove(pending.request.id, true)
   }
 
@@ -69,11 +70,17 @@ export function createDecidedHere<Context>(
     pendingById: (id) => byId.get(id),
     pendingByKey: (idempotencyKey) => byKey.get(idempotencyKey),
     pendings: () => byId.size,
-    adopted(pending, adopted) {
-      if (adopted === 'adopted') settled(pending)
-      else withdrawn(pending)
+    adopted(pending, adoption, back) {
+      if (adoption !== 'adopted') {
+        drop(pending, back)
+        return
+      }
+      settled(pending)
+      putBack(pending, back)
     },
-    withdrawn,
+    withdrawn(pending) {
+      drop(pending, [...pending.request.holds.keys()])
+    },
     addOther(reservation, idempotencyKey, leaseMs, home) {
       others.add(reservation, idempotencyKey, leaseMs, home)
     },

@@ -1,7 +1,8 @@
 import type { Carriers } from '../carriers.js'
 import type { Hold, Reservation, ReserveRequest } from '../ledger.js'
 import type { Window } from '../quota.js'
-import type { Part } from '../redis/buckets.js'
+import type { Buckets, Part } from '../redis/buckets.js'
+import { elsewhereOf } from '../redis/elsewhere.js'
 import {
   storedDueSlices,
   storedIdempotencyKey,
@@ -34,6 +35,8 @@ export interface Pending<Context> {
   sent: boolean
   /** The carriers that were given up since. They are taken away when the answer is there. */
   readonly givenUp: Set<string>
+  /** Its home said that another reservation has its key: by bucket, the id of that one's part there, if it has one. */
+  moved?: ReadonlyMap<number, string | undefined>
 }
 
 export interface PendingPart extends Part {
@@ -42,11 +45,15 @@ export interface PendingPart extends Part {
 }
 
 export function partIn({ parts }: Pending<unknown>, bucket: number): PendingPart {
-  return parts.find((part) => part.bucket === bucket) ?? parts[0]
+  return parts.find((part) => part.bucket === bucket) ?? { bucket, indices: [], admittedMs: 0 }
 }
 
-/** What became of a pending request. `known`: another reservation has its key, to which its id leads from now on. */
-export type Adopted = 'adopted' | 'abandoned' | 'known'
+/**
+ * What became of a part of a pending request. `known`: another reservation has its key, to which its id leads from now
+ * on; with that one's id and the stored partitions that it has elsewhere, if it is live.
+ */
+export type Adopted =
+  'adopted' | 'abandoned' | 'moved' | readonly [kind: 'known', id?: string, ...elsewhere: string[]]
 
 /** All that one script call tells of. */
 export interface Turn<Context> extends Told<Context> {
@@ -115,10 +122,12 @@ export interface TurnCall {
 /** @param more what every turn of the process says */
 export function spellTurn<Context>(
   owner: string,
-  { bucket, tag }: { readonly bucket: number; readonly tag: string },
+  buckets: Buckets,
+  bucket: number,
   { number, adopted, returned, taken }: Turn<Context>,
   more: object,
 ): TurnCall {
+  const tag = buckets.tagOf(bucket)
   const partitions = new Map<string, number>()
   const partitionKeys: string[] = []
   const names: Set<string>[] = []
@@ -147,15 +156,29 @@ export function spellTurn<Context>(
     turn: number,
     adopted: adopted.map((pending) => {
       const { indices, admittedMs } = partIn(pending, bucket)
-      const { request, carriers, slices: drawn } = pending
+      const { request, carriers, slices: drawn, parts, moved } = pending
       const { id, idempotencyKey, holds, context, leaseMs } = request
-      reservationKeys.push(storedReservation(id, tag), storedIdempotencyKey(idempotencyKey, tag))
-      texts.push(JSON.stringify(context), `[${holds.map(quotaText).join()}]`)
+      const [home] = parts
+      const isHome = bucket === home.bucket
+      const to = moved?.get(bucket)
+      reservationKeys.push(
+        storedReservation(id, tag),
+        moved === undefined
+          ? storedIdempotencyKey(idempotencyKey, tag)
+          : storedReservation(to ?? id, tag),
+      )
+      texts.push(
+        isHome ? JSON.stringify(context) : '',
+        isHome ? `[${holds.map(quotaText).join()}]` : '',
+      )
       return {
         id,
         leaseMs,
         carriers,
         admittedMs,
+        ...(isHome ? {} : { part: true }),
+        ...(isHome && parts.length > 1 ? { elsewhere: elsewhereOf(buckets, holds, home) } : {}),
+        ...(moved === undefined ? {} : { moved: true, to }),
         holds: indices.map((index) => {
           const hold = holds[index] as Hold
           const { quota, amount } = hold

@@ -1,6 +1,7 @@
 import type { Store } from '../../store/store.js'
+import { createAdoptions } from './adoptions.js'
+import type { Adoption } from './adoptions.js'
 import { createAsk } from '../redis/ask.js'
-import type { Buckets } from '../redis/buckets.js'
 import { createCalendarSource } from '../redis/calendars.js'
 import { loadRedisScripts } from '../redis/scripts.js'
 import { createBucketTurns } from './bucket-turns.js'
@@ -36,28 +37,76 @@ export interface SliceTurns<Context> {
   flush(what?: 'all' | 'slices', buckets?: ReadonlySet<number>): Promise<void>
 }
 
-export interface SliceTurnsOptions<Context> extends TurnsOptions<Context> {
+export interface SliceTurnsOptions<Context> extends Omit<
+  TurnsOptions<Context>,
+  'onAdopted' | 'onSetAside' | 'onGivenUp'
+> {
   readonly store: Store
-  readonly buckets: Buckets
   readonly timeoutMs: number
   /** The moment at the node that has the bucket as the process knows it. */
   readonly nowAt: (bucket: number) => number
+  /** The store's word for all of it. @param back which of its holds have their place in their slice still */
+  readonly onAdopted: (
+    pending: Pending<Context>,
+    adoption: Adoption,
+    back: readonly number[],
+  ) => void
+  /** The script gives up on a part of it. It is set aside. */
+  readonly onSetAside: (pending: Pending<Context>) => void
+  /** Too many are aside: it will not be adopted, and its places stay spent. */
+  readonly onGivenUp: (pending: Pending<Context>) => void
 }
+
+/** Elsewhere, at home, and elsewhere once more: further ones are of what came meanwhile. */
+const STAGES = 3
 
 export function createSliceTurns<Context>(
   options: SliceTurnsOptions<Context>,
 ): SliceTurns<Context> {
   const { store, buckets, clock, timeoutMs, moments, nowAt } = options
+  const { onSetAside, onGivenUp } = options
   const { turn: script } = loadRedisScripts()
   const calendars = createCalendarSource()
   const ask = createAsk({ store, clock, calendars, timeoutMs, moments })
   const told = new Map<number, BucketTurns<Context>>()
+  const adoptions = createAdoptions<Context>({
+    ...options,
+    tell(pending, bucket) {
+      turnsOf(bucket).adopt(pending)
+      flushSoon(bucket)
+    },
+  })
+  /** What follows from one turn is told by the next ones together. */
+  const soon = new Set<number>()
+
+  function flushSoon(bucket: number): void {
+    passedOn += 1
+    if (soon.size === 0) {
+      queueMicrotask(() => {
+        const which = new Set(soon)
+        soon.clear()
+        // What was not answered is asked again with what comes, and each second.
+        for (const turns of those(which)) turns.flush('all').catch(() => undefined)
+      })
+    }
+    soon.add(bucket)
+  }
+  let passedOn = 0
 
   function turnsOf(bucket: number): BucketTurns<Context> {
     let turns = told.get(bucket)
     if (turns === undefined) {
-      const own = { bucket, tag: buckets.tagOf(bucket), nowMs: () => nowAt(bucket) }
-      turns = createBucketTurns({ ...options, script, ask, calendars, ...own })
+      turns = createBucketTurns({
+        ...options,
+        ...{ script, ask, calendars, bucket },
+        nowMs: () => nowAt(bucket),
+        onAdopted: adoptions.answered,
+        onSetAside,
+        onGivenUp(pending) {
+          adoptions.forget(pending)
+          onGivenUp(pending)
+        },
+      })
       told.set(bucket, turns)
     }
     return turns
@@ -74,13 +123,14 @@ export function createSliceTurns<Context>(
 
   return {
     adopt(pending) {
-      for (const { bucket } of pending.parts) turnsOf(bucket).adopt(pending)
+      for (const bucket of adoptions.begin(pending)) turnsOf(bucket).adopt(pending)
     },
     withdraw(pending) {
-      for (const { bucket } of pending.parts) turnsOf(bucket).withdraw(pending)
+      for (const { bucket } of pending.parts) told.get(bucket)?.withdraw(pending)
+      adoptions.forget(pending)
     },
     retry(pending) {
-      for (const { bucket } of pending.parts) turnsOf(bucket).retry(pending)
+      for (const bucket of adoptions.waitsFor(pending)) turnsOf(bucket).retry(pending)
     },
     giveBack(slice, amount) {
       ofPartition(slice.hold.partitionKey).giveBack(slice, amount)
@@ -101,8 +151,12 @@ export function createSliceTurns<Context>(
       for (const turns of told.values()) turns.retryOldest()
     },
     async flush(what = 'all', which = new Set(told.keys())) {
-      const outcomes = await Promise.allSettled(those(which).map((turns) => turns.flush(what)))
-      for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+      for (let stage = 0; stage < STAGES; stage += 1) {
+        const before = passedOn
+        const outcomes = await Promise.allSettled(those(which).map((turns) => turns.flush(what)))
+        for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+        if (what === 'slices' || passedOn === before) return
+      }
     },
   }
 }

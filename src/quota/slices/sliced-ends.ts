@@ -5,7 +5,8 @@ import type { End } from '../end.js'
 import type { Ended } from '../ledger.js'
 import type { RedisLedger } from '../redis/redis-ledger.js'
 import type { SliceTurns } from './slice-turns.js'
-import type { Adopted, Pending } from './slice-turn.js'
+import type { Adoption } from './adoptions.js'
+import type { Pending } from './slice-turn.js'
 import type { Slices } from './slices.js'
 
 /** How reservations end of which this process may have decided some: by their report, given up, or by their lease. */
@@ -15,7 +16,7 @@ export interface SlicedEnds<Context> {
   /** @param nowMs the moment as this process knows it */
   expire(nowEpochMs: number, nowMs: number): Promise<readonly Ended<Context>[]>
   /** The store's word for what this process decided. */
-  adopted(pending: Pending<Context>, adopted: Adopted): void
+  adopted(pending: Pending<Context>, adoption: Adoption, back: readonly number[]): void
   /** Gives up what waited for its answer, all of it. */
   giveUpAll(nowEpochMs: number): Promise<void>
 }
@@ -146,8 +147,8 @@ export function createSlicedEnds<Context>(
       return ended
     },
 
-    adopted(pending, adopted) {
-      decided.adopted(pending, adopted)
+    adopted(pending, adoption, back) {
+      decided.adopted(pending, adoption, back)
       for (const carrier of pending.givenUp) {
         if (toGiveUp.length < MAX_TO_GIVE_UP) toGiveUp.push({ id: pending.request.id, carrier })
       }

@@ -13,6 +13,7 @@ import { storedLeases } from '../redis/stored-keys.js'
 import { createSlicedEnds } from './sliced-ends.js'
 import { createSlicedReserve } from './sliced-reserve.js'
 import { createSlices } from './slices.js'
+import type { Slice } from './slices.js'
 import { createSlicesBack } from './slices-back.js'
 import { createTimelines } from '../windows/windows.js'
 
@@ -95,8 +96,8 @@ export function createSlicedLedger<Context>(
     lifeMs: LIFE_MS,
     nowAt: (bucket) => nowFrom(latestMs, bucket),
     timelineOf,
-    onAdopted: (pending, _, adopted) => {
-      ends.adopted(pending, adopted)
+    onAdopted: (...adopted) => {
+      ends.adopted(...adopted)
     },
     onTaken: (taking, slice) => {
       slices.taken(taking, slice, tick())
@@ -108,7 +109,7 @@ export function createSlicedLedger<Context>(
     },
     onGivenUp: (pending) => {
       // Remembered as if it were: what it was admitted from is not free.
-      ends.adopted(pending, 'adopted')
+      ends.adopted(pending, 'adopted', [])
     },
   })
 
@@ -166,9 +167,12 @@ export function createSlicedLedger<Context>(
     }, ADOPT_AFTER_MS).unref()
   }
 
-  function putBack({ request, slices: drawn }: Pending<Context>): void {
-    for (const [index, slice] of drawn.entries()) {
-      slices.undraw(slice, (request.holds[index] as Hold).amount)
+  function putBack(
+    { request: { holds }, slices: drawn }: Pending<Context>,
+    indices: readonly number[],
+  ): void {
+    for (const index of indices) {
+      slices.undraw(drawn[index] as Slice, (holds[index] as Hold).amount)
     }
   }
 
@@ -194,6 +198,7 @@ export function createSlicedLedger<Context>(
     },
 
     async reserve(request, nowEpochMs) {
+      nowFrom(nowEpochMs)
       requireWhole('leaseMs', request.leaseMs)
       for (const { amount } of request.holds) requireWhole('amount', amount)
       const { dueMonotonicMs = clock.monotonicMs() + timeoutMs } = request

@@ -8,7 +8,7 @@ import type { Balance, Held, Hold, Ledger, ReserveRequest, Short } from '../ledg
 import type { Quota } from '../quota.js'
 import { askedBefore } from '../request.js'
 import type { SliceTurns } from './slice-turns.js'
-import type { Pending } from './slice-turn.js'
+import type { Pending, PendingPart } from './slice-turn.js'
 import type { Slice, Slices } from './slices.js'
 
 /** How requests are decided: here where slices have room, by the store where not, and nothing is refused but by it. */
@@ -56,19 +56,21 @@ export function createSlicedReserve<Context>(
 
   function hold(
     request: ReserveRequest<Context>,
-    bucket: number,
+    home: number,
     drawn: readonly Slice[],
-    nowMs: number,
+    nowEpochMs: number,
   ): Held<Context> {
     const { id, holds, context, leaseMs } = request
-    // The clock of Redis shows at least what it showed at the taking.
-    const admittedAtEpochMs = Math.max(nowMs, ...drawn.map(({ startMs }) => startMs))
-    const reservation = { id, context, holds, admittedAtEpochMs }
+    const parts = buckets.partsOf(holds, home).map(({ bucket, indices }) => {
+      // The clock of Redis shows at least what it showed at the taking.
+      const takenMs = indices.map((index) => (drawn[index] as Slice).startMs)
+      return { bucket, indices, admittedMs: Math.max(nowFrom(nowEpochMs, bucket), ...takenMs) }
+    }) as [PendingPart, ...PendingPart[]]
     const pending: Pending<Context> = {
       request,
-      reservation,
+      reservation: { id, context, holds, admittedAtEpochMs: parts[0].admittedMs },
       slices: drawn,
-      parts: [{ bucket, indices: [...holds.keys()], admittedMs: admittedAtEpochMs }],
+      parts,
       carriers: [id],
       sent: false,
       givenUp: new Set<string>(),
@@ -76,26 +78,26 @@ export function createSlicedReserve<Context>(
     decided.add(pending)
     turns.adopt(pending)
     arm()
-    let refilled = false
+    const refilled = new Set<number>()
     for (const each of holds) {
       const taking = slices.refill(each, leaseMs, tick())
       if (taking === undefined) continue
       turns.take(taking)
-      refilled = true
+      refilled.add(buckets.ofPartition(each.partitionKey))
     }
-    if (refilled) turns.flush('all', new Set([bucket])).catch(() => undefined)
-    return heldOf(pending, { repeated: false, carrier: id }, nowMs)
+    if (refilled.size > 0) turns.flush('all', refilled).catch(() => undefined)
+    return heldOf(pending, { repeated: false, carrier: id }, nowEpochMs)
   }
 
   function heldOf(
-    pending: Pending<Context>,
+    { reservation, slices: drawn }: Pending<Context>,
     answer: Pick<Held<Context>, 'repeated' | 'carrier'>,
-    nowMs: number,
+    nowEpochMs: number,
   ): Held<Context> {
-    const { reservation, slices: drawn } = pending
-    const balances = reservation.holds.map((each, index) =>
-      slices.balance(each, drawn[index] as Slice, nowMs),
-    )
+    const balances = reservation.holds.map((each, index) => {
+      const nowMs = nowFrom(nowEpochMs, buckets.ofPartition(each.partitionKey))
+      return slices.balance(each, drawn[index] as Slice, nowMs)
+    })
     return { kind: 'held', reservation, ...answer, balances, shadowShort: [] }
   }
 
@@ -128,21 +130,19 @@ export function createSlicedReserve<Context>(
     if (!areSliced(holds)) return undefined
     const which = buckets.ofHolds(holds)
     const home = buckets.homeOf(given)
-    if (which.size > 1) return undefined
     const id = buckets.nameId(given.id, home)
     for (let takings = 0; ; takings += 1) {
-      const now = nowFrom(nowEpochMs, home)
       const earlier = decided.pendingByKey(idempotencyKey)
       if (earlier?.sent === false) {
         earlier.carriers = withCarrier(earlier.carriers, id)
-        return heldOf(earlier, { repeated: true, carrier: id }, now)
+        return heldOf(earlier, { repeated: true, carrier: id }, nowEpochMs)
       }
       // The store has to learn that it was repeated.
       if (earlier !== undefined) await tell(which, dueMs, 'all')
       if (decided.knows(idempotencyKey) || decided.pendings() >= MAX_PENDING) return undefined
       if (decided.get(id) !== undefined) throw new RangeError('the reservation id is in use')
       const drawn = slices.draw(holds, tick())
-      if (drawn !== undefined) return hold({ ...given, id }, home, drawn, now)
+      if (drawn !== undefined) return hold({ ...given, id }, home, drawn, nowEpochMs)
       if (takings === MAX_TAKINGS) return undefined
       const wished = slices.wish(holds, leaseMs, tick())
       if (wished === undefined) return undefined

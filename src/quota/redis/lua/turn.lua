@@ -5,13 +5,16 @@
 -- Only the process whose slice it is (sliced.lua) says what becomes of it, so what it says is believed: a reservation
 -- that it made of the slice has the slice's place.
 -- KEYS: the process's last turn, leases, slices that are due, then of each partition its state and its slices, then
--- of each reservation its own key and its idempotency key.
+-- of each reservation its own key, and its idempotency key or that of the reservation that it is moved to.
 -- ARGV: the call { turn, windows = of each partition the names, adopted = { { id, admittedMs, leaseMs, carriers,
--- holds = { { at, slice, amount, limit, window, unit, generation, cell } } } }, returned = { { at, slice, amount } },
--- taken = { { at, slice, amount, least, limit, window, leaseMs } }, share = { one, all }, lifeMs },
--- then context and quotas of each reservation. `at` is the partition's number.
--- Answers 'turned' with what became of each reservation ('adopted', 'abandoned', or 'known' where another has its key),
--- and of each taking its figures and what was taken; 'outdated' if a later turn was here before.
+-- holds = { { at, slice, amount, limit, window, unit, generation, cell } }, part, elsewhere, moved, to } },
+-- returned = { { at, slice, amount } }, taken = { { at, slice, amount, least, limit, window, leaseMs } },
+-- share = { one, all }, lifeMs }, then context and quotas of each reservation. `at` is the partition's number; `part`
+-- and `elsewhere` are as in reserve.lua. `moved`: the part was adopted, and its home was not, since another
+-- reservation has the key: `to` is the id of that, where it has a part here.
+-- Answers 'turned' with what became of each reservation ('adopted', 'abandoned', 'moved', or 'known' where another has its
+-- key, with its id and what it holds elsewhere if it is live), and of each taking its figures and what was taken;
+-- 'outdated' if a later turn was here before.
 
 local MAX_SLICES = 64
 
@@ -42,24 +45,29 @@ end
 
 -- Reservations ----------------------------------------------------------------------------------------------
 
-local answers, reservations, repeats, aliases = {}, {}, {}, {}
+local answers, reservations, repeats, aliases, gone = {}, {}, {}, {}, {}
+
+local function carry_all(reservation, carriers)
+  for _, carrier in ipairs(carriers or {}) do carry(reservation, carrier) end
+  if not carriers then reservation.carriers, reservation.repeated = nil, true end
+end
 
 local function adopt(asked, reservationKey, idempotencyKey, context, quotas)
   local same = load_reservation(reservationKey)
   if same and same.phase ~= 'alias' then return same.phase == 'abandoned' and 'abandoned' or 'adopted' end
-  local knownKey = redis.call('GET', idempotencyKey)
+  local knownKey = not asked.part and redis.call('GET', idempotencyKey)
   local known = knownKey and load_reservation(knownKey)
   if known and known.phase ~= 'abandoned' then
     -- Another process was asked too: its reservation is carried by these answers as well.
-    for _, carrier in ipairs(asked.carriers or {}) do carry(known, carrier) end
-    if not asked.carriers then known.carriers, known.repeated = nil, true end
+    carry_all(known, asked.carriers)
     repeats[#repeats + 1] = { key = knownKey, packed = cmsgpack.pack(known) }
+    if not is_live(known) then return { 'known' } end
     -- They have gone out with another id, which their report may bring to any process. As long as a late one settles.
-    if is_live(known) then
-      local packed = cmsgpack.pack({ phase = 'alias', of = knownKey })
-      aliases[#aliases + 1] = { key = reservationKey, packed = packed, forMs = 2 * asked.leaseMs }
-    end
-    return 'known'
+    local packed = cmsgpack.pack({ phase = 'alias', of = knownKey })
+    aliases[#aliases + 1] = { key = reservationKey, packed = packed, forMs = 2 * asked.leaseMs }
+    local answer = { 'known', known.id }
+    for index, each in ipairs(known.elsewhere or {}) do answer[index + 2] = each[2] end
+    return answer
   end
   local forMs = 2 * asked.leaseMs + ORPHANED_MS
   local placements = {}
@@ -81,20 +89,55 @@ local function adopt(asked, reservationKey, idempotencyKey, context, quotas)
     placements[index] = placement
   end
   reservations[#reservations + 1] = {
-    key = reservationKey, idempotencyKey = idempotencyKey, dueMs = asked.admittedMs + asked.leaseMs, forMs = forMs,
+    key = reservationKey, idempotencyKey = not asked.part and idempotencyKey,
+    dueMs = asked.admittedMs + asked.leaseMs, forMs = forMs,
     packed = cmsgpack.pack({
       id = asked.id, idempotencyKey = idempotencyKey, phase = 'open',
       carriers = asked.carriers, repeated = not asked.carriers or #asked.carriers > 1,
       admittedMs = asked.admittedMs, leaseMs = asked.leaseMs, shadowShort = {}, placements = placements,
-      context = context, quotas = quotas,
+      context = context, quotas = quotas, part = asked.part, elsewhere = asked.elsewhere,
     }),
   }
   return 'adopted'
 end
 
+-- Another reservation has the key. The answers that went out with this one carry its part here, and what this one holds
+-- is given back. Where it has none any more, as nobody carried it, this one takes its place: what has passed stays held.
+local function move(asked, ownKey, otherKey)
+  local own = load_reservation(ownKey)
+  local other = asked.to and load_reservation(otherKey)
+  local isThere = other and other.phase ~= 'abandoned'
+  if isThere then
+    carry_all(other, asked.carriers)
+    repeats[#repeats + 1] = { key = otherKey, packed = cmsgpack.pack(other) }
+  end
+  if not is_live(own) then return 'moved' end
+  gone[#gone + 1] = ownKey
+  if asked.to and not isThere and not (other and other.reported) then
+    own.id = asked.to
+    own.carriers, own.repeated = asked.carriers, not asked.carriers or #asked.carriers > 1
+    local leases = own.phase == 'open' and 1 or 2
+    reservations[#reservations + 1] = {
+      key = otherKey, dueMs = own.admittedMs + leases * own.leaseMs, forMs = 2 * own.leaseMs + ORPHANED_MS,
+      packed = cmsgpack.pack(own),
+    }
+    return 'moved'
+  end
+  for index, part in ipairs(asked.holds) do
+    local nowMs = partitions[part.at].nowMs
+    end_placement(own.placements[index], own.phase, 0, nowMs)
+    let_go(own.placements[index], nowMs)
+  end
+  return 'moved'
+end
+
 for index, asked in ipairs(call.adopted) do
   local at = firstReservation + 2 * index - 1
-  answers[index] = adopt(asked, KEYS[at], KEYS[at + 1], ARGV[2 * index], ARGV[2 * index + 1])
+  if asked.moved then
+    answers[index] = move(asked, KEYS[at], KEYS[at + 1])
+  else
+    answers[index] = adopt(asked, KEYS[at], KEYS[at + 1], ARGV[2 * index], ARGV[2 * index + 1])
+  end
 end
 
 -- What comes back -------------------------------------------------------------------------------------------
@@ -181,8 +224,12 @@ for _, known in ipairs(repeats) do redis.call('SET', known.key, known.packed, 'K
 for _, alias in ipairs(aliases) do keep(alias.key, alias.packed, alias.forMs) end
 for _, reservation in ipairs(reservations) do
   keep(reservation.key, reservation.packed, reservation.forMs)
-  keep(reservation.idempotencyKey, reservation.key, reservation.forMs)
+  if reservation.idempotencyKey then keep(reservation.idempotencyKey, reservation.key, reservation.forMs) end
   add_lease(leasesKey, reservation.key, reservation.dueMs, reservation.forMs)
+end
+for _, reservationKey in ipairs(gone) do
+  redis.call('DEL', reservationKey)
+  redis.call('ZREM', leasesKey, reservationKey)
 end
 for _, partition in ipairs(partitions) do
   save_slices(partition, dueKey)
