@@ -228,8 +228,8 @@ export function describeHouse(name: string, place: () => SlicedPlace, count: num
       fc.asyncProperty(
         fc.array(fc.tuple(stepMs, command), { maxLength: 40, size: 'max' }),
         async (commands) => {
-          const { store, buckets, flush } = place()
-          await flush()
+          const { store, buckets, ...rest } = place()
+          await rest.flush()
           const moments = 'given' as const
           const shared = { ...store, close: () => undefined }
           const parts = { store: shared, buckets, clock: systemClock, timeoutMs: 5000, moments }

@@ -117,6 +117,8 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     if (reply[0] !== 'found') throw unexpected(reply[0])
     const reservation = reader.read(reply[2])
     remember(reservation)
+    // As its report asks for it again: once its home has ended, it says no more where its other parts are.
+    if (id !== reservation.id && found.count() < MAX_FOUND) found.add(id, reservation)
     return reservation
   }
 
@@ -317,7 +319,10 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
       const reservation =
         known?.reservation ?? own.get(id) ?? found.get(id) ?? (await find(id, nowEpochMs))
       if (reservation === undefined) return undefined
-      return endByReport(reservation, known?.home ?? homeOf(reservation.id), end, nowEpochMs)
+      const home = known?.home ?? homeOf(reservation.id)
+      const ended = await endByReport(reservation, home, end, nowEpochMs)
+      found.remove(id)
+      return ended
     },
 
     abandon,

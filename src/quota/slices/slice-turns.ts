@@ -69,6 +69,9 @@ export function createSliceTurns<Context>(
   const calendars = createCalendarSource()
   const ask = createAsk({ store, clock, calendars, timeoutMs, moments })
   const told = new Map<number, BucketTurns<Context>>()
+  /** What follows from one turn is told by the next ones together. */
+  const soon = new Set<number>()
+  let passedOn = 0
   const adoptions = createAdoptions<Context>({
     ...options,
     tell(pending, bucket) {
@@ -76,8 +79,6 @@ export function createSliceTurns<Context>(
       flushSoon(bucket)
     },
   })
-  /** What follows from one turn is told by the next ones together. */
-  const soon = new Set<number>()
 
   function flushSoon(bucket: number): void {
     passedOn += 1
@@ -91,7 +92,6 @@ export function createSliceTurns<Context>(
     }
     soon.add(bucket)
   }
-  let passedOn = 0
 
   function turnsOf(bucket: number): BucketTurns<Context> {
     let turns = told.get(bucket)
@@ -100,7 +100,9 @@ export function createSliceTurns<Context>(
         ...options,
         ...{ script, ask, calendars, bucket },
         nowMs: () => nowAt(bucket),
-        onAdopted: adoptions.answered,
+        onAdopted(pending, at, adopted) {
+          adoptions.answered(pending, at, adopted)
+        },
         onSetAside,
         onGivenUp(pending) {
           adoptions.forget(pending)

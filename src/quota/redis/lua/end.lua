@@ -5,7 +5,7 @@
 -- partitions that it is in, as far as the process knows them.
 -- ARGV: the call { actuals = units to amounts, released, abandoned, byKey, bars, rememberMs }. `byKey`: the call may have
 -- found an earlier reservation by its idempotency key instead of making its own. `bars`: by a report, away from its home:
--- nothing may come here in its place after it (turn.lua).
+-- what comes here in its place after it has ended as well (turn.lua).
 -- Answers 'ended' or 'unknown'; 'left' where other answers carry it; 'kept' where nothing may be taken away: it ended, or
 -- not all are known that carry it.
 
@@ -24,7 +24,7 @@ local function bar()
 end
 
 local function bar_part()
-  keep(KEYS[1], cmsgpack.pack({ phase = 'abandoned', reported = true }), call.rememberMs)
+  keep(KEYS[1], cmsgpack.pack({ phase = 'abandoned', actuals = call.actuals }), call.rememberMs)
 end
 
 if not is_live(reservation) then

@@ -102,7 +102,8 @@ local function adopt(asked, reservationKey, idempotencyKey, context, quotas)
 end
 
 -- Another reservation has the key. The answers that went out with this one carry its part here, and what this one holds
--- is given back. Where it has none any more, as nobody carried it, this one takes its place: what has passed stays held.
+-- is given back. Where it has none any more, as nobody carried it, this one takes its place, since what has passed stays
+-- held; if its report was here already, this is what the report ended (end.lua).
 local function move(asked, ownKey, otherKey)
   local own = load_reservation(ownKey)
   local other = asked.to and load_reservation(otherKey)
@@ -113,7 +114,8 @@ local function move(asked, ownKey, otherKey)
   end
   if not is_live(own) then return 'moved' end
   gone[#gone + 1] = ownKey
-  if asked.to and not isThere and not (other and other.reported) then
+  local actuals = other and other.actuals
+  if asked.to and not isThere and not actuals then
     own.id = asked.to
     own.carriers, own.repeated = asked.carriers, not asked.carriers or #asked.carriers > 1
     local leases = own.phase == 'open' and 1 or 2
@@ -124,9 +126,10 @@ local function move(asked, ownKey, otherKey)
     return 'moved'
   end
   for index, part in ipairs(asked.holds) do
-    local nowMs = partitions[part.at].nowMs
-    end_placement(own.placements[index], own.phase, 0, nowMs)
-    let_go(own.placements[index], nowMs)
+    local placement, nowMs = own.placements[index], partitions[part.at].nowMs
+    local actual = actuals and not isThere and (actuals[placement.unit] or placement.amount) or 0
+    end_placement(placement, own.phase, actual, nowMs)
+    let_go(placement, nowMs)
   end
   return 'moved'
 end
