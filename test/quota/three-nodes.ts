@@ -29,13 +29,14 @@ export interface Differences {
   /** It decides from slices, as this says. */
   readonly tuning?: Partial<SliceTuning>
   /** The moments that the test passes count. */
-  readonly moments?: 'given'
+  readonly moments?: 'given' | undefined
+  readonly bucketsPerExpire?: number
 }
 
 /** As one process would have it. */
 export function openProcess(
   group: ClusterGroup,
-  { spoil, timeoutMs = 5000, tuning, moments }: Differences = {},
+  { spoil, timeoutMs = 5000, tuning, moments, bucketsPerExpire = 1 }: Differences = {},
 ): Ledger<string> {
   const inner = openStore(group.address, { clock: systemClock, random: Math.random })
   const names = Object.entries(loadRedisScripts()) as [keyof RedisScripts, { digest: string }][]
@@ -51,7 +52,7 @@ export function openProcess(
   }
   const given = moments === undefined ? {} : { moments }
   const parts = { store, clock: systemClock, timeoutMs, buckets, ...given }
-  const ledger = createRedisLedger<string>({ ...parts, bucketsPerExpire: 1 })
+  const ledger = createRedisLedger<string>({ ...parts, bucketsPerExpire })
   if (tuning === undefined) return ledger
   return createSlicedLedger({ ...parts, ledger, random: Math.random, tuning })
 }
