@@ -1,6 +1,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { systemClock } from '../../src/clock.js'
 import { DependencyError } from '../../src/errors.js'
+import { createFailoverLedger } from '../../src/quota/failover/failover-ledger.js'
 import type { End, Hold, Ledger } from '../../src/quota/ledger.js'
+import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
 import { slotOf } from '../../src/store/store.js'
 import type { Reply } from '../../src/store/store.js'
 import { startCluster } from '../redis-cluster.js'
@@ -33,7 +36,7 @@ interface Told {
 }
 
 /** As one process would have it: what it asks is written down, and may be lost before it runs. */
-function open(moments: 'given' | undefined = 'given', sliced = true) {
+function open(moments: 'given' | undefined = 'given', sliced = true, timeoutMs = 5000) {
   const spoilt = {
     asked: [] as Told[],
     lose: (_: Told): boolean => false,
@@ -55,7 +58,7 @@ function open(moments: 'given' | undefined = 'given', sliced = true) {
     return reply
   }
   const tuning = sliced ? { tuning: { isSliced: () => true, warmMs: Infinity } } : {}
-  const ledger = openProcess(group, { spoil, moments, bucketsPerExpire: 256, ...tuning })
+  const ledger = openProcess(group, { spoil, moments, timeoutMs, bucketsPerExpire: 256, ...tuning })
   ledgers.push(ledger)
   return { ...ledger, spoilt }
 }
@@ -396,6 +399,32 @@ describe('a node that hangs', () => {
       hung.resume()
     }
   })
+})
+
+test('a node that hangs leaves the quotas of the others counted, where there were no slices yet', async () => {
+  const timeoutMs = 800
+  const main = open(undefined, true, timeoutMs)
+  const local = {
+    ledger: createMemoryLedger<string>(),
+    processes: { census: () => Promise.reject(new DependencyError('ledger', 'not asked')) },
+    atLeast: 1,
+    dueMonotonicMs: () => systemClock.monotonicMs() + timeoutMs,
+  }
+  const guarded = createFailoverLedger({ main, local })
+  const holds = onThree.map((each) => {
+    return { ...each, quota: { ...each.quota, onStoreFailure: 'allow' as const } }
+  })
+  await eventually(() => main.balances(holds, Date.now()))
+  const hung = group.masterOf(`{${tagOf(away)}}`)
+  hung.pause()
+  try {
+    expect(await guarded.reserve(requestOf(holds), Date.now())).toMatchObject({
+      kind: 'held',
+      fallback: { why: 'store', localQuotas: [], uncountedQuotas: [away.quota.name] },
+    })
+  } finally {
+    hung.resume()
+  }
 })
 
 test('a slot that is moved has what was decided meanwhile told at its new node', async () => {

@@ -44,6 +44,8 @@ export interface SlicedReserveOptions<Context> {
 const MAX_PENDING = 1000
 /** The one under way, or one that begins at once: that is as long as the store itself takes. */
 const MAX_TURNS_AHEAD = 1
+/** Of the time of a request over several buckets: the rest is for the store, which can do without a node that hangs. */
+const WAITED = 0.5
 /** One for the first slice, one where others used it up first. */
 const MAX_TAKINGS = 3
 
@@ -153,9 +155,11 @@ export function createSlicedReserve<Context>(
 
   /** Waits for the slices, where that is no longer than asking the store. They are for later requests where not. */
   async function isTaken(which: ReadonlySet<number>, dueMs: number): Promise<boolean> {
-    if (comeLate(which, dueMs) || turns.slicesIn(which).turns > MAX_TURNS_AHEAD) return false
+    const nowMs = clock.monotonicMs()
+    const untilMs = which.size === 1 ? dueMs : nowMs + (dueMs - nowMs) * WAITED
+    if (comeLate(which, untilMs) || turns.slicesIn(which).turns > MAX_TURNS_AHEAD) return false
     try {
-      await tell(which, dueMs, 'slices')
+      await tell(which, untilMs, 'slices')
       return true
     } catch (error) {
       if (clock.monotonicMs() >= dueMs) throw error
