@@ -198,6 +198,27 @@ describe('a request with parts on three nodes', () => {
   })
 })
 
+test('a partition that this release cannot read takes the slices of no other node', async () => {
+  const [ledger, other] = [await opened(), open()]
+  const id = await hold(ledger, requestOf([home, away]))
+  const { client } = group.masterOf(`{${tagOf(away)}}`)
+  const key = `tg2:{${tagOf(away)}}:p:${away.partitionKey}`
+  const stored = (await client.dumpBuffer(key)) ?? Buffer.alloc(0)
+  await client.eval(
+    `local state = cmsgpack.unpack(redis.call('GET', KEYS[1]))
+    state.window = 'rolling 60000'
+    redis.call('SET', KEYS[1], cmsgpack.pack(state))`,
+    1,
+    key,
+  )
+  await ledger.expire(atMs)
+  await hold(ledger, requestOf([home]))
+  expect(decisionsOf(ledger)).toBe(0)
+  await client.restore(key, 0, stored, 'REPLACE')
+  await ledger.expire(atMs)
+  expect(await other.find(id, atMs)).toMatchObject({ id })
+})
+
 test('nothing is asked of a bucket that there is nothing to tell', async () => {
   const ledger = await opened()
   await hold(ledger, requestOf([away]))
@@ -449,6 +470,38 @@ test('a slot that is moved has what was decided meanwhile told at its new node',
   await closeAll()
   const [atHome, ...rest] = standing(0, 2)
   expect(await figures()).toEqual([[atHome?.[0], 10], ...rest])
+})
+
+test('a replica that takes over is told what was decided meanwhile', async () => {
+  const replicated = await startCluster({ replicated: true })
+  try {
+    const ledger = openProcess(replicated, {
+      ...{ moments: 'given', timeoutMs: 500, tuning: { isSliced: () => true, warmMs: Infinity } },
+    })
+    ledgers.push(ledger)
+    await hold(ledger)
+    await ledger.expire(atMs)
+    const master = replicated.masterOf(`{${tagOf(away)}}`)
+    expect(await master.client.wait(1, 10_000)).toBe(1)
+    await master.kill()
+    const ids = [await hold(ledger), await hold(ledger, requestOf([home]))]
+    const plain = openProcess(replicated, { moments: 'given' })
+    ledgers.push(plain)
+    for (const id of ids) {
+      const ended = await eventually(() => ledger.end(id, settled, atMs))
+      expect(ended).toMatchObject({ outcome: 'settled' })
+    }
+    await eventually(() => ledger.balances(onThree, atMs))
+    const balances = await eventually(() => plain.balances(onThree, atMs))
+    expect(balances.map(({ spent, reserved }) => [spent, reserved])).toEqual([
+      [8, 10],
+      [4, 10],
+      [0, 1],
+    ])
+  } finally {
+    await closeAll()
+    await replicated.stop()
+  }
 })
 
 test('a process that dies takes at most a tenth of a limit along that all tenants share', async () => {

@@ -1,11 +1,13 @@
 import type { Store } from '../../store/store.js'
 import { createAdoptions } from './adoptions.js'
 import type { Adoption } from './adoptions.js'
+import type { Hold } from '../ledger.js'
 import { createAsk } from '../redis/ask.js'
 import { createCalendarSource } from '../redis/calendars.js'
 import { loadRedisScripts } from '../redis/scripts.js'
 import { createBucketTurns } from './bucket-turns.js'
 import type { BucketTurns, TurnsOptions } from './bucket-turns.js'
+import { partIn } from './slice-turn.js'
 import type { Pending } from './slice-turn.js'
 import type { Slice, Taking } from './slices.js'
 
@@ -51,8 +53,8 @@ export interface SliceTurnsOptions<Context> extends Omit<
     adoption: Adoption,
     back: readonly number[],
   ) => void
-  /** The script gives up on a part of it. It is set aside. */
-  readonly onSetAside: (pending: Pending<Context>) => void
+  /** The script gives up on the part of a pending request that has these holds. It is set aside. */
+  readonly onSetAside: (holds: readonly Hold[]) => void
   /** Too many are aside: it will not be adopted, and its places stay spent. */
   readonly onGivenUp: (pending: Pending<Context>) => void
 }
@@ -103,7 +105,10 @@ export function createSliceTurns<Context>(
         onAdopted(pending, at, adopted) {
           adoptions.answered(pending, at, adopted)
         },
-        onSetAside,
+        onSetAside(pending, at) {
+          const { holds } = pending.request
+          onSetAside(partIn(pending, at).indices.map((index) => holds[index] as Hold))
+        },
         onGivenUp(pending) {
           adoptions.forget(pending)
           onGivenUp(pending)

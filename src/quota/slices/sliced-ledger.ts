@@ -102,7 +102,7 @@ export function createSlicedLedger<Context>(
     onTaken: (taking, slice) => {
       slices.taken(taking, slice, tick())
     },
-    onSetAside: ({ request: { holds } }) => {
+    onSetAside: (holds) => {
       // Nothing more is admitted from slices that the store cannot read.
       slices.pause(holds, tick())
       slices.giveBack(holds, tick())
