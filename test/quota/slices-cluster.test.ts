@@ -262,13 +262,14 @@ test('a refusal waits for the slices of others on the node that has no room', as
 })
 
 describe('one stream at two processes', () => {
-  /** Both have decided it, and the first has told of it. */
-  async function both() {
+  /** Both have decided it, and the first has told of it. They may have policies that differ. */
+  async function both(ofFirst: readonly Hold[] = onThree, ofSecond: readonly Hold[] = ofFirst) {
     const [one, other] = [await opened(), await opened()]
-    const request = requestOf()
+    const request = requestOf(ofFirst)
     const first = await hold(one, request)
     await one.expire(atMs)
-    const second = await hold(other, { ...request, id: `${request.id}-again` })
+    const again = { id: `${request.id}-again`, holds: ofSecond }
+    const second = await hold(other, { ...request, ...again })
     return { one, other, first, second }
   }
 
@@ -343,21 +344,50 @@ describe('one stream at two processes', () => {
     expect(await figures()).toEqual(standing(0, 1))
   })
 
-  test('is released everywhere where that is what its report says', async () => {
-    const { one, other, second } = await both()
+  test('is released everywhere where its report says so before that', async () => {
+    const { other, second } = await both()
+    const { spoilt } = other
+    let isHeard = false
+    spoilt.onAnswered = ({ bucket }) => (isHeard ||= bucket === bucketOf(home))
+    spoilt.lose = ({ bucket }) => isHeard && bucket === bucketOf(away)
+    await expect(other.expire(atMs)).rejects.toThrow('lost')
+    const ended = await open().end(second, { kind: 'released' }, atMs)
+    expect(ended).toMatchObject({ outcome: 'released' })
+    spoilt.lose = () => false
     await other.expire(atMs)
-    expect(await open().end(second, { kind: 'released' }, atMs)).toMatchObject({
-      outcome: 'released',
-    })
-    for (const ledger of [one, other]) await ledger.expire(atMs)
     await closeAll()
     expect(await figures()).toEqual(standing(0))
+  })
+
+  test('holds nothing more where the first has no part', async () => {
+    const { other, second } = await both([home], [home, away])
+    await other.expire(atMs)
+    expect(await other.end(second, settled, atMs)).toMatchObject({ outcome: 'settled' })
+    await closeAll()
+    expect(await figures()).toEqual([
+      [4, 0],
+      [0, 0],
+      [0, 0],
+    ])
+  })
+
+  test('carries what the first has where the second has none', async () => {
+    const { one, other, first, second } = await both([home, away], [home])
+    await other.expire(atMs)
+    expect(await one.abandon(first, atMs)).toBeUndefined()
+    expect(await other.end(second, settled, atMs)).toMatchObject({ outcome: 'settled' })
+    await closeAll()
+    expect(await figures()).toEqual([
+      [4, 0],
+      [4, 0],
+      [0, 0],
+    ])
   })
 
   test('is ended by another try of a report that did not reach every node', async () => {
     const { other, second } = await both()
     await other.expire(atMs)
-    const ledger = open()
+    const ledger = await opened()
     ledger.spoilt.lose = ({ script, bucket }) => script === 'end' && bucket === bucketOf(away)
     // Its home answers nobody either, though it has ended it.
     ledger.spoilt.onAnswered = ({ script, bucket }) => {
@@ -407,7 +437,7 @@ describe('a node that hangs', () => {
     hung.pause()
     try {
       const stuck = await hold(ledger, requestOf([away]), at())
-      const id = await hold(ledger, requestOf([home]), at())
+      const id = await hold(ledger, requestOf([home, third]), at())
       await eventually(async () => {
         expect(await open(undefined, false).find(id, at())).toBeDefined()
       })
@@ -448,6 +478,21 @@ test('a node that hangs leaves the quotas of the others counted, where there wer
   }
 })
 
+test('a node that hangs keeps its slices where another says what is short', async () => {
+  const ledger = await opened('given', true, 500)
+  const hung = group.masterOf(`{${tagOf(away)}}`)
+  hung.pause()
+  try {
+    const tooMuch = requestOf([{ ...home, amount: 100_001 }, away])
+    expect(await ledger.reserve(tooMuch, atMs)).toMatchObject({ kind: 'short', quota: home.quota })
+    const before = decisionsOf(ledger)
+    await hold(ledger, requestOf([away]))
+    expect(decisionsOf(ledger)).toBe(before)
+  } finally {
+    hung.resume()
+  }
+})
+
 test('a slot that is moved has what was decided meanwhile told at its new node', async () => {
   const ledger = await opened()
   const tag = `{${tagOf(away)}}`
@@ -482,6 +527,8 @@ test('a replica that takes over is told what was decided meanwhile', async () =>
     await hold(ledger)
     await ledger.expire(atMs)
     const master = replicated.masterOf(`{${tagOf(away)}}`)
+    // WAIT waits for what its own connection has written, and for what came before that.
+    await master.client.set(`{${tagOf(away)}}written`, '')
     expect(await master.client.wait(1, 10_000)).toBe(1)
     await master.kill()
     const ids = [await hold(ledger), await hold(ledger, requestOf([home]))]
