@@ -197,11 +197,6 @@ function checkSlices({ ledger, quotas }: FileContent, fault: SayFault): void {
     given([item.slices, ledger.kind], (slices, kind) => {
       if (slices && kind === 'memory') fault(at, 'to be left out, since ledger.kind is memory')
     })
-    given([item.slices, ledger.kind, ledger.cluster], (slices, kind, cluster) => {
-      if (slices && kind === 'redis' && cluster !== undefined) {
-        fault(at, 'to be left out, since a Redis Cluster (ledger.cluster) has no slices')
-      }
-    })
     given([item.slices, item.window], (slices, window) => {
       const isShort =
         (window?.kind === 'sliding' || window?.kind === 'fixed') &&

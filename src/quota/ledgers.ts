@@ -53,11 +53,10 @@ const ledgers: {
   ) => {
     const { clock, random, processId } = parts
     const store = openStore(address, parts)
-    const isCluster = 'cluster' in address
-    const buckets = createBuckets(isCluster ? CLUSTER_BUCKETS : 1)
+    const buckets = createBuckets('cluster' in address ? CLUSTER_BUCKETS : 1)
     const ledger = createRedisLedger<Context>({ store, clock, timeoutMs, buckets })
     return createFailoverLedger<Context>({
-      main: isCluster ? ledger : createSlicedLedger({ ledger, store, clock, random, timeoutMs }),
+      main: createSlicedLedger({ ledger, store, clock, random, timeoutMs, buckets }),
       local: {
         ledger: createMemoryLedger(memoryOptions(maxPartitions, parts)),
         processes: createRedisProcesses({ store, clock, timeoutMs, processId }),

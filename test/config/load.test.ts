@@ -161,13 +161,12 @@ describe('a good policy file', () => {
     })
   })
 
-  test('reads where a cluster is', () => {
-    const text = readFileSync(new URL('everything.yaml', fixtures), 'utf8')
-      .replace(
-        'url: rediss://redis.llm.svc:6380/2',
-        'cluster: { nodes: ["rediss://a:6379", "rediss://b:6379"] }',
-      )
-      .replace(', slices: true', '')
+  test('reads where a cluster is, which may have slices', () => {
+    const text = readFileSync(new URL('everything.yaml', fixtures), 'utf8').replace(
+      'url: rediss://redis.llm.svc:6380/2',
+      'cluster: { nodes: ["rediss://a:6379", "rediss://b:6379"] }',
+    )
+    expect(text).toContain('slices: true')
     expect(loadConfig('/etc/tg/policy.yaml', text).settings.ledger).toMatchObject({
       address: { cluster: { nodes: ['rediss://a:6379', 'rediss://b:6379'] } },
     })

@@ -553,14 +553,6 @@ export const singleFaults: readonly SingleFault[] = [
     'quotas[2].slices expected to be left out, or a window of 30s or longer',
   ),
   fault(
-    {
-      ledger: { kind: 'redis', cluster: { nodes: ['redis://one:6379'] } },
-      'quotas[0].slices': true,
-    },
-    'quotas[0].slices expected to be left out, since a Redis Cluster (ledger.cluster) has no slices',
-    ['ledger.cluster'],
-  ),
-  fault(
     { 'quotas[0].timezone': 'UTC' },
     'quotas[0].timezone expected to be left out: only minute, hour, day, week, month and year have one',
     ['quotas[0].window'],

@@ -57,7 +57,9 @@ let processes: readonly Ledger<string>[]
 let onlooker: Ledger<string>
 beforeAll(async () => {
   group = await startCluster()
-  processes = Array.from({ length: PROCESSES }, () => openProcess(group, spoil, LIMIT_MS))
+  processes = Array.from({ length: PROCESSES }, () =>
+    openProcess(group, { spoil, timeoutMs: LIMIT_MS }),
+  )
   onlooker = openProcess(group)
 })
 afterAll(async () => {

@@ -33,7 +33,7 @@ afterEach(async () => {
 })
 
 function open(spoil?: Spoil): Ledger<string> {
-  const ledger = openProcess(group, spoil)
+  const ledger = openProcess(group, { spoil })
   ledgers.push(ledger)
   return ledger
 }

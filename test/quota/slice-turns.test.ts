@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.js'
+import { createBuckets } from '../../src/quota/redis/buckets.js'
 import { createSliceTurns } from '../../src/quota/slices/slice-turns.js'
 import type { Slice } from '../../src/quota/slices/slices.js'
 import { createTimelines } from '../../src/quota/windows/windows.js'
@@ -34,9 +35,10 @@ test('a slice lasts from when it was asked for, however late the answer is', asy
   const slices: (Slice | undefined)[] = []
   const turns = createSliceTurns<string>({
     ...{ store: slow, clock, timeoutMs: 5000, moments: 'redis', owner: 'this process' },
+    buckets: createBuckets(1),
     share: { one: 1, all: 1 },
     lifeMs: LIFE_MS,
-    nowMs: () => Date.now(),
+    nowAt: () => Date.now(),
     timelineOf: ({ quota }) => timelines(quota.window),
     onAdopted: () => undefined,
     onTaken: (_, slice) => slices.push(slice),

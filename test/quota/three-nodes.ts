@@ -5,6 +5,8 @@ import type { Quota } from '../../src/quota/quota.js'
 import { createRedisLedger } from '../../src/quota/redis/redis-ledger.js'
 import { loadRedisScripts } from '../../src/quota/redis/scripts.js'
 import type { RedisScripts } from '../../src/quota/redis/scripts.js'
+import { createSlicedLedger } from '../../src/quota/slices/sliced-ledger.js'
+import type { SliceTuning } from '../../src/quota/slices/sliced-ledger.js'
 import { openStore } from '../../src/store/store.js'
 import type { Reply, Store } from '../../src/store/store.js'
 import type { ClusterGroup } from '../redis-cluster.js'
@@ -21,8 +23,21 @@ export type Spoil = (
   send: () => Promise<Reply>,
 ) => Promise<Reply>
 
+export interface Differences {
+  readonly spoil?: Spoil | undefined
+  readonly timeoutMs?: number
+  /** It decides from slices, as this says. */
+  readonly tuning?: Partial<SliceTuning>
+  /** The moments that the test passes count. */
+  readonly moments?: 'given' | undefined
+  readonly bucketsPerExpire?: number
+}
+
 /** As one process would have it. */
-export function openProcess(group: ClusterGroup, spoil?: Spoil, timeoutMs = 5000): Ledger<string> {
+export function openProcess(
+  group: ClusterGroup,
+  { spoil, timeoutMs = 5000, tuning, moments, bucketsPerExpire = 1 }: Differences = {},
+): Ledger<string> {
   const inner = openStore(group.address, { clock: systemClock, random: Math.random })
   const names = Object.entries(loadRedisScripts()) as [keyof RedisScripts, { digest: string }][]
   const store: Store = {
@@ -35,8 +50,11 @@ export function openProcess(group: ClusterGroup, spoil?: Spoil, timeoutMs = 5000
       return spoil(name, bucket, send)
     },
   }
-  const options = { timeoutMs, buckets, bucketsPerExpire: 1 }
-  return createRedisLedger<string>({ store, clock: systemClock, ...options })
+  const given = moments === undefined ? {} : { moments }
+  const parts = { store, clock: systemClock, timeoutMs, buckets, ...given }
+  const ledger = createRedisLedger<string>({ ...parts, bucketsPerExpire })
+  if (tuning === undefined) return ledger
+  return createSlicedLedger({ ...parts, ledger, random: Math.random, tuning })
 }
 
 const bucketOfTag = new Map(

@@ -20,6 +20,7 @@ export interface Buckets {
   /** The hash tag of its keys. */
   tagOf(bucket: number): string
   ofPartition(partitionKey: string): number
+  ofHolds(holds: readonly Hold[]): ReadonlySet<number>
   /** The same for every call with this idempotency key, as long as the quotas are the same. */
   homeOf(request: { readonly holds: readonly Hold[]; readonly idempotencyKey: string }): number
   /** The home first. */
@@ -48,6 +49,7 @@ export function createBuckets(count: number, ids: 'named' | 'as given' = 'named'
     count,
     tagOf: (bucket) => tags[bucket] as string,
     ofPartition,
+    ofHolds: (holds) => new Set(holds.map(({ partitionKey }) => ofPartition(partitionKey))),
     homeOf({ holds, idempotencyKey }) {
       if (count === 1) return 0
       const [first = { partitionKey: idempotencyKey }] = holds

@@ -23,17 +23,28 @@ export interface Carried {
   readonly idempotencyKey?: string
 }
 
+/** A reservation that the process knows by other ways than its own reserve. */
+export interface Known<Context> {
+  readonly reservation: Reservation<Context>
+  /** The bucket of its home. */
+  readonly home: number
+}
+
 /** How reservations end: by their report, or since no answer carries them any more. */
 export interface RedisEnds<Context> {
   find(id: string, nowEpochMs: number): Promise<Found<Context> | undefined>
-  /** @param known the reservation, where it is known by other ways than this process's own reserve */
   end(
     id: string,
     end: End,
     nowEpochMs: number,
-    known?: Reservation<Context>,
+    known?: Known<Context>,
   ): Promise<Ended<Context> | undefined>
-  abandon(id: string, nowEpochMs: number, carrier?: string): Promise<Ended<Context> | undefined>
+  abandon(
+    id: string,
+    nowEpochMs: number,
+    carrier?: string,
+    known?: Known<Context>,
+  ): Promise<Ended<Context> | undefined>
   /** A call passes by it that this process did not make: it needs not be asked for again where the answer is lost. */
   remember(reservation: Reservation<Context>): void
   /**
@@ -64,6 +75,8 @@ interface PartEnd {
   readonly actuals: object
   readonly released: boolean
   readonly carried: Carried | undefined
+  /** Nothing may come here in its place after it. */
+  readonly bars: boolean
 }
 
 /** What Redis does not say of the end of a part. */
@@ -104,6 +117,8 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     if (reply[0] !== 'found') throw unexpected(reply[0])
     const reservation = reader.read(reply[2])
     remember(reservation)
+    // As its report asks for it again: once its home has ended, it says no more where its other parts are.
+    if (id !== reservation.id && found.count() < MAX_FOUND) found.add(id, reservation)
     return reservation
   }
 
@@ -114,7 +129,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
   async function endPart(
     { id, holds }: Pick<Reservation<Context>, 'id' | 'holds'>,
     part: Part,
-    { actuals, released, carried }: PartEnd,
+    { actuals, released, carried, bars }: PartEnd,
     nowEpochMs: number,
   ): Promise<EndedReply | NotEnded> {
     const tag = buckets.tagOf(part.bucket)
@@ -132,6 +147,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
       released,
       ...(carried === undefined ? {} : { abandoned: carrier }),
       ...(idempotencyKey === undefined ? {} : { byKey: true }),
+      ...(bars ? { bars } : {}),
       rememberMs: rememberEndedMs,
     }
     const reply = await ask(scripts.end, keys, call, room.nowAt(nowEpochMs, key), aroundAll)
@@ -152,16 +168,20 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
 
   async function endByReport(
     reservation: Reservation<Context>,
+    home: number,
     end: End,
     nowEpochMs: number,
   ): Promise<Ended<Context> | undefined> {
     const { id, holds } = reservation
-    const parts = buckets.partsOf(holds, homeOf(reservation))
+    const parts = buckets.partsOf(holds, home)
     const actuals = actualsOf(end)
     const released = end.kind === 'released'
     const how = { actuals, released, carried: undefined }
     const outcomes = await Promise.allSettled(
-      parts.map((part) => endPart(reservation, part, how, nowEpochMs)),
+      parts.map((part) => {
+        const bars = part.bucket !== home
+        return endPart(reservation, part, { ...how, bars }, nowEpochMs)
+      }),
     )
     const seen: Seen[] = []
     let ended: Begun<Context> | undefined
@@ -196,7 +216,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     const name = nameOf(carried)
     let endedAtHome = unanswered.get(name)?.endedAtHome
     const giveBackPart = async (part: Part): Promise<EndedReply | NotEnded> => {
-      const end = { actuals: actualsOf({ kind: 'released' }), released: true, carried }
+      const end = { actuals: actualsOf({ kind: 'released' }), released: true, carried, bars: false }
       const reply = await endPart(carried, part, end, nowEpochMs)
       // By its key it may have been another reservation, with other holds.
       const isKnown = typeof reply !== 'string' && idempotencyKey === undefined
@@ -252,13 +272,18 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     id: string,
     nowEpochMs: number,
     carrier = id,
+    known?: Known<Context>,
   ): Promise<Ended<Context> | undefined> {
     const reservation =
-      own.get(id) ?? found.get(id) ?? (await findToAbandon(id, carrier, nowEpochMs))
-    const home = reservation === undefined ? buckets.homeOfId(id) : homeOf(reservation)
+      known?.reservation ??
+      own.get(id) ??
+      found.get(id) ??
+      (await findToAbandon(id, carrier, nowEpochMs))
+    const home = known?.home ?? homeOf(reservation?.id ?? id)
     const holds = reservation?.holds ?? []
     const parts = buckets.partsOf(holds, home)
-    const given = { id, carrier, holds, parts, reservation }
+    // It may be known by the id of another of its answers, which leads to it at home alone.
+    const given = { id: reservation?.id ?? id, carrier, holds, parts, reservation }
     return endedByGivingBack(given, (await giveBack(given, nowEpochMs)).home)
   }
 
@@ -279,7 +304,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     return carried.parts.map((part) => ({ ...carried, parts: [part] }))
   }
 
-  function homeOf({ id }: Reservation<Context>): number {
+  function homeOf(id: string): number {
     return own.homeOf(id) ?? buckets.homeOfId(id)
   }
 
@@ -291,8 +316,13 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     },
 
     async end(id, end, nowEpochMs, known) {
-      const reservation = known ?? own.get(id) ?? found.get(id) ?? (await find(id, nowEpochMs))
-      return reservation && endByReport(reservation, end, nowEpochMs)
+      const reservation =
+        known?.reservation ?? own.get(id) ?? found.get(id) ?? (await find(id, nowEpochMs))
+      if (reservation === undefined) return undefined
+      const home = known?.home ?? homeOf(reservation.id)
+      const ended = await endByReport(reservation, home, end, nowEpochMs)
+      found.remove(id)
+      return ended
     },
 
     abandon,

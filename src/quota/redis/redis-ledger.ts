@@ -8,7 +8,7 @@ import type { Ended, Hold, Ledger } from '../ledger.js'
 import type { Calendars } from './calendars.js'
 import { createRedisEnds } from './ends.js'
 import type { RedisEnds } from './ends.js'
-import { storedLeases, storedPartition } from './stored-keys.js'
+import { storedDueSlices, storedLeases, storedPartition } from './stored-keys.js'
 import { createReserve } from './reserve.js'
 import { balancesOf, createRedisRoom, unexpected } from './room.js'
 import { askedBefore } from '../request.js'
@@ -34,6 +34,7 @@ export interface RedisLedgerOptions {
 
 export interface RedisLedger<Context> extends Ledger<Context> {
   readonly end: RedisEnds<Context>['end']
+  readonly abandon: RedisEnds<Context>['abandon']
 }
 
 /** What `expire` ends: some 1 ms of Redis's time in one piece, and so many pieces beyond one of each bucket. */
@@ -68,18 +69,14 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): RedisLe
     mayGoOn: () => boolean,
     nowEpochMs: number,
   ): Promise<void> {
-    const key = storedLeases(buckets.tagOf(bucket))
+    const tag = buckets.tagOf(bucket)
+    const key = storedLeases(tag)
+    const call = { atMost: MAX_EXPIRED_PER_CALL, due: storedDueSlices(tag) }
     const nowMs = room.nowAt(nowEpochMs, key)
     let further: Calendars = {}
     const around = (atMs: number): Calendars => ({ ...aroundAll(atMs), ...further })
     do {
-      const reply = await ask(
-        scripts.expire,
-        [key],
-        { atMost: MAX_EXPIRED_PER_CALL },
-        nowMs,
-        around,
-      )
+      const reply = await ask(scripts.expire, [key], call, nowMs, around)
       if (reply[0] !== 'expired') throw unexpected(reply[0])
       const [, , ended, more, missing] = reply
       for (const told of ended) {
@@ -117,7 +114,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): RedisLe
 
     find: (id, nowEpochMs) => ends.find(id, nowEpochMs),
     end: (id, end, nowEpochMs, known) => ends.end(id, end, nowEpochMs, known),
-    abandon: (id, nowEpochMs, carrier) => ends.abandon(id, nowEpochMs, carrier),
+    abandon: (id, nowEpochMs, carrier, known) => ends.abandon(id, nowEpochMs, carrier, known),
 
     async expire(nowEpochMs) {
       const failures: unknown[] = []

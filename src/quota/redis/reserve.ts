@@ -1,13 +1,14 @@
 import { DependencyError, PartError, UndecidedError } from '../../errors.js'
 import { UnansweredError } from '../../store/store.js'
 import type { Part } from './buckets.js'
+import { elsewhereOf } from './elsewhere.js'
 import type { Held, Hold, Reservation, ReserveRequest, Short } from '../ledger.js'
 import type { Quota } from '../quota.js'
 import { hasFigures, heldFrom, holdTheSame, isPerhapsOwn, shortFrom } from './answers.js'
 import type { Calendars } from './calendars.js'
 import type { RedisEnds } from './ends.js'
 import { storedIdempotencyKey, storedLeases, storedReservation } from './stored-keys.js'
-import type { Elsewhere, HeldReply, LedgerReply } from './replies.js'
+import type { HeldReply, LedgerReply } from './replies.js'
 import type { ShortReply, Told } from './replies.js'
 import { unexpected } from './room.js'
 import type { RedisRoom, Seen } from './room.js'
@@ -60,7 +61,7 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
       storedLeases(tag),
       ...room.partitionsOf(part, holds),
     ]
-    const elsewhere = isHome ? elsewhereOf(request, part) : []
+    const elsewhere = isHome ? elsewhereOf(buckets, holds, part) : []
     const call = {
       id,
       leaseMs,
@@ -79,15 +80,6 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     const texts = isHome ? [JSON.stringify(context), `[${holds.map(quotaText).join()}]`] : ['', '']
     const nowMs = room.nowAt(nowEpochMs, key)
     return ask(scripts.reserve, keys, call, nowMs, around, { texts, dueMs })
-  }
-
-  function elsewhereOf({ holds }: ReserveRequest<Context>, home: Part): readonly Elsewhere[] {
-    return holds.flatMap((hold, index) => {
-      if (home.indices.includes(index)) return []
-      const bucket = buckets.ofPartition(hold.partitionKey)
-      const [key = ''] = room.partitionsOf({ bucket, indices: [index] }, holds)
-      return [[index, key, String(hold.amount)] as const]
-    })
   }
 
   return async function reserve(

@@ -16,14 +16,15 @@ export interface RedisScripts {
 
 export function loadRedisScripts(): RedisScripts {
   const prelude = read('prelude')
+  const withSlices = prelude + read('sliced')
   return {
     reserve: withPrelude(prelude, 'reserve'),
     end: withPrelude(prelude, 'end'),
-    expire: withPrelude(prelude, 'expire', 'slot'),
+    expire: withPrelude(withSlices, 'expire', 'slot'),
     find: withPrelude(prelude, 'find'),
     join: withPrelude(prelude, 'join'),
     balances: withPrelude(prelude, 'balances'),
-    turn: withPrelude(prelude, 'turn'),
+    turn: withPrelude(withSlices, 'turn'),
     slices: withPrelude(prelude, 'slices'),
   }
 }

@@ -44,17 +44,17 @@ export const PROCESSES = `${SCHEMA}:{processes}`
 export const PROCESSES_TOLD = `${SCHEMA}:{processes}:told`
 export const LAST_LOCAL = `${SCHEMA}:{processes}:local`
 
-// Slices are for one bucket alone: no cluster has them.
-
 /** The slices of a partition, beside its state. */
-export function storedSlices({ partitionKey }: Hold): string {
-  return `${SCHEMA}:{${ONLY_TAG}}:s:${partitionKey}`
+export function storedSlices({ partitionKey }: Pick<Hold, 'partitionKey'>, tag = ONLY_TAG): string {
+  return `${SCHEMA}:{${tag}}:s:${partitionKey}`
 }
 
 /** Slices of open windows by the moment at which what they may have admitted is over. */
-export const SLICES_DUE = `${SCHEMA}:{${ONLY_TAG}}:due`
+export function storedDueSlices(tag = ONLY_TAG): string {
+  return `${SCHEMA}:{${tag}}:due`
+}
 
 /** The last turn of a process that takes slices. */
-export function storedTurn(owner: string): string {
-  return `${SCHEMA}:{${ONLY_TAG}}:t:${shortHash(owner)}`
+export function storedTurn(owner: string, tag = ONLY_TAG): string {
+  return `${SCHEMA}:{${tag}}:t:${shortHash(owner)}`
 }

@@ -1,6 +1,8 @@
 import type { Found, LedgerSize, Reservation } from '../ledger.js'
+import type { Known } from '../redis/ends.js'
 import { createOwnReservations } from '../redis/own-reservations.js'
-import type { Adoption, Pending } from './slice-turn.js'
+import type { Adoption } from './adoptions.js'
+import type { Pending } from './slice-turn.js'
 
 /** What a process remembers of the requests that it could decide from slices. */
 export interface DecidedHere<Context> {
@@ -10,16 +12,21 @@ export interface DecidedHere<Context> {
   pendingByKey(idempotencyKey: string): Pending<Context> | undefined
   /** As many as are pending. */
   readonly pendings: () => number
-  /** The store's word for it; before that it was pending. */
-  adopted(pending: Pending<Context>, adoption: Adoption): void
+  /** The store's word for it; before that it was pending. @param back which of its holds are back in their slice */
+  adopted(pending: Pending<Context>, adoption: Adoption, back: readonly number[]): void
   /** It was given up before the store knew of it. */
   withdrawn(pending: Pending<Context>): void
-  /** The store decided what could have been decided here. */
-  addOther(reservation: Reservation<Context>, idempotencyKey: string, leaseMs: number): void
+  /** The store decided what could have been decided here. @param home the bucket of its home */
+  addOther(
+    reservation: Reservation<Context>,
+    idempotencyKey: string,
+    leaseMs: number,
+    home: number,
+  ): void
   /** Does the store, or will it, answer the key with its first reservation? */
   knows(idempotencyKey: string): boolean
-  /** The reservation if it was made here. */
-  get(id: string): Reservation<Context> | undefined
+  /** The reservation if it was made here, and the bucket of its home. */
+  get(id: string): Known<Context> | undefined
   /** As this process made it, if it did. */
   asMadeHere(reservation: Reservation<Context>): Reservation<Context>
   /** The same as `get`, with how long it has been held. */
@@ -32,13 +39,10 @@ export interface DecidedHere<Context> {
   clear(): void
 }
 
-/** Where there are slices there is no cluster. */
-const ONLY_BUCKET = 0
-
 export function createDecidedHere<Context>(
   rememberEndedMs: number,
   tick: () => number,
-  putBack: (pending: Pending<Context>) => void,
+  putBack: (pending: Pending<Context>, indices: readonly number[]) => void,
 ): DecidedHere<Context> {
   const own = createOwnReservations<Context>(rememberEndedMs, tick)
   const others = createOwnReservations<Context>(rememberEndedMs, tick)
@@ -50,9 +54,9 @@ export function createDecidedHere<Context>(
     byKey.delete(request.idempotencyKey)
   }
 
-  function withdrawn(pending: Pending<Context>): void {
+  function drop(pending: Pending<Context>, back: readonly number[]): void {
     settled(pending)
-    putBack(pending)
+    putBack(pending, back)
     own.remove(pending.request.id, true)
   }
 
@@ -61,21 +65,30 @@ export function createDecidedHere<Context>(
       const { id, idempotencyKey, leaseMs } = pending.request
       byId.set(id, pending)
       byKey.set(idempotencyKey, pending)
-      own.add(pending.reservation, idempotencyKey, leaseMs, ONLY_BUCKET)
+      own.add(pending.reservation, idempotencyKey, leaseMs, pending.parts[0].bucket)
     },
     pendingById: (id) => byId.get(id),
     pendingByKey: (idempotencyKey) => byKey.get(idempotencyKey),
     pendings: () => byId.size,
-    adopted(pending, adoption) {
-      if (adoption === 'adopted') settled(pending)
-      else withdrawn(pending)
+    adopted(pending, adoption, back) {
+      if (adoption !== 'adopted') {
+        drop(pending, back)
+        return
+      }
+      settled(pending)
+      putBack(pending, back)
     },
-    withdrawn,
-    addOther(reservation, idempotencyKey, leaseMs) {
-      others.add(reservation, idempotencyKey, leaseMs, ONLY_BUCKET)
+    withdrawn(pending) {
+      drop(pending, [...pending.request.holds.keys()])
+    },
+    addOther(reservation, idempotencyKey, leaseMs, home) {
+      others.add(reservation, idempotencyKey, leaseMs, home)
     },
     knows: (idempotencyKey) => own.knows(idempotencyKey) || others.knows(idempotencyKey),
-    get: (id) => own.get(id),
+    get(id) {
+      const [reservation, home] = [own.get(id), own.homeOf(id)]
+      return reservation && home !== undefined ? { reservation, home } : undefined
+    },
     asMadeHere: (reservation) => own.get(reservation.id) ?? reservation,
     find(id) {
       const [reservation, heldMs] = [own.get(id), own.heldMs(id)]

@@ -1,16 +1,21 @@
 import type { Carriers } from '../carriers.js'
 import type { Hold, Reservation, ReserveRequest } from '../ledger.js'
 import type { Window } from '../quota.js'
+import type { Buckets, Part } from '../redis/buckets.js'
+import { elsewhereOf } from '../redis/elsewhere.js'
 import {
-  SLICES_DUE,
+  storedDueSlices,
   storedIdempotencyKey,
   storedLeases,
   storedPartition,
 } from '../redis/stored-keys.js'
 import { storedReservation, storedSlices, storedTurn } from '../redis/stored-keys.js'
+import { stateFrom } from '../redis/replies.js'
 import type { Figures, UncoveredReply } from '../redis/replies.js'
 import { quotaText } from '../redis/reserve.js'
 import type { Slice, Taking } from './slices.js'
+import type { Timeline } from '../windows/timeline.js'
+import { createWindowState } from '../windows/window-state.js'
 import { spell } from '../windows/windows.js'
 
 /** A request that was admitted here and that the store does not know yet. */
@@ -19,6 +24,8 @@ export interface Pending<Context> {
   readonly reservation: Reservation<Context>
   /** Of each hold. */
   readonly slices: readonly Slice[]
+  /** What of it each bucket is told. The home first. */
+  readonly parts: readonly [PendingPart, ...PendingPart[]]
   /** As the store is told; they change no more once it is sent. */
   carriers: Carriers
   /**
@@ -28,44 +35,57 @@ export interface Pending<Context> {
   sent: boolean
   /** The carriers that were given up since. They are taken away when the answer is there. */
   readonly givenUp: Set<string>
+  /** Its home said that another reservation has its key: by bucket, the id of that one's part there, if it has one. */
+  moved?: ReadonlyMap<number, string | undefined>
 }
 
-/** What became of a pending request. `known`: another reservation has its key, to which its id leads from now on. */
-export type Adoption = 'adopted' | 'abandoned' | 'known'
+export interface PendingPart extends Part {
+  /** By the clock of the node that has the bucket. */
+  readonly admittedMs: number
+}
+
+export function partIn({ parts }: Pending<unknown>, bucket: number): PendingPart {
+  return parts.find((part) => part.bucket === bucket) ?? { bucket, indices: [], admittedMs: 0 }
+}
+
+/**
+ * What became of a part of a pending request. `known`: another reservation has its key, to which its id leads from now
+ * on; with that one's id and the stored partitions that it has elsewhere, if it is live.
+ */
+export type Adopted =
+  'adopted' | 'abandoned' | 'moved' | readonly [kind: 'known', id?: string, ...elsewhere: string[]]
 
 /** All that one script call tells of. */
-export interface Turn<Context> extends Parts<Context> {
-  /** Of this process's turns, so that each takes effect once. */
+export interface Turn<Context> extends Told<Context> {
+  /** Of this process's turns in the bucket, so that each takes effect once. */
   readonly number: number
 }
 
 /** What a turn tells of. */
-export interface Parts<Context> {
+export interface Told<Context> {
   readonly adopted: readonly Pending<Context>[]
   readonly returned: readonly (readonly [Slice, number])[]
   readonly taken: readonly { readonly taking: Taking; readonly id: string }[]
-  readonly sweep: boolean
 }
 
-/** The first half of a turn and the other; undefined: it is one thing only. */
+/** The first half of what a turn tells and the other; undefined: it is one thing only. */
 export function halve<Context>(
-  parts: Parts<Context>,
-): readonly [Parts<Context>, Parts<Context>] | undefined {
-  const { adopted, returned, taken, sweep } = parts
+  told: Told<Context>,
+): readonly [Told<Context>, Told<Context>] | undefined {
+  const { adopted, returned, taken } = told
   const things = adopted.length + returned.length + taken.length
-  if (things + (sweep ? 1 : 0) < 2) return undefined
+  if (things < 2) return undefined
   const middle = Math.ceil(things / 2)
-  const cut = (from: number, to: number, withSweep: boolean): Parts<Context> => {
+  const cut = (from: number, to: number): Told<Context> => {
     const within = <Thing>(list: readonly Thing[], before: number): readonly Thing[] =>
       list.slice(Math.max(0, from - before), Math.max(0, to - before))
     return {
       adopted: within(adopted, 0),
       returned: within(returned, adopted.length),
       taken: within(taken, adopted.length + returned.length),
-      sweep: withSweep,
     }
   }
-  return [cut(0, middle, false), cut(middle, things, sweep)]
+  return [cut(0, middle), cut(middle, things)]
 }
 
 /** Figures and moment of the partition; what was taken of it, until when it may be used, and where it counts. */
@@ -84,7 +104,7 @@ export type TurnReply =
   | readonly [
       kind: 'turned',
       redisMs: number,
-      adopted: readonly Adoption[],
+      adopted: readonly Adopted[],
       taken: readonly TakenReply[],
     ]
   | UncoveredReply
@@ -102,9 +122,12 @@ export interface TurnCall {
 /** @param more what every turn of the process says */
 export function spellTurn<Context>(
   owner: string,
-  { number, adopted, returned, taken, sweep }: Turn<Context>,
+  buckets: Buckets,
+  bucket: number,
+  { number, adopted, returned, taken }: Turn<Context>,
   more: object,
 ): TurnCall {
+  const tag = buckets.tagOf(bucket)
   const partitions = new Map<string, number>()
   const partitionKeys: string[] = []
   const names: Set<string>[] = []
@@ -113,7 +136,7 @@ export function spellTurn<Context>(
   const at = (hold: Hold): number => {
     const known = partitions.get(hold.partitionKey)
     if (known !== undefined) return known
-    partitionKeys.push(storedPartition(hold), storedSlices(hold))
+    partitionKeys.push(storedPartition(hold, tag), storedSlices(hold, tag))
     names.push(new Set())
     partitions.set(hold.partitionKey, names.length)
     return names.length
@@ -131,17 +154,33 @@ export function spellTurn<Context>(
   const call = {
     ...more,
     turn: number,
-    sweep,
-    adopted: adopted.map(({ request, reservation, carriers, slices: drawn }) => {
+    adopted: adopted.map((pending) => {
+      const { indices, admittedMs } = partIn(pending, bucket)
+      const { request, carriers, slices: drawn, parts, moved } = pending
       const { id, idempotencyKey, holds, context, leaseMs } = request
-      reservationKeys.push(storedReservation(id), storedIdempotencyKey(idempotencyKey))
-      texts.push(JSON.stringify(context), `[${holds.map(quotaText).join()}]`)
+      const [home] = parts
+      const isHome = bucket === home.bucket
+      const to = moved?.get(bucket)
+      reservationKeys.push(
+        storedReservation(id, tag),
+        moved === undefined
+          ? storedIdempotencyKey(idempotencyKey, tag)
+          : storedReservation(to ?? id, tag),
+      )
+      texts.push(
+        isHome ? JSON.stringify(context) : '',
+        isHome ? `[${holds.map(quotaText).join()}]` : '',
+      )
       return {
         id,
         leaseMs,
         carriers,
-        admittedMs: reservation.admittedAtEpochMs,
-        holds: holds.map((hold, index) => {
+        admittedMs,
+        ...(isHome ? {} : { part: true }),
+        ...(isHome && parts.length > 1 ? { elsewhere: elsewhereOf(buckets, holds, home) } : {}),
+        ...(moved === undefined ? {} : { moved: true, to }),
+        holds: indices.map((index) => {
+          const hold = holds[index] as Hold
           const { quota, amount } = hold
           const { id: slice, generation, cell } = drawn[index] as Slice
           const window = spell(quota.window)
@@ -157,9 +196,56 @@ export function spellTurn<Context>(
     }),
   }
   return {
-    keys: [storedTurn(owner), storedLeases(), SLICES_DUE, ...partitionKeys, ...reservationKeys],
+    keys: [
+      storedTurn(owner, tag),
+      storedLeases(tag),
+      storedDueSlices(tag),
+      ...partitionKeys,
+      ...reservationKeys,
+    ],
     call: { ...call, windows: names.map((each) => [...each]) },
     texts,
     windows,
+  }
+}
+
+/** For how much longer a slice may be over in Redis than here, by drifting clocks. */
+const DRIFT_MARGIN_MS = 2
+
+/** How a slice was asked for. */
+export interface Asked {
+  readonly id: string
+  /** A moment before the answer was made, on the scale of slices. */
+  readonly sentTick: number
+  readonly lifeMs: number
+  readonly moments: 'redis' | 'given'
+  readonly timeline: Timeline
+}
+
+/** What was taken; undefined: there was none to give. @param redisMs when that was answered */
+export function sliceFrom(
+  { hold }: Taking,
+  told: TakenReply | undefined,
+  redisMs: number,
+  { id, sentTick, lifeMs, moments, timeline }: Asked,
+): Slice | undefined {
+  if (told?.[2] === undefined) return undefined
+  const [figures, now, amount, end, generation, cell] = told as Extract<TakenReply, { 5: string }>
+  // Redis shows at least its moment of the answer, which was made after it was asked. By that it is at most so
+  // long until the slice is over; never longer than slices last, where Redis's clock was set back.
+  const leftMs = Math.min(Number(end) - redisMs, lifeMs)
+  const overAtTick = moments === 'given' ? Number(end) : sentTick + leftMs - 1 - DRIFT_MARGIN_MS
+  return {
+    id,
+    hold,
+    timeline,
+    amount: Number(amount),
+    startMs: Number(now),
+    overAtTick,
+    lastsTicks: overAtTick - sentTick,
+    generation: Number(generation),
+    cell: Number(cell),
+    state: stateFrom(figures, hold, timeline) ?? createWindowState('', timeline, 0),
+    room: Number(amount),
   }
 }

@@ -1,328 +1,169 @@
-import type { Clock } from '../../clock.js'
-import { DependencyError } from '../../errors.js'
-import { ScriptError } from '../../store/store.js'
 import type { Store } from '../../store/store.js'
+import { createAdoptions } from './adoptions.js'
+import type { Adoption } from './adoptions.js'
 import type { Hold } from '../ledger.js'
 import { createAsk } from '../redis/ask.js'
 import { createCalendarSource } from '../redis/calendars.js'
-import type { Calendars } from '../redis/calendars.js'
-import { stateFrom } from '../redis/replies.js'
 import { loadRedisScripts } from '../redis/scripts.js'
-import { halve, spellTurn } from './slice-turn.js'
-import type { Adoption, Parts, Pending, TakenReply, Turn, TurnReply } from './slice-turn.js'
+import { createBucketTurns } from './bucket-turns.js'
+import type { BucketTurns, TurnsOptions } from './bucket-turns.js'
+import { partIn } from './slice-turn.js'
+import type { Pending } from './slice-turn.js'
 import type { Slice, Taking } from './slices.js'
-import type { Timeline } from '../windows/timeline.js'
-import { createWindowState } from '../windows/window-state.js'
 
 /**
- * What a process tells the store of its slices, in turns: one at a time, each of them once. A turn whose answer was
- * lost is asked again as it was, under its own number, before the next. One that the script gave up on has changed
- * nothing: it is halved until what it gave up on is alone, so that one partition never stops the others.
+ * What a process tells the store of its slices: in turns of each bucket, at the same time, so that no bucket waits for
+ * what the node of another does. One that nothing was told of is never asked; there are as many as the store has.
  */
 export interface SliceTurns<Context> {
   adopt(pending: Pending<Context>): void
-  /** False if it was sent already. */
-  withdraw(pending: Pending<Context>): boolean
+  /** It was not sent yet, and will not be. */
+  withdraw(pending: Pending<Context>): void
   /** Adopts in the next turn what was set aside since it could not be adopted. */
   retry(pending: Pending<Context>): void
   giveBack(slice: Slice, amount: number): void
   take(taking: Taking): void
-  /**
-   * How long `flush('slices')` takes, if its turns take as long as the last that was answered. `turns`: those that it
-   * waits for, with the one that is under way.
-   */
-  slicesIn(): { readonly turns: number; readonly ms: number }
+  /** As `BucketTurns`, of that bucket where it takes longest. */
+  slicesIn(buckets: ReadonlySet<number>): { readonly turns: number; readonly ms: number }
   /** Something was given back that the store does not know yet. */
-  isReturning(): boolean
-  /** How many turns the store has answered by which something came back. */
-  returned(): number
-  /** Places that died with other processes are looked for in the next turn, and one that was set aside is retried. */
-  sweep(): void
+  isReturning(bucket: number): boolean
+  /** How many turns of the bucket the store has answered by which something came back. */
+  returned(bucket: number): number
+  /** In each bucket one that was set aside is retried. */
+  retryOldest(): void
   /**
-   * Over when the store has answered everything that was asked of it before, or all but what waits for its adoption:
-   * slices are not to wait behind that.
+   * As `BucketTurns`, of these buckets or of all. Over when all of them have succeeded or failed.
    *
-   * @throws DependencyError it did not; what was asked stays to be asked
+   * @throws DependencyError one of them failed
    */
-  flush(what?: 'all' | 'slices'): Promise<void>
+  flush(what?: 'all' | 'slices', buckets?: ReadonlySet<number>): Promise<void>
 }
 
-export interface SliceTurnsOptions<Context> {
+export interface SliceTurnsOptions<Context> extends Omit<
+  TurnsOptions<Context>,
+  'onAdopted' | 'onSetAside' | 'onGivenUp'
+> {
   readonly store: Store
-  readonly clock: Pick<Clock, 'monotonicMs'>
   readonly timeoutMs: number
-  readonly moments: 'redis' | 'given'
-  /** Names this process: no two have the same. */
-  readonly owner: string
-  /** Slices are at most this part of what is free: one of them, and all of a partition together. */
-  readonly share: { readonly one: number; readonly all: number }
-  readonly lifeMs: number
-  /** The moment as the process knows it. */
-  readonly nowMs: () => number
-  readonly timelineOf: (hold: Hold) => Timeline
-  readonly onAdopted: (pending: Pending<Context>, adoption: Adoption) => void
-  readonly onTaken: (taking: Taking, slice: Slice | undefined) => void
-  /** The script gives up on it. It is set aside. */
-  readonly onSetAside: (pending: Pending<Context>) => void
-  /** Too many are aside: it will not be adopted, and its place stays spent. */
+  /** The moment at the node that has the bucket as the process knows it. */
+  readonly nowAt: (bucket: number) => number
+  /** The store's word for all of it. @param back which of its holds have their place in their slice still */
+  readonly onAdopted: (
+    pending: Pending<Context>,
+    adoption: Adoption,
+    back: readonly number[],
+  ) => void
+  /** The script gives up on the part of a pending request that has these holds. It is set aside. */
+  readonly onSetAside: (holds: readonly Hold[]) => void
+  /** Too many are aside: it will not be adopted, and its places stay spent. */
   readonly onGivenUp: (pending: Pending<Context>) => void
 }
 
-/** So much one turn does: some 1 ms of Redis's time. */
-const MAX_ADOPTED = 32
-const MAX_HOLDS = 96
-const MAX_RETURNED = 16
-const MAX_TAKEN = 16
-
-/** What was admitted and cannot be adopted: beyond, the oldest is given up. */
-const MAX_ASIDE = 256
-
-/** For how much longer a slice may be over in Redis than here, by drifting clocks. */
-const DRIFT_MARGIN_MS = 2
+/** Elsewhere, at home, and elsewhere once more: further ones are of what came meanwhile. */
+const STAGES = 3
 
 export function createSliceTurns<Context>(
   options: SliceTurnsOptions<Context>,
 ): SliceTurns<Context> {
-  const { store, clock, timeoutMs, moments, owner, share, lifeMs } = options
-  const { nowMs, timelineOf, onAdopted, onTaken, onSetAside, onGivenUp } = options
+  const { store, buckets, clock, timeoutMs, moments, nowAt } = options
+  const { onSetAside, onGivenUp } = options
   const { turn: script } = loadRedisScripts()
   const calendars = createCalendarSource()
-  const askStore = createAsk({ store, clock, calendars, timeoutMs, moments })
+  const ask = createAsk({ store, clock, calendars, timeoutMs, moments })
+  const told = new Map<number, BucketTurns<Context>>()
+  /** What follows from one turn is told by the next ones together. */
+  const soon = new Set<number>()
+  let passedOn = 0
+  const adoptions = createAdoptions<Context>({
+    ...options,
+    tell(pending, bucket) {
+      turnsOf(bucket).adopt(pending)
+      flushSoon(bucket)
+    },
+  })
 
-  // In the order in which they came, by a number that grows.
-  const pendings = new Map<Pending<Context>, number>()
-  const returns = new Map<Slice, { amount: number; readonly asked: number }>()
-  const takings = new Map<Taking, number>()
-  let asked = 0
-  let sweeping = false
-  let turns = 0
-  let slices = 0
-  /** Asked, and not answered. */
-  let open: Turn<Context> | undefined
-  /** Of one that the script gave up on. */
-  const pieces: Parts<Context>[] = []
-  const aside = new Set<Pending<Context>>()
-  /** The one of them that is tried again: where it is adopted, the next may be. */
-  let retried: Pending<Context> | undefined
-  let waiters: Waiter[] = []
-  let isAsking = false
-  let lastTurnMs = 0
-  let returnedTimes = 0
-
-  function compose(): Parts<Context> | undefined {
-    const adopted: Pending<Context>[] = []
-    let holds = 0
-    for (const pending of pendings.keys()) {
-      holds += pending.slices.length
-      if (adopted.length === MAX_ADOPTED || (holds > MAX_HOLDS && adopted.length > 0)) break
-      adopted.push(pending)
+  function flushSoon(bucket: number): void {
+    passedOn += 1
+    if (soon.size === 0) {
+      queueMicrotask(() => {
+        const which = new Set(soon)
+        soon.clear()
+        // What was not answered is asked again with what comes, and each second.
+        for (const turns of those(which)) turns.flush('all').catch(() => undefined)
+      })
     }
-    const returned: (readonly [Slice, number])[] = []
-    for (const [slice, { amount }] of returns) {
-      if (returned.length === MAX_RETURNED) break
-      returned.push([slice, amount])
+    soon.add(bucket)
+  }
+
+  function turnsOf(bucket: number): BucketTurns<Context> {
+    let turns = told.get(bucket)
+    if (turns === undefined) {
+      turns = createBucketTurns({
+        ...options,
+        ...{ script, ask, calendars, bucket },
+        nowMs: () => nowAt(bucket),
+        onAdopted(pending, at, adopted) {
+          adoptions.answered(pending, at, adopted)
+        },
+        onSetAside(pending, at) {
+          const { holds } = pending.request
+          onSetAside(partIn(pending, at).indices.map((index) => holds[index] as Hold))
+        },
+        onGivenUp(pending) {
+          adoptions.forget(pending)
+          onGivenUp(pending)
+        },
+      })
+      told.set(bucket, turns)
     }
-    const taken = [...takings.keys()].slice(0, MAX_TAKEN).map((taking) => {
-      return { taking, id: `${owner} ${String((slices += 1))}` }
-    })
-    if (adopted.length + returned.length + taken.length === 0 && !sweeping) return undefined
-
-    for (const pending of adopted) {
-      pendings.delete(pending)
-      pending.sent = true
-    }
-    for (const [slice] of returned) returns.delete(slice)
-    for (const { taking } of taken) takings.delete(taking)
-    const sweep = sweeping
-    sweeping = false
-    return { adopted, returned, taken, sweep }
+    return turns
   }
 
-  function nextTurn(): Turn<Context> | undefined {
-    const parts = pieces.shift() ?? compose()
-    return parts && { ...parts, number: (turns += 1) }
+  function ofPartition(partitionKey: string): BucketTurns<Context> {
+    return turnsOf(buckets.ofPartition(partitionKey))
   }
 
-  function retry(pending: Pending<Context>): void {
-    if (aside.delete(pending)) pendings.set(pending, (asked += 1))
-  }
-
-  function retryOldest(): void {
-    retried = undefined
-    for (const pending of aside) {
-      retried = pending
-      retry(pending)
-      return
-    }
-  }
-
-  function setAside(pending: Pending<Context>): void {
-    aside.add(pending)
-    onSetAside(pending)
-    const [oldest] = aside
-    if (aside.size <= MAX_ASIDE || oldest === undefined) return
-    aside.delete(oldest)
-    onGivenUp(oldest)
-  }
-
-  /** The script gave up on the turn, and will as long as what it found stays. */
-  function divide(turn: Turn<Context>): void {
-    open = undefined
-    const halves = halve(turn)
-    if (halves !== undefined) {
-      pieces.unshift(...halves)
-      return
-    }
-    // What is not returned stays reserved until its cell has left.
-    for (const pending of turn.adopted) setAside(pending)
-    for (const { taking } of turn.taken) onTaken(taking, undefined)
-  }
-
-  async function ask(turn: Turn<Context>): Promise<void> {
-    const { keys, call, texts, windows } = spellTurn(owner, turn, { share, lifeMs })
-    const atMs = nowMs()
-    const around = (at: number): Calendars => ({
-      ...calendars.aroundAll(at),
-      ...calendars.around(windows, at),
-    })
-    const sentMs = clock.monotonicMs()
-    const reply = await askStore<TurnReply>(script, keys, call, atMs, around, { texts })
-    if (reply[0] === 'outdated') throw new DependencyError('ledger', 'a later turn was answered')
-    settle(turn, reply, moments === 'given' ? atMs : sentMs)
-  }
-
-  /** @param sentTick a moment before the answer was made, on the scale of slices */
-  function settle(
-    turn: Turn<Context>,
-    [, redisMs, adopted, taken]: Extract<TurnReply, { 0: 'turned' }>,
-    sentTick: number,
-  ): void {
-    open = undefined
-    if (turn.returned.length > 0) returnedTimes += 1
-    for (const [index, pending] of turn.adopted.entries()) {
-      onAdopted(pending, adopted[index] ?? 'adopted')
-      if (pending === retried) retryOldest()
-    }
-    for (const [index, { taking, id }] of turn.taken.entries()) {
-      const told = taken[index]
-      onTaken(taking, told?.[2] === undefined ? undefined : sliceOf(taking, id, told))
-    }
-
-    function sliceOf({ hold }: Taking, id: string, told: Required<TakenReply>): Slice {
-      const [figures, now, amount, end, generation, cell] = told as Extract<
-        TakenReply,
-        { 5: string }
-      >
-      const timeline = timelineOf(hold)
-      // Redis shows at least its moment of the answer, which was made after it was asked. By that it is at most so
-      // long until the slice is over; never longer than slices last, where Redis's clock was set back.
-      const leftMs = Math.min(Number(end) - redisMs, lifeMs)
-      const overAtTick = moments === 'given' ? Number(end) : sentTick + leftMs - 1 - DRIFT_MARGIN_MS
-      return {
-        id,
-        hold,
-        timeline,
-        amount: Number(amount),
-        startMs: Number(now),
-        overAtTick,
-        lastsTicks: overAtTick - sentTick,
-        generation: Number(generation),
-        cell: Number(cell),
-        state: stateFrom(figures, hold, timeline) ?? createWindowState('', timeline, 0),
-        room: Number(amount),
-      }
-    }
-  }
-
-  function firstReturn(): number {
-    for (const { asked: number } of returns.values()) return number
-    return Infinity
-  }
-
-  function isAnswered({ until, what }: Waiter): boolean {
-    const oldest = Math.min(firstOf(takings), firstReturn())
-    return until < (what === 'slices' ? oldest : Math.min(oldest, firstOf(pendings)))
-  }
-
-  async function askOrDivide(turn: Turn<Context>): Promise<void> {
-    const sentMs = clock.monotonicMs()
-    try {
-      await ask(turn)
-      lastTurnMs = clock.monotonicMs() - sentMs
-    } catch (error) {
-      if (!(error instanceof ScriptError)) throw error
-      divide(turn)
-    }
-  }
-
-  /** Asks as long as somebody waits. */
-  async function askOn(): Promise<void> {
-    isAsking = true
-    try {
-      while (waiters.length > 0) {
-        open ??= nextTurn()
-        if (open !== undefined) await askOrDivide(open)
-        if (pieces.length > 0) continue
-        const [waiting, answered]: [Waiter[], Waiter[]] = [[], []]
-        for (const waiter of waiters) (isAnswered(waiter) ? answered : waiting).push(waiter)
-        waiters = waiting
-        for (const { resolve } of answered) resolve()
-      }
-    } catch (error) {
-      const failed = waiters
-      waiters = []
-      for (const { reject } of failed) reject(error)
-    } finally {
-      isAsking = false
-    }
+  /** Those of the buckets that something was told of. */
+  function those(which: ReadonlySet<number>): readonly BucketTurns<Context>[] {
+    return [...which].flatMap((bucket) => told.get(bucket) ?? [])
   }
 
   return {
     adopt(pending) {
-      pendings.set(pending, (asked += 1))
+      for (const bucket of adoptions.begin(pending)) turnsOf(bucket).adopt(pending)
     },
-    withdraw: (pending) => pendings.delete(pending),
-    retry,
+    withdraw(pending) {
+      for (const { bucket } of pending.parts) told.get(bucket)?.withdraw(pending)
+      adoptions.forget(pending)
+    },
+    retry(pending) {
+      for (const bucket of adoptions.waitsFor(pending)) turnsOf(bucket).retry(pending)
+    },
     giveBack(slice, amount) {
-      const known = returns.get(slice)
-      if (known === undefined) returns.set(slice, { amount, asked: (asked += 1) })
-      else known.amount += amount
+      ofPartition(slice.hold.partitionKey).giveBack(slice, amount)
     },
     take(taking) {
-      takings.set(taking, (asked += 1))
+      ofPartition(taking.hold.partitionKey).take(taking)
     },
-    slicesIn() {
-      const asks = Math.ceil(Math.max(takings.size / MAX_TAKEN, returns.size / MAX_RETURNED))
-      const turnsLeft = (open === undefined ? 0 : 1) + pieces.length + asks
-      return { turns: turnsLeft, ms: turnsLeft * lastTurnMs }
+    slicesIn(which) {
+      const each = those(which).map((turns) => turns.slicesIn())
+      return {
+        turns: Math.max(0, ...each.map(({ turns }) => turns)),
+        ms: Math.max(0, ...each.map(({ ms }) => ms)),
+      }
     },
-    isReturning: () =>
-      returns.size + (open?.returned.length ?? 0) > 0 ||
-      pieces.some(({ returned }) => returned.length > 0),
-    returned: () => returnedTimes,
-    sweep() {
-      sweeping = true
-      retryOldest()
+    isReturning: (bucket) => told.get(bucket)?.isReturning() === true,
+    returned: (bucket) => told.get(bucket)?.returned() ?? 0,
+    retryOldest() {
+      for (const turns of told.values()) turns.retryOldest()
     },
-    flush(what = 'all') {
-      return new Promise((resolve, reject) => {
-        waiters.push({ until: asked, what, resolve, reject })
-        if (!isAsking) void askOn()
-      })
+    async flush(what = 'all', which = new Set(told.keys())) {
+      for (let stage = 0; stage < STAGES; stage += 1) {
+        const before = passedOn
+        const outcomes = await Promise.allSettled(those(which).map((turns) => turns.flush(what)))
+        for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+        if (what === 'slices' || passedOn === before) return
+      }
     },
   }
-}
-
-/** Who waits until everything up to a number is answered. */
-interface Waiter {
-  readonly until: number
-  readonly what: 'all' | 'slices'
-  readonly resolve: () => void
-  readonly reject: (error: unknown) => void
-}
-
-/** The number of the oldest. */
-function firstOf(asked: ReadonlyMap<unknown, number>): number {
-  for (const number of asked.values()) return number
-  return Infinity
 }

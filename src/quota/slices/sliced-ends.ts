@@ -5,7 +5,8 @@ import type { End } from '../end.js'
 import type { Ended } from '../ledger.js'
 import type { RedisLedger } from '../redis/redis-ledger.js'
 import type { SliceTurns } from './slice-turns.js'
-import type { Adoption, Pending } from './slice-turn.js'
+import type { Adoption } from './adoptions.js'
+import type { Pending } from './slice-turn.js'
 import type { Slices } from './slices.js'
 
 /** How reservations end of which this process may have decided some: by their report, given up, or by their lease. */
@@ -15,7 +16,7 @@ export interface SlicedEnds<Context> {
   /** @param nowMs the moment as this process knows it */
   expire(nowEpochMs: number, nowMs: number): Promise<readonly Ended<Context>[]>
   /** The store's word for what this process decided. */
-  adopted(pending: Pending<Context>, adoption: Adoption): void
+  adopted(pending: Pending<Context>, adoption: Adoption, back: readonly number[]): void
   /** Gives up what waited for its answer, all of it. */
   giveUpAll(nowEpochMs: number): Promise<void>
 }
@@ -57,7 +58,7 @@ export function createSlicedEnds<Context>(
     nowEpochMs: number,
     carrier: string,
   ): Promise<Ended<Context> | undefined> {
-    const ended = await ledger.abandon(id, nowEpochMs, carrier)
+    const ended = await ledger.abandon(id, nowEpochMs, carrier, decided.get(id))
     if (ended === undefined) return undefined
     const reservation = decided.asMadeHere(ended.reservation)
     decided.remove(reservation.id, true)
@@ -101,7 +102,7 @@ export function createSlicedEnds<Context>(
       const pending = decided.pendingById(id)
       if (pending !== undefined) {
         turns.retry(pending)
-        await turns.flush()
+        await turns.flush('all', bucketsOf(pending))
         // Told to end what it does not know, the store would say that there was nothing: the report comes again.
         if (decided.pendingById(id) !== undefined) {
           throw new DependencyError('ledger', 'Redis could not adopt the reservation')
@@ -124,7 +125,7 @@ export function createSlicedEnds<Context>(
         return isCarriedByNone(pending.carriers) ? withdraw(pending) : undefined
       }
       if (pending !== undefined) {
-        await turns.flush().catch(() => undefined)
+        await turns.flush('all', bucketsOf(pending)).catch(() => undefined)
         if (decided.pendingById(id) !== undefined) {
           pending.givenUp.add(carrier)
           return undefined
@@ -137,7 +138,7 @@ export function createSlicedEnds<Context>(
       const failures: unknown[] = []
       const failed = (error: unknown): void => void failures.push(error)
       const ended: Ended<Context>[] = []
-      turns.sweep()
+      turns.retryOldest()
       await turns.flush().catch(failed)
       await giveUp(MAX_GIVEN_UP_PER_CALL, ended, nowEpochMs).catch(failed)
       await expireInStore(ended, nowEpochMs, nowMs).catch(failed)
@@ -146,8 +147,8 @@ export function createSlicedEnds<Context>(
       return ended
     },
 
-    adopted(pending, adoption) {
-      decided.adopted(pending, adoption)
+    adopted(pending, adoption, back) {
+      decided.adopted(pending, adoption, back)
       for (const carrier of pending.givenUp) {
         if (toGiveUp.length < MAX_TO_GIVE_UP) toGiveUp.push({ id: pending.request.id, carrier })
       }
@@ -155,4 +156,8 @@ export function createSlicedEnds<Context>(
 
     giveUpAll: (nowEpochMs) => giveUp(Infinity, [], nowEpochMs),
   }
+}
+
+function bucketsOf({ parts }: Pending<unknown>): ReadonlySet<number> {
+  return new Set(parts.map(({ bucket }) => bucket))
 }

@@ -6,10 +6,14 @@ import type { Quota } from '../quota.js'
 import { askedBefore, requireMoment, requireWhole } from '../request.js'
 import { createSliceTurns } from './slice-turns.js'
 import type { Pending } from './slice-turn.js'
+import { createBuckets } from '../redis/buckets.js'
+import type { Buckets } from '../redis/buckets.js'
 import type { RedisLedger } from '../redis/redis-ledger.js'
+import { storedLeases } from '../redis/stored-keys.js'
 import { createSlicedEnds } from './sliced-ends.js'
 import { createSlicedReserve } from './sliced-reserve.js'
 import { createSlices } from './slices.js'
+import type { Slice } from './slices.js'
 import { createSlicesBack } from './slices-back.js'
 import { createTimelines } from '../windows/windows.js'
 
@@ -22,6 +26,7 @@ export interface SlicedLedgerOptions<Context> {
   readonly timeoutMs: number
   /** As of the Redis ledger. */
   readonly rememberEndedMs?: number
+  readonly buckets?: Buckets
   readonly moments?: 'redis' | 'given'
   /** What tests choose otherwise. */
   readonly tuning?: Partial<SliceTuning>
@@ -61,7 +66,7 @@ export function createSlicedLedger<Context>(
   options: SlicedLedgerOptions<Context>,
 ): Ledger<Context> {
   const { ledger, store, clock, random, timeoutMs } = options
-  const { rememberEndedMs = 60_000, moments = 'redis' } = options
+  const { rememberEndedMs = 60_000, buckets = createBuckets(1), moments = 'redis' } = options
   const tuning = { ...usual, ...options.tuning }
   const timelines = createTimelines()
   const timelineOf = ({ quota }: Hold) => timelines(quota.window)
@@ -82,28 +87,29 @@ export function createSlicedLedger<Context>(
   })
   const turns = createSliceTurns<Context>({
     store,
+    buckets,
     clock,
     timeoutMs,
     moments,
     owner,
     share: tuning.share,
     lifeMs: LIFE_MS,
-    nowMs: () => nowFrom(latestMs),
+    nowAt: (bucket) => nowFrom(latestMs, bucket),
     timelineOf,
-    onAdopted: (pending, adoption) => {
-      ends.adopted(pending, adoption)
+    onAdopted: (...adopted) => {
+      ends.adopted(...adopted)
     },
     onTaken: (taking, slice) => {
       slices.taken(taking, slice, tick())
     },
-    onSetAside: ({ request: { holds } }) => {
+    onSetAside: (holds) => {
       // Nothing more is admitted from slices that the store cannot read.
       slices.pause(holds, tick())
       slices.giveBack(holds, tick())
     },
     onGivenUp: (pending) => {
       // Remembered as if it were: what it was admitted from is not free.
-      ends.adopted(pending, 'adopted')
+      ends.adopted(pending, 'adopted', [])
     },
   })
 
@@ -115,6 +121,7 @@ export function createSlicedLedger<Context>(
     turns,
     slices,
     clock,
+    buckets,
     isSliced: tuning.isSliced,
     nowFrom,
     tick,
@@ -123,6 +130,7 @@ export function createSlicedLedger<Context>(
 
   const slicesBack = createSlicesBack({
     store,
+    buckets,
     owner,
     clock,
     timeoutMs,
@@ -130,13 +138,20 @@ export function createSlicedLedger<Context>(
     isSliced: ({ quota }) => tuning.isSliced(quota),
     timelineOf,
     longestMs: BACK_AFTER_MS,
+    nowFrom,
   })
 
-  /** The moment as this process knows it. */
-  function nowFrom(nowEpochMs: number): number {
-    if (moments === 'redis') return store.nowMs() ?? requireMoment(nowEpochMs)
+  /** The moment as this process knows it, at the node that has the bucket. */
+  function nowFrom(nowEpochMs: number, bucket = 0): number {
+    if (moments === 'redis') {
+      return store.nowMs(storedLeases(buckets.tagOf(bucket))) ?? requireMoment(nowEpochMs)
+    }
     latestMs = Math.max(latestMs, requireMoment(nowEpochMs))
     return latestMs
+  }
+
+  function nowAt({ partitionKey }: Hold, nowEpochMs: number): number {
+    return nowFrom(nowEpochMs, buckets.ofPartition(partitionKey))
   }
 
   /** What slices are over by: no clock that can be set. */
@@ -152,16 +167,19 @@ export function createSlicedLedger<Context>(
     }, ADOPT_AFTER_MS).unref()
   }
 
-  function putBack({ request, slices: drawn }: Pending<Context>): void {
-    for (const [index, slice] of drawn.entries()) {
-      slices.undraw(slice, (request.holds[index] as Hold).amount)
+  function putBack(
+    { request: { holds }, slices: drawn }: Pending<Context>,
+    indices: readonly number[],
+  ): void {
+    for (const index of indices) {
+      slices.undraw(drawn[index] as Slice, (holds[index] as Hold).amount)
     }
   }
 
   return {
     async exhausted({ holds, idempotencyKey }, nowEpochMs) {
       if (decided.knows(idempotencyKey)) return undefined
-      const now = nowFrom(nowEpochMs)
+      nowFrom(nowEpochMs)
       const withRoom = holds.map((each) => slices.withRoom(each, tick()))
       const others = holds.filter((_, index) => withRoom[index] === undefined)
       const short = await ledger.exhausted({ holds: others, idempotencyKey }, nowEpochMs)
@@ -172,7 +190,7 @@ export function createSlicedLedger<Context>(
         const slice = withRoom[index]
         return slice === undefined
           ? (figures.next().value as Balance)
-          : slices.balance(each, slice, now)
+          : slices.balance(each, slice, nowAt(each, nowEpochMs))
       })
       // Where there is a slice, but too little for the request, the store alone can say when it fits.
       const fits = holds.every(
@@ -182,17 +200,18 @@ export function createSlicedLedger<Context>(
           amount + askedBefore(holds, index) <= (balances[index] as Balance).remaining,
       )
       if (!fits) return undefined
-      const asked = { nowMs: now, dueMs: clock.monotonicMs() + timeoutMs }
+      const asked = { nowEpochMs, dueMs: clock.monotonicMs() + timeoutMs }
       return { ...(await slicesBack.shorten(short, others, asked)), balances }
     },
 
     async reserve(request, nowEpochMs) {
+      nowFrom(nowEpochMs)
       requireWhole('leaseMs', request.leaseMs)
       for (const { amount } of request.holds) requireWhole('amount', amount)
       const { dueMonotonicMs = clock.monotonicMs() + timeoutMs } = request
       const answer = await reserving.reserve({ ...request, dueMonotonicMs }, nowEpochMs)
       if (answer.kind === 'held') return answer
-      const asked = { nowMs: nowFrom(nowEpochMs), dueMs: dueMonotonicMs }
+      const asked = { nowEpochMs, dueMs: dueMonotonicMs }
       return slicesBack.shorten(answer, request.holds, asked)
     },
 
@@ -220,8 +239,11 @@ export function createSlicedLedger<Context>(
     async balances(holds, nowEpochMs) {
       nowFrom(nowEpochMs)
       // What nobody was admitted to is free: it is seen where it is when it is back.
-      if (slices.giveBack(holds, tick()) || turns.isReturning()) await turns.flush()
-      return reserving.told(holds, () => ledger.balances(holds, nowEpochMs))
+      const which = buckets.ofHolds(holds)
+      const isReturning = [...which].some((bucket) => turns.isReturning(bucket))
+      if (slices.giveBack(holds, tick()) || isReturning) await turns.flush('all', which)
+      const ask = () => ledger.balances(holds, nowEpochMs)
+      return reserving.told(holds, ask, (balances) => balances)
     },
 
     size() {

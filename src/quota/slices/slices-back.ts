@@ -4,6 +4,7 @@ import type { Store } from '../../store/store.js'
 import { longerShortage, roomIn, shortage } from '../balance.js'
 import type { Shortage } from '../balance.js'
 import type { Hold, Short } from '../ledger.js'
+import type { Buckets, Part } from '../redis/buckets.js'
 import { createAsk } from '../redis/ask.js'
 import { createCalendarSource } from '../redis/calendars.js'
 import type { Calendars } from '../redis/calendars.js'
@@ -27,13 +28,13 @@ export interface SlicesBack {
 }
 
 export interface SlicesAsked {
-  /** As the process knows it. */
-  readonly nowMs: number
+  readonly nowEpochMs: number
   readonly dueMs: number
 }
 
 export interface SlicesBackOptions {
   readonly store: Store
+  readonly buckets: Buckets
   /** Of whose own slices nothing is told: what is short is given back before. */
   readonly owner: string
   readonly clock: Pick<Clock, 'monotonicMs'>
@@ -43,6 +44,8 @@ export interface SlicesBackOptions {
   readonly timelineOf: (hold: Hold) => Timeline
   /** The longest that a slice and its way back take: no wait that is shorter is asked about. */
   readonly longestMs: number
+  /** The moment at the node that has the bucket, as the process knows it. */
+  readonly nowFrom: (nowEpochMs: number, bucket: number) => number
 }
 
 type SlicedReply =
@@ -56,44 +59,58 @@ type SlicedReply =
 
 type Told = Extract<SlicedReply, { 0: 'sliced' }>
 
+/** What one bucket told of its holds, and how long ago. */
+interface Look {
+  readonly holds: readonly Hold[]
+  readonly told: Told
+  readonly agoMs: number
+}
+
 /** For so long one answer does for all refusals in the same partitions: near a limit there are many. */
 const BELIEVED_MS = 1000
 const MAX_TOLD = 1000
 
 export function createSlicesBack(options: SlicesBackOptions): SlicesBack {
-  const { store, owner, clock, timeoutMs, moments, isSliced, timelineOf, longestMs } = options
+  const { store, buckets, owner, clock, timeoutMs, moments } = options
+  const { isSliced, timelineOf, longestMs, nowFrom } = options
   const { slices: script } = loadRedisScripts()
   const calendars = createCalendarSource()
   const ask = createAsk({ store, clock, calendars, timeoutMs, moments })
   const lately = new Map<string, Told>()
 
-  async function askFor(
-    holds: readonly Hold[],
-    { nowMs, dueMs }: SlicesAsked,
-    isOutdated: (told: Told) => boolean,
-  ): Promise<Told> {
-    const windows = holds.map(({ quota }) => quota.window)
-    const keys = holds.flatMap((hold) => [storedPartition(hold), storedSlices(hold)])
+  async function lookInto(
+    { bucket, indices }: Part,
+    all: readonly Hold[],
+    { nowEpochMs, dueMs }: SlicesAsked,
+  ): Promise<Look> {
+    const tag = buckets.tagOf(bucket)
+    const holds = indices.map((index) => all[index] as Hold)
+    const keys = holds.flatMap((hold) => [storedPartition(hold, tag), storedSlices(hold, tag)])
     const call = {
       owner,
       holds: holds.map(({ quota }) => ({ limit: quota.limit, window: spell(quota.window) })),
     }
     const name = JSON.stringify([keys, call])
+    const nowMs = nowFrom(nowEpochMs, bucket)
     const known = lately.get(name)
-    if (known !== undefined && Math.abs(nowMs - known[2]) < BELIEVED_MS && !isOutdated(known)) {
-      return known
+    if (known !== undefined && Math.abs(nowMs - known[2]) < BELIEVED_MS) {
+      const look = { holds, told: known, agoMs: Math.max(0, nowMs - known[2]) }
+      const short = shortBy(look)
+      if (short !== undefined && (short.retryAfterMs ?? Infinity) > 0) return look
     }
+    const windows = holds.map(({ quota }) => quota.window)
     const around = (atMs: number): Calendars => calendars.around(windows, atMs)
     const told = await ask<SlicedReply>(script, keys, call, nowMs, around, { dueMs })
     lately.delete(name)
     lately.set(name, told)
     const [oldest] = lately.keys()
     if (lately.size > MAX_TOLD && oldest !== undefined) lately.delete(oldest)
-    return told
+    return { holds, told, agoMs: Math.max(0, nowMs - told[2]) }
   }
 
-  /** Undefined: it is not short by what was told. */
-  function shortBy([, , atMs, replies]: Told, holds: readonly Hold[]): Shortage | undefined {
+  /** Undefined: none of it is short by what was told. */
+  function shortBy({ holds, told, agoMs }: Look): Shortage | undefined {
+    const [, , atMs, replies] = told
     let longest: Shortage | undefined
     for (const [index, hold] of holds.entries()) {
       const { quota } = hold
@@ -104,37 +121,47 @@ export function createSlicesBack(options: SlicesBackOptions): SlicesBack {
       const now = shortage(quota, state, amount, atMs)
       const back = state && slices.length > 0 ? without(state, slices.map(Number)) : state
       const then = shortage(quota, back, amount, atMs)
-      const backInMs = Number(backMs) - atMs
-      longest = longerShortage(longest, sooner(now, then, backInMs))
+      longest = longerShortage(longest, sooner(now, then, Number(backMs) - atMs))
     }
-    return longest
+    if (longest?.retryAfterMs === undefined) return longest
+    return { ...longest, retryAfterMs: longest.retryAfterMs - agoMs }
   }
 
   return {
     async shorten(short, holds, asked) {
       if (short.retryAfterMs === undefined || short.retryAfterMs <= longestMs) return short
-      if (!holds.some(isSliced)) return short
+      const [first] = holds
+      if (first === undefined || !holds.some(isSliced)) return short
+      const isShort = (index: number): boolean => isShortBy(short, holds, index)
+      const parts = buckets
+        .partsOf(holds, buckets.ofPartition(first.partitionKey))
+        .filter(({ indices }) => indices.some(isShort))
       try {
-        const isOutdated = (told: Told): boolean => {
-          const shortage = shortBy(told, holds)
-          return shortage === undefined || (shortage.retryAfterMs ?? Infinity) <= agoOf(told)
-        }
-        const agoOf = ([, , atMs]: Told): number => Math.max(0, asked.nowMs - atMs)
-        const told = await askFor(holds, asked, isOutdated)
-        const shortage = shortBy(told, holds)
-        if (
-          shortage?.retryAfterMs === undefined ||
-          !told[3].some(([, , slices]) => slices.length > 0)
-        )
+        const looks = await Promise.all(parts.map((part) => lookInto(part, holds, asked)))
+        if (!looks.some(({ told }) => told[3].some(([, , slices]) => slices.length > 0))) {
           return short
-        const retryAfterMs = Math.max(1, shortage.retryAfterMs - agoOf(told))
-        return { ...shortage, retryAfterMs, balances: short.balances }
+        }
+        let longest: Shortage | undefined
+        for (const look of looks) {
+          const shortage = shortBy(look)
+          if (shortage !== undefined) longest = longerShortage(longest, shortage)
+        }
+        if (longest?.retryAfterMs === undefined) return short
+        const retryAfterMs = Math.max(1, longest.retryAfterMs)
+        return { ...longest, retryAfterMs, balances: short.balances }
       } catch (error) {
         if (error instanceof DependencyError) return short
         throw error
       }
     },
   }
+}
+
+/** Is it one of those that the request is refused for? */
+function isShortBy({ balances }: Short, holds: readonly Hold[], index: number): boolean {
+  const { quota, partitionKey, amount } = holds[index] as Hold
+  const left = balances.find((balance) => balance.partitionKey === partitionKey)?.remaining
+  return !quota.shadow && left !== undefined && left < amount + askedBefore(holds, index)
 }
 
 /** The shortage as it is, or as it is when the slices are back, which is no sooner than in `backInMs`. */

@@ -60,7 +60,7 @@ export interface Slices {
   /** How often something was given back. */
   backs(): number
   /** The store told where the partitions stand, after the first `backs` that were given back. */
-  told(holds: readonly Hold[], backs: number): void
+  told(partitions: readonly Pick<Hold, 'partitionKey'>[], backs: number): void
   /** Something of one of the partitions came back lately, and the store has not told since where it stands. */
   areBehind(holds: readonly Hold[], tick: number): boolean
   /** Takes none of the partitions for a while. True if one is being taken. */
@@ -246,8 +246,8 @@ export function createSlices(options: SlicesOptions): Slices {
 
     backs: () => backs,
 
-    told(holds, until) {
-      for (const { partitionKey } of holds) {
+    told(known, until) {
+      for (const { partitionKey } of known) {
         const partition = partitions.get(partitionKey)
         if (partition?.back === undefined || partition.back.number > until) continue
         partition.back = undefined

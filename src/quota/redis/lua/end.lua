@@ -3,8 +3,9 @@
 -- any more (`abandoned`, the call whose answer reached nobody).
 -- KEYS: reservation, leases, the key that a reservation of the call itself has here, idempotency key, then the
 -- partitions that it is in, as far as the process knows them.
--- ARGV: the call { actuals = units to amounts, released, abandoned, byKey, rememberMs }. `byKey`: the call may have found
--- an earlier reservation by its idempotency key instead of making its own.
+-- ARGV: the call { actuals = units to amounts, released, abandoned, byKey, bars, rememberMs }. `byKey`: the call may have
+-- found an earlier reservation by its idempotency key instead of making its own. `bars`: by a report, away from its home:
+-- what comes here in its place after it has ended as well (turn.lua).
 -- Answers 'ended' or 'unknown'; 'left' where other answers carry it; 'kept' where nothing may be taken away: it ended, or
 -- not all are known that carry it.
 
@@ -22,8 +23,15 @@ local function bar()
   if not redis.call('GET', ownKey) then keep(ownKey, cmsgpack.pack({ phase = 'abandoned' }), call.rememberMs) end
 end
 
+local function bar_part()
+  keep(KEYS[1], cmsgpack.pack({ phase = 'abandoned', actuals = call.actuals }), call.rememberMs)
+end
+
 if not is_live(reservation) then
-  if not abandoned then return { 'unknown', clockMs } end
+  if not abandoned then
+    if call.bars and (not reservation or reservation.phase == 'abandoned') then bar_part() end
+    return { 'unknown', clockMs }
+  end
   bar()
   return { reservation and reservation.phase == 'ended' and 'kept' or 'unknown', clockMs }
 end
@@ -68,6 +76,7 @@ if call.released then
   -- What was released holds nothing any more: a repeated call that found it would pass uncharged.
   if ownsKey then redis.call('DEL', reservation.idempotencyKey) end
   redis.call('DEL', reservationKey)
+  if call.bars then bar_part() end
 else
   keep(reservationKey, packed, call.rememberMs)
   if ownsKey then keep(reservation.idempotencyKey, reservationKey, call.rememberMs) end

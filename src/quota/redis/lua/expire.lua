@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
 -- Ends reservations whose lease ran out, and forgets those whose late report did not come either. Whichever
--- process asks first gets a reservation, so each is told once.
--- KEYS: leases. ARGV: the call { atMost }. What the leases are of is found here, so this must not run at a node of a
--- cluster which their slot is being moved to: what has not come yet would look as if it never was. Where the slot is
--- moved away, what is gone already cannot be read; nothing is written of a reservation before all of it was read.
+-- process asks first gets a reservation, so each is told once. Slices whose process died with them come back as well.
+-- KEYS: leases. ARGV: the call { atMost, due = the key of the slices that are due }. What these are of is found here,
+-- so this must not run at a node of a cluster which their slot is being moved to: what has not come yet would look as
+-- if it never was. Where the slot is moved away, what is gone already cannot be read; nothing is written of a
+-- reservation, or a slice, before all of it was read.
 -- Answers 'expired' with what ended, except for parts away from their home; whether there may be more; what of the calendars was missing.
 
 local leasesKey = KEYS[1]
@@ -52,4 +53,29 @@ for _, reservationKey in ipairs(due) do
     end
   end
 end
-return { 'expired', clockMs, ended, #due == call.atMost and 1 or 0 }
+
+-- Open windows alone have slices that are due: what was in flight, or may have been, has its lease behind it.
+local function look_at_slices(slicesKey)
+  local packed = redis.call('GET', slicesKey)
+  if not packed then return nil end
+  local partition, gap = load_slices(cmsgpack.unpack(packed).key, slicesKey, {})
+  if gap then error('a window that slices have no calendar of') end
+  tidy_slices(partition)
+  return partition
+end
+
+local isThere, dueSlices = pcall(redis.call, 'ZRANGE', call.due, '-inf', whole(dueMs), 'BYSCORE', 'LIMIT', 0, call.atMost)
+if not isThere then dueSlices = {} end
+for _, slicesKey in ipairs(dueSlices) do
+  local isReadable, partition = pcall(look_at_slices, slicesKey)
+  if not isReadable then
+    add_lease(call.due, slicesKey, dueMs + UNREADABLE_MS, ORPHANED_MS)
+  elseif not partition then
+    redis.call('ZREM', call.due, slicesKey)
+  else
+    save_slices(partition, call.due)
+    if load_state(partition.key) then save_state(partition.key, states[partition.key], partition.nowMs) end
+  end
+end
+local isMore = #due == call.atMost or #dueSlices == call.atMost
+return { 'expired', clockMs, ended, isMore and 1 or 0 }

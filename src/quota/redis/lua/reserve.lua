@@ -21,6 +21,8 @@ if other and other.phase == 'abandoned' then return { 'abandoned', clockMs } end
 
 local knownKey = not call.part and redis.call('GET', idempotencyKey)
 local known = knownKey and load_reservation(knownKey)
+-- What another process decided may have taken the place of this part before it came (turn.lua).
+if call.part and other then knownKey, known = reservationKey, other end
 if known and known.phase ~= 'abandoned' then
   local knownKeys, knownNames = keys_of(known.placements)
   local nowMs = moment_for(knownKeys)
@@ -29,7 +31,7 @@ if known and known.phase ~= 'abandoned' then
   local replies = figures_of(known.placements, nowMs)
   carry(known, call.id)
   save_carriers(knownKey, known)
-  return { 'held', clockMs, nowMs, replies, known.shadowShort, told(known) }
+  return { 'held', clockMs, nowMs, replies, known.shadowShort, not call.part and told(known) or nil }
 end
 
 if other then return { 'in_use', clockMs } end

@@ -2,21 +2,21 @@
 -- One turn of a process that decides from slices (../slice-turns.ts). What it decided becomes reservations like any
 -- other, what it needs no more comes back, and new slices are taken. Takes effect once, however often it is asked.
 --
--- A slice is an amount that is reserved in the cell of now for one process. Only that process says what becomes of
--- it, so what it says is believed: a reservation that it made of the slice has the slice's place. A partition lists
--- its slices as { id, left, generation, cell, dueMs, overMs }: `left` is what is neither adopted nor back, and from
--- `overMs` on nothing is admitted from it.
+-- Only the process whose slice it is (sliced.lua) says what becomes of it, so what it says is believed: a reservation
+-- that it made of the slice has the slice's place.
 -- KEYS: the process's last turn, leases, slices that are due, then of each partition its state and its slices, then
--- of each reservation its own key and its idempotency key.
+-- of each reservation its own key, and its idempotency key or that of the reservation that it is moved to.
 -- ARGV: the call { turn, windows = of each partition the names, adopted = { { id, admittedMs, leaseMs, carriers,
--- holds = { { at, slice, amount, limit, window, unit, generation, cell } } } }, returned = { { at, slice, amount } },
--- taken = { { at, slice, amount, least, limit, window, leaseMs } }, share = { one, all }, lifeMs, sweep },
--- then context and quotas of each reservation. `at` is the partition's number.
--- Answers 'turned' with what became of each reservation ('adopted', 'abandoned', or 'known' where another has its key),
--- and of each taking its figures and what was taken; 'outdated' if a later turn was here before.
+-- holds = { { at, slice, amount, limit, window, unit, generation, cell } }, part, elsewhere, moved, to } },
+-- returned = { { at, slice, amount } }, taken = { { at, slice, amount, least, limit, window, leaseMs } },
+-- share = { one, all }, lifeMs }, then context and quotas of each reservation. `at` is the partition's number; `part`
+-- and `elsewhere` are as in reserve.lua. `moved`: the part was adopted, and its home was not, since another
+-- reservation has the key: `to` is the id of that, where it has a part here.
+-- Answers 'turned' with what became of each reservation ('adopted', 'abandoned', 'moved', or 'known' where another has its
+-- key, with its id and what it holds elsewhere if it is live), and of each taking its figures and what was taken;
+-- 'outdated' if a later turn was here before.
 
 local MAX_SLICES = 64
-local MAX_SWEPT = 32
 
 local turnKey, leasesKey, dueKey = KEYS[1], KEYS[2], KEYS[3]
 local packedTurn = redis.call('GET', turnKey)
@@ -27,40 +27,10 @@ if last and last.turn > call.turn then return { 'outdated', clockMs } end
 local partitions = {}
 local firstReservation = 3 + 2 * #call.windows
 
--- Brings the partition up to date; answers the gap in the calendars, if there is one.
-local function look_at(key, slicesKey, names)
-  local nowMs = moment_for({ key })
-  local gap = uncovered(names, { key }, nowMs)
-  if gap then return gap end
-  local packed = redis.call('GET', slicesKey)
-  local state = load_state(key)
-  if state then advance(state, nowMs) end
-  partitions[#partitions + 1] = {
-    key = key, slicesKey = slicesKey, nowMs = nowMs, slices = packed and cmsgpack.unpack(packed).slices or {},
-  }
-end
-
 for at, names in ipairs(call.windows) do
-  local gap = look_at(KEYS[2 + 2 * at], KEYS[3 + 2 * at], names)
+  local partition, gap = load_slices(KEYS[2 + 2 * at], KEYS[3 + 2 * at], names)
   if gap then return gap end
-end
-
--- Places of processes that died are free again when the lease of what they may have admitted is over.
-local swept = {}
-if call.sweep then
-  local seen = {}
-  for _, partition in ipairs(partitions) do seen[partition.slicesKey] = true end
-  local dueMs = call.momentMs or clockMs
-  for _, slicesKey in ipairs(redis.call('ZRANGE', dueKey, '-inf', whole(dueMs), 'BYSCORE', 'LIMIT', 0, MAX_SWEPT)) do
-    local packed = redis.call('GET', slicesKey)
-    if not packed then
-      swept[#swept + 1] = slicesKey
-    elseif not seen[slicesKey] then
-      -- One that this release cannot read is left to those that can.
-      local read, gap = pcall(look_at, cmsgpack.unpack(packed).key, slicesKey, {})
-      if read and gap then return gap end
-    end
-  end
+  partitions[at] = partition
 end
 
 local function slice_of(part)
@@ -75,24 +45,29 @@ end
 
 -- Reservations ----------------------------------------------------------------------------------------------
 
-local answers, reservations, repeats, aliases = {}, {}, {}, {}
+local answers, reservations, repeats, aliases, gone = {}, {}, {}, {}, {}
+
+local function carry_all(reservation, carriers)
+  for _, carrier in ipairs(carriers or {}) do carry(reservation, carrier) end
+  if not carriers then reservation.carriers, reservation.repeated = nil, true end
+end
 
 local function adopt(asked, reservationKey, idempotencyKey, context, quotas)
   local same = load_reservation(reservationKey)
   if same and same.phase ~= 'alias' then return same.phase == 'abandoned' and 'abandoned' or 'adopted' end
-  local knownKey = redis.call('GET', idempotencyKey)
+  local knownKey = not asked.part and redis.call('GET', idempotencyKey)
   local known = knownKey and load_reservation(knownKey)
   if known and known.phase ~= 'abandoned' then
     -- Another process was asked too: its reservation is carried by these answers as well.
-    for _, carrier in ipairs(asked.carriers or {}) do carry(known, carrier) end
-    if not asked.carriers then known.carriers, known.repeated = nil, true end
+    carry_all(known, asked.carriers)
     repeats[#repeats + 1] = { key = knownKey, packed = cmsgpack.pack(known) }
+    if not is_live(known) then return { 'known' } end
     -- They have gone out with another id, which their report may bring to any process. As long as a late one settles.
-    if is_live(known) then
-      local packed = cmsgpack.pack({ phase = 'alias', of = knownKey })
-      aliases[#aliases + 1] = { key = reservationKey, packed = packed, forMs = 2 * asked.leaseMs }
-    end
-    return 'known'
+    local packed = cmsgpack.pack({ phase = 'alias', of = knownKey })
+    aliases[#aliases + 1] = { key = reservationKey, packed = packed, forMs = 2 * asked.leaseMs }
+    local answer = { 'known', known.id }
+    for index, each in ipairs(known.elsewhere or {}) do answer[index + 2] = each[2] end
+    return answer
   end
   local forMs = 2 * asked.leaseMs + ORPHANED_MS
   local placements = {}
@@ -114,20 +89,58 @@ local function adopt(asked, reservationKey, idempotencyKey, context, quotas)
     placements[index] = placement
   end
   reservations[#reservations + 1] = {
-    key = reservationKey, idempotencyKey = idempotencyKey, dueMs = asked.admittedMs + asked.leaseMs, forMs = forMs,
+    key = reservationKey, idempotencyKey = not asked.part and idempotencyKey,
+    dueMs = asked.admittedMs + asked.leaseMs, forMs = forMs,
     packed = cmsgpack.pack({
       id = asked.id, idempotencyKey = idempotencyKey, phase = 'open',
       carriers = asked.carriers, repeated = not asked.carriers or #asked.carriers > 1,
       admittedMs = asked.admittedMs, leaseMs = asked.leaseMs, shadowShort = {}, placements = placements,
-      context = context, quotas = quotas,
+      context = context, quotas = quotas, part = asked.part, elsewhere = asked.elsewhere,
     }),
   }
   return 'adopted'
 end
 
+-- Another reservation has the key. The answers that went out with this one carry its part here, and what this one holds
+-- is given back. Where it has none any more, as nobody carried it, this one takes its place, since what has passed stays
+-- held; if its report was here already, this is what the report ended (end.lua).
+local function move(asked, ownKey, otherKey)
+  local own = load_reservation(ownKey)
+  local other = asked.to and load_reservation(otherKey)
+  local isThere = other and other.phase ~= 'abandoned'
+  if isThere then
+    carry_all(other, asked.carriers)
+    repeats[#repeats + 1] = { key = otherKey, packed = cmsgpack.pack(other) }
+  end
+  if not is_live(own) then return 'moved' end
+  gone[#gone + 1] = ownKey
+  local actuals = other and other.actuals
+  if asked.to and not isThere and not actuals then
+    own.id = asked.to
+    own.carriers, own.repeated = asked.carriers, not asked.carriers or #asked.carriers > 1
+    local leases = own.phase == 'open' and 1 or 2
+    reservations[#reservations + 1] = {
+      key = otherKey, dueMs = own.admittedMs + leases * own.leaseMs, forMs = 2 * own.leaseMs + ORPHANED_MS,
+      packed = cmsgpack.pack(own),
+    }
+    return 'moved'
+  end
+  for index, part in ipairs(asked.holds) do
+    local placement, nowMs = own.placements[index], partitions[part.at].nowMs
+    local actual = actuals and not isThere and (actuals[placement.unit] or placement.amount) or 0
+    end_placement(placement, own.phase, actual, nowMs)
+    let_go(placement, nowMs)
+  end
+  return 'moved'
+end
+
 for index, asked in ipairs(call.adopted) do
   local at = firstReservation + 2 * index - 1
-  answers[index] = adopt(asked, KEYS[at], KEYS[at + 1], ARGV[2 * index], ARGV[2 * index + 1])
+  if asked.moved then
+    answers[index] = move(asked, KEYS[at], KEYS[at + 1])
+  else
+    answers[index] = adopt(asked, KEYS[at], KEYS[at + 1], ARGV[2 * index], ARGV[2 * index + 1])
+  end
 end
 
 -- What comes back -------------------------------------------------------------------------------------------
@@ -142,27 +155,7 @@ for _, part in ipairs(call.returned) do
   end
 end
 
--- Forgets slices of which nothing is left, or that count no more.
-local function tidy(partition)
-  local state = load_state(partition.key)
-  local nowMs = partition.nowMs
-  local kept = {}
-  for _, slice in ipairs(partition.slices) do
-    local counts = state and locate(state, slice) >= oldest_cell_at(window_named(state.window), nowMs)
-    if counts and slice.dueMs and slice.dueMs <= nowMs then
-      change(state, slice, 0, -slice.left)
-      counts = false
-    end
-    if counts and slice.left > 0 then
-      kept[#kept + 1] = slice
-    elseif state and belongs(state, slice) then
-      state.holders = math.max(0, state.holders - 1)
-    end
-  end
-  partition.slices = kept
-end
-
-for _, partition in ipairs(partitions) do tidy(partition) end
+for _, partition in ipairs(partitions) do tidy_slices(partition) end
 
 -- What is taken ---------------------------------------------------------------------------------------------
 
@@ -230,41 +223,21 @@ for index, asked in ipairs(call.taken) do taken[index] = take(asked) end
 
 local turn = cmsgpack.pack({ turn = call.turn, adopted = answers, taken = taken })
 
--- The slices of a partition; those of an open window are due some day.
-local function save_slices(partition)
-  local slices, nowMs = partition.slices, partition.nowMs
-  if #slices == 0 then
-    redis.call('DEL', partition.slicesKey)
-    redis.call('ZREM', dueKey, partition.slicesKey)
-    return
-  end
-  local state = load_state(partition.key)
-  local window = window_named(state.window)
-  local forMs, firstDueMs = 0, nil
-  for _, slice in ipairs(slices) do
-    if slice.dueMs then
-      forMs = math.max(forMs, slice.dueMs - nowMs)
-      firstDueMs = math.min(firstDueMs or slice.dueMs, slice.dueMs)
-    else
-      forMs = math.max(forMs, leaves_in_ms(window, locate(state, slice), nowMs))
-    end
-  end
-  keep(partition.slicesKey, cmsgpack.pack({ key = partition.key, slices = slices }), forMs)
-  if firstDueMs then add_lease(dueKey, partition.slicesKey, firstDueMs, forMs) end
-end
-
 for _, known in ipairs(repeats) do redis.call('SET', known.key, known.packed, 'KEEPTTL') end
 for _, alias in ipairs(aliases) do keep(alias.key, alias.packed, alias.forMs) end
 for _, reservation in ipairs(reservations) do
   keep(reservation.key, reservation.packed, reservation.forMs)
-  keep(reservation.idempotencyKey, reservation.key, reservation.forMs)
+  if reservation.idempotencyKey then keep(reservation.idempotencyKey, reservation.key, reservation.forMs) end
   add_lease(leasesKey, reservation.key, reservation.dueMs, reservation.forMs)
 end
+for _, reservationKey in ipairs(gone) do
+  redis.call('DEL', reservationKey)
+  redis.call('ZREM', leasesKey, reservationKey)
+end
 for _, partition in ipairs(partitions) do
-  save_slices(partition)
+  save_slices(partition, dueKey)
   local state = load_state(partition.key)
   if state then save_state(partition.key, state, partition.nowMs) end
 end
-for _, slicesKey in ipairs(swept) do redis.call('ZREM', dueKey, slicesKey) end
 keep(turnKey, turn, ORPHANED_MS)
 return { 'turned', clockMs, answers, taken }
