@@ -50,15 +50,17 @@ async function measureHot(
   ledger: Ledger<typeof context>,
   count: number,
   burst: number,
+  tenants = 1,
 ): Promise<Times> {
   const ids: string[] = []
   let seconds = 0
   const p99Micros: number[] = []
   const decideOne = async (): Promise<void> => {
-    const request = nextRequest(1, slicedQuotas)
+    const request = nextRequest(1, slicedQuotas, tenants)
     await ledger.exhausted(request, Date.now())
-    await ledger.reserve(request, Date.now())
-    ids.push(request.id)
+    const held = await ledger.reserve(request, Date.now())
+    if (held.kind !== 'held') throw new Error('short')
+    ids.push(held.reservation.id)
   }
   for (let made = 0; made < count; made += burst) {
     // As it is where requests have come all along.
@@ -182,6 +184,7 @@ async function measureCluster(): Promise<void> {
   const buckets = createBuckets(CLUSTER_BUCKETS)
   const options = { store: counted, clock: systemClock, timeoutMs: 5000, buckets }
   const ledger = createRedisLedger<typeof context>(options)
+  const sliced = createSlicedLedger({ ...options, ledger, random: Math.random })
   try {
     for (const tenants of [1, 2, 3]) {
       const ratios: number[] = []
@@ -200,8 +203,29 @@ async function measureCluster(): Promise<void> {
         `  Cluster of three, ${String(tenants)} bucket(s): ${(scripts / DECISIONS).toFixed(2)} scripts per decision with its end, ${median(ratios).toFixed(2)} x a PING (${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}); ${median(perSecond).toFixed(0)} a second, p99 ${median(p99Micros).toFixed(0)} us`,
       )
     }
+    print(`Decisions alone on it, all of one caller, ${String(HOT_BURST)} at a stretch:`)
+    for (const tenants of [1, 2, 3]) {
+      const hot: Record<string, Times[]> = { Redis: [], sliced: [] }
+      const asked: Record<string, number> = {}
+      for (let round = 0; round <= ROUNDS; round += 1) {
+        for (const [kind, each] of [['Redis', ledger] as const, ['sliced', sliced] as const]) {
+          scripts = 0
+          const times = await measureHot(each, HOT_DECISIONS, HOT_BURST, tenants)
+          asked[kind] = scripts / (HOT_DECISIONS + (HOT_DECISIONS / HOT_BURST) * WARM)
+          if (round > 0) hot[kind]?.push(times)
+        }
+      }
+      for (const [kind, times] of Object.entries(hot)) {
+        const perSecond = times.map((each) => each.perSecond)
+        const spread = `${Math.min(...perSecond).toFixed(0)} to ${Math.max(...perSecond).toFixed(0)}`
+        const p99 = median(times.map(({ p99Micros }) => p99Micros)).toFixed(0)
+        print(
+          `  ${String(tenants)} bucket(s), ${kind}: ${median(perSecond).toFixed(0)} a second (${spread}), p99 ${p99} us; ${(asked[kind] ?? 0).toFixed(2)} scripts per decision with its end`,
+        )
+      }
+    }
   } finally {
-    await ledger.close()
+    await sliced.close()
     await group.stop()
   }
 }

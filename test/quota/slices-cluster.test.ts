@@ -3,6 +3,7 @@ import { systemClock } from '../../src/clock.js'
 import { DependencyError } from '../../src/errors.js'
 import { createFailoverLedger } from '../../src/quota/failover/failover-ledger.js'
 import type { End, Hold, Ledger } from '../../src/quota/ledger.js'
+import { createLedger } from '../../src/quota/ledgers.js'
 import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
 import { slotOf } from '../../src/store/store.js'
 import type { Reply } from '../../src/store/store.js'
@@ -196,6 +197,32 @@ describe('a request with parts on three nodes', () => {
     await hold(ledger, requestOf([home]))
     expect(decisionsOf(ledger)).toBe(before)
   })
+})
+
+test('the ledger of a policy with a Cluster takes slices of what its quotas say', async () => {
+  const address = group.address
+  const ledger = createLedger<string>(
+    { kind: 'redis', address, timeoutMs: 5000, maxPartitions: undefined, processes: 1 },
+    { clock: systemClock, random: Math.random, processId: 'a', heapBytes: 2 ** 30 },
+  )
+  const holds = onThree.map((each) => ({ ...each, quota: { ...each.quota, slices: true } }))
+  try {
+    const keyOf = (each: Hold): string => `tg2:{${tagOf(each)}}:s:${each.partitionKey}`
+    await eventually(async () => {
+      // A partition is warm where it was asked for in the last second.
+      await ledger.reserve(requestOf(holds), Date.now())
+      expect(await group.keys()).toEqual(expect.arrayContaining(onThree.map(keyOf)))
+    })
+    const answer = await ledger.reserve(requestOf(holds), Date.now())
+    if (answer.kind !== 'held') throw new Error('there is room')
+    const { id } = answer.reservation
+    await eventually(async () => {
+      expect(await open(undefined, false).find(id, Date.now())).toMatchObject({ id })
+    })
+  } finally {
+    await ledger.close()
+  }
+  expect((await group.keys()).filter((key) => key.includes(':s:'))).toEqual([])
 })
 
 test('a partition that this release cannot read takes the slices of no other node', async () => {
