@@ -1,5 +1,6 @@
 import { afterAll, beforeAll } from 'vitest'
 import { systemClock } from '../../src/clock.js'
+import type { Clock } from '../../src/clock.js'
 import { createBuckets } from '../../src/quota/redis/buckets.js'
 import { createRedisLedger } from '../../src/quota/redis/redis-ledger.js'
 import { openStore } from '../../src/store/store.js'
@@ -24,7 +25,12 @@ afterAll(async () => {
 
 const buckets = createBuckets(12, 'as given')
 
-async function makeLedger(options: { readonly rememberEndedMs?: number } = {}) {
+interface Options {
+  readonly rememberEndedMs?: number
+  readonly clock?: Pick<Clock, 'monotonicMs'>
+}
+
+async function makeLedger(options: Options = {}) {
   await group.flush()
   const given = { timeoutMs: 5000, moments: 'given', buckets, bucketsPerExpire: 12 } as const
   const shared = { ...store, close: () => undefined }
@@ -35,7 +41,7 @@ describeLedger('the Redis ledger on a cluster of three', () => makeLedger())
 
 describeAgreement(
   'the Redis ledger on a cluster of three',
-  () => makeLedger({ rememberEndedMs }),
+  (clock) => makeLedger({ rememberEndedMs, clock }),
   20,
   (holds) => {
     const home = buckets.homeOf({ holds, idempotencyKey: '' })

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.js'
+import type { Clock } from '../../src/clock.js'
 import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
 import { createRedisLedger } from '../../src/quota/redis/redis-ledger.js'
 import { openStore } from '../../src/store/store.js'
@@ -22,10 +23,10 @@ afterAll(async () => {
   await redis.stop()
 })
 
-async function makeLedger() {
+async function makeLedger(clock: Pick<Clock, 'monotonicMs'> = systemClock) {
   await redis.client.flushall()
   const given = { timeoutMs: 5000, moments: 'given', rememberEndedMs } as const
-  return createRedisLedger<string>({ store, clock: systemClock, ...given })
+  return createRedisLedger<string>({ store, clock, ...given })
 }
 
 describeAgreement('the Redis ledger', makeLedger, 40)

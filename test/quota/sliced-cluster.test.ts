@@ -1,5 +1,6 @@
 import { afterAll, beforeAll } from 'vitest'
 import { systemClock } from '../../src/clock.js'
+import type { Clock } from '../../src/clock.js'
 import type { Ledger } from '../../src/quota/ledger.js'
 import { createBuckets } from '../../src/quota/redis/buckets.js'
 import { createRedisLedger } from '../../src/quota/redis/redis-ledger.js'
@@ -27,7 +28,12 @@ afterAll(async () => {
 
 const buckets = createBuckets(12, 'as given')
 
-async function makeLedger(options: { readonly rememberEndedMs?: number } = {}) {
+interface Options {
+  readonly rememberEndedMs?: number
+  readonly clock?: Pick<Clock, 'monotonicMs'>
+}
+
+async function makeLedger(options: Options = {}) {
   await group.flush()
   const shared = { ...store, close: () => undefined }
   const given = { timeoutMs: 5000, moments: 'given', buckets } as const
@@ -40,7 +46,7 @@ describeLedger('the sliced ledger on a cluster of three', () => makeLedger())
 
 describeAgreement(
   'the sliced ledger on a cluster of three',
-  () => makeLedger({ rememberEndedMs }),
+  (clock) => makeLedger({ rememberEndedMs, clock }),
   20,
   (holds) => {
     const home = buckets.homeOf({ holds, idempotencyKey: '' })

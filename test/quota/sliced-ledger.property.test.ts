@@ -1,5 +1,6 @@
 import { afterAll, beforeAll } from 'vitest'
 import { systemClock } from '../../src/clock.js'
+import type { Clock } from '../../src/clock.js'
 import type { Ledger } from '../../src/quota/ledger.js'
 import { createRedisLedger } from '../../src/quota/redis/redis-ledger.js'
 import { createSlicedLedger } from '../../src/quota/slices/sliced-ledger.js'
@@ -21,10 +22,10 @@ afterAll(async () => {
   await redis.stop()
 })
 
-async function makeLedger(): Promise<Ledger<string>> {
+async function makeLedger(clock: Pick<Clock, 'monotonicMs'>): Promise<Ledger<string>> {
   await redis.client.flushall()
   const moments = 'given' as const
-  const parts = { store, clock: systemClock, timeoutMs: 5000, moments, rememberEndedMs }
+  const parts = { store, clock, timeoutMs: 5000, moments, rememberEndedMs }
   const ledger: Ledger<string> = createRedisLedger(parts)
   return toldExactly(createSlicedLedger({ ...parts, ledger, random: Math.random, tuning: greedy }))
 }

@@ -99,6 +99,13 @@ function createHouse(processes: readonly Ledger<string>[]) {
     const lengthMs = window.kind === 'fixed' ? FIXED_MS : HOUR_MS
     return Math.floor(toMs / lengthMs) - Math.floor(fromMs / lengthMs)
   })
+  // Debt falls by the limit.
+  for (const partition of partitions) {
+    for (const [index, { limit }] of quotas.entries()) {
+      const { partitionKey } = holdIn(index, 0, partition)
+      model.record(partitionKey, { atMs: startMs, kind: 'limit', limit })
+    }
+  }
   const open: Known[] = []
   let nowMs = startMs
   let asked = 0
@@ -201,9 +208,12 @@ function createHouse(processes: readonly Ledger<string>[]) {
 
     expire: (by: number) => ledgerOf(by).expire(nowMs),
 
+    async close() {
+      for (const ledger of processes) await ledger.close()
+    },
+
     /** Everything came back: what stands in Redis is what was admitted, to the unit. */
     async expectExact(plain: Ledger<string>) {
-      for (const ledger of processes) await ledger.close()
       for (const partition of partitions) {
         const holds = quotas.map((_, index) => holdIn(index, 0, partition))
         expect(await plain.balances(holds, nowMs)).toMatchObject(
@@ -241,21 +251,26 @@ export function describeHouse(name: string, place: () => SlicedPlace, count: num
               createSlicedLedger({ ...parts, ledger: open(), random: Math.random, tuning }),
             ),
           )
-          for (const [byMs, action] of commands) {
-            house.step(byMs)
-            const known =
-              'which' in action
-                ? house.open[action.which % Math.max(1, house.open.length)]
-                : undefined
-            if (action.do === 'reserve') await house.reserve(action.asks)
-            else if (action.do === 'twice') await house.twice(action.ask, action.by)
-            else if (action.do === 'expire') await house.expire(action.by)
-            else if (known === undefined) continue
-            else if (action.do === 'abandon') await house.abandon(known)
-            else {
-              house.open.splice(house.open.indexOf(known), 1)
-              await house.end(known, action.by, action.part)
+          try {
+            for (const [byMs, action] of commands) {
+              house.step(byMs)
+              const known =
+                'which' in action
+                  ? house.open[action.which % Math.max(1, house.open.length)]
+                  : undefined
+              if (action.do === 'reserve') await house.reserve(action.asks)
+              else if (action.do === 'twice') await house.twice(action.ask, action.by)
+              else if (action.do === 'expire') await house.expire(action.by)
+              else if (known === undefined) continue
+              else if (action.do === 'abandon') await house.abandon(known)
+              else {
+                house.open.splice(house.open.indexOf(known), 1)
+                await house.end(known, action.by, action.part)
+              }
             }
+          } finally {
+            // Also of a sequence that failed: else its processes tell what they hold amid those that come after it.
+            await house.close()
           }
           await house.expectExact(open())
         },

@@ -254,6 +254,19 @@ describe('a process with slices', () => {
     ])
   })
 
+  test('tells what is left of a partition without the slice that it is still taking', async () => {
+    const ledger = open(given)
+    // More than half of the first slice: another is under way.
+    for (let index = 0; index < 9; index += 1) {
+      await ledger.reserve(requestOf(`r${String(index)}`), atMs)
+    }
+    expect(await ledger.balances(holdsOf(sliced), atMs)).toMatchObject([
+      { spent: 0, reserved: 90, remaining: 99_910 },
+      { spent: 0, reserved: 90, remaining: 49_910 },
+      { spent: 0, reserved: 9, remaining: 991 },
+    ])
+  })
+
   test('ends at once what it decided a moment ago', async () => {
     const ledger = open()
     await ledger.reserve(requestOf('a'), nowMs())

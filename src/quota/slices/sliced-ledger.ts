@@ -240,6 +240,8 @@ export function createSlicedLedger<Context>(
       nowFrom(nowEpochMs)
       // What nobody was admitted to is free: it is seen where it is when it is back.
       const which = buckets.ofHolds(holds)
+      // What is given back before a slice is here leaves that one reserved.
+      if (slices.areTaken(holds)) await turns.flush('slices', which)
       const isReturning = [...which].some((bucket) => turns.isReturning(bucket))
       if (slices.giveBack(holds, tick()) || isReturning) await turns.flush('all', which)
       const ask = () => ledger.balances(holds, nowEpochMs)

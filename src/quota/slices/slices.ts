@@ -63,6 +63,8 @@ export interface Slices {
   told(partitions: readonly Pick<Hold, 'partitionKey'>[], backs: number): void
   /** Something of one of the partitions came back lately, and the store has not told since where it stands. */
   areBehind(holds: readonly Hold[], tick: number): boolean
+  /** A slice of one of the partitions is on its way here. */
+  areTaken(holds: readonly Hold[]): boolean
   /** Takes none of the partitions for a while. True if one is being taken. */
   pause(holds: readonly Hold[], tick: number): boolean
   /** Gives back every slice that is over, or all of them, and forgets partitions that are not asked for. */
@@ -259,6 +261,9 @@ export function createSlices(options: SlicesOptions): Slices {
         const partition = partitions.get(partitionKey)
         return partition !== undefined && isBehind(partition, tick)
       }),
+
+    areTaken: (holds) =>
+      holds.some(({ partitionKey }) => partitions.get(partitionKey)?.taking === true),
 
     pause(holds, tick) {
       let taking = false
