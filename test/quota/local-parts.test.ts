@@ -118,6 +118,29 @@ describe('a request of which a part of the store is away', () => {
     })
   })
 
+  test('is held by the same when it is asked for again, here, also when all of the store is back', async () => {
+    const { id } = (await hold()).reservation
+    store.away.clear()
+    store.asked.splice(0)
+    const again = await hold({ id: 'b' })
+    expect(again).toMatchObject({ repeated: true, reservation: { id } })
+    expect(again.fallback).toMatchObject({ localQuotas: ['gone'] })
+    expect(store.asked).toEqual([])
+    expect(await figures()).toEqual(asHeld)
+  })
+
+  test('names the shadow quotas that would have refused, of both parts', async () => {
+    const [there, here, none] = [
+      holdAt('there', 'deny', 101, { shadow: true }),
+      holdAt('here', 'local', 51, { shadow: true }),
+      holdAt('none', 'local', 1, { shadow: true, limit: 1 }),
+    ]
+    for (const { partitionKey } of [here, none]) store.away.add(partitionKey)
+    const held = await hold({ holds: [there, here, none] })
+    expect(held.shadowShort.map(({ name }) => name).sort()).toEqual(['here', 'none', 'there'])
+    expect(held.fallback).toMatchObject({ localQuotas: ['here'], uncountedQuotas: ['none'] })
+  })
+
   test('that does not fit the share is refused, and the store is asked no more', async () => {
     await hold({ holds: [first, { ...gone, amount: 41 }] })
     store.asked.splice(0)
@@ -320,10 +343,14 @@ describe('an answer that reached nobody', () => {
     store.away.add(first.partitionKey)
     await expect(one.ledger.abandon(reservation.id, nowMs, carrier)).rejects.toThrow('is away')
     store.away.delete(first.partitionKey)
+    nowMs += leaseMs / 2
     const again = await hold({ id: 'b' })
     expect(await figures()).toEqual(asHeld)
     await one.ledger.expire(nowMs)
     expect(await figures()).toEqual(asHeld)
+    // Longer than the first would have been remembered.
+    nowMs = startMs + 2 * leaseMs
+    await one.ledger.expire(nowMs)
     expect((await one.ledger.end(again.reservation.id, settled(4), nowMs))?.charges).toHaveLength(3)
     expect((await figures()).map(([, reserved]) => reserved)).toEqual([0, 0, 0])
   })
@@ -341,14 +368,15 @@ test('a call that comes beside one for which another part was away is decided by
       store.away.delete(also.partitionKey)
     }
   }
-  const { id } = (await hold({ holds })).reservation
+  const { reservation, carrier } = await hold({ holds })
   await expect(second).rejects.toThrow('holds something else')
-  expect((await one.ledger.end(id, settled(4), nowMs))?.charges).toHaveLength(3)
-  const local = await one.local.balances([gone, also], nowMs)
-  expect(local.map(({ spent, reserved }) => [spent, reserved])).toEqual([
-    [4, 0],
-    [0, 0],
+  expect(await one.local.balances([gone, also], nowMs)).toMatchObject([
+    { reserved: 10 },
+    { reserved: 0 },
   ])
+  // The second carries nothing.
+  await one.ledger.abandon(reservation.id, nowMs, carrier)
+  expect(await one.local.balances([gone], nowMs)).toMatchObject([{ spent: 0, reserved: 0 }])
 })
 
 test('one whose report never comes is forgotten', async () => {

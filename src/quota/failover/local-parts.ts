@@ -151,10 +151,8 @@ export function createLocalParts<Context>(ledger: Ledger<Context>): LocalParts<C
     told(ended) {
       const joined = byId.get(ended.reservation.id)
       if (joined === undefined) return ended
-      const released = ended.outcome === 'released'
-      if (released) drop(joined)
       const charges = [...joined.here].map(({ amount }) => ({
-        actual: released ? 0 : amount,
+        actual: ended.outcome === 'released' ? 0 : amount,
         debt: 0,
       }))
       return whole(joined, ended, charges)
