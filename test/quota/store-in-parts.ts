@@ -4,6 +4,7 @@ import type { GuardedLedger } from '../../src/quota/failover/guarded-ledger.js'
 import type { Ended, Hold, Ledger, ReserveRequest } from '../../src/quota/ledger.js'
 import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
 import type { MemoryLedger } from '../../src/quota/memory/memory-ledger.js'
+import { halfOfAll } from './claims-model.js'
 
 /** A store of which some partitions can be away: what a Redis Cluster is to its processes, without a clock. */
 export interface StoreInParts {
@@ -88,19 +89,7 @@ export function createStoreInParts(): StoreInParts {
           return [...ended, ...(await ledger.expire(nowEpochMs))]
         },
       }
-      let atMs = 0
-      const processes = {
-        census: async () => {
-          atMs += 20_000
-          return {
-            atMs,
-            processes: 2,
-            joined: atMs === 20_000,
-            allToldMs: atMs,
-            lastLocal: undefined,
-          }
-        },
-      }
+      const processes = { census: async () => halfOfAll }
       const shared = { ledger: local, processes, atLeast: 2, dueMonotonicMs: () => Infinity }
       return { ledger: createFailoverLedger({ main, local: shared }), local }
     },

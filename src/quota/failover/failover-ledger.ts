@@ -35,6 +35,9 @@ export interface FailoverLedgerOptions<Context> {
  */
 const LOCAL_ID = 'local-ledger-'
 
+/** Of all processes together. */
+const CENSUSES_PER_S = 50
+
 const FULL = 'the ledger holds as much as it may'
 
 /**
@@ -52,9 +55,29 @@ export function createFailoverLedger<Context>(
   const shares = createShares(local?.atLeast ?? 1)
   const firsts = createFirstAnswers<Context>()
   const parts = local && createLocalParts(local.ledger)
+  let isCounting = false
+  /** Calls of `expire` without a census, from now on. */
+  let pauses = 0
 
   function ledgerOf(id: string): Ledger<Context> {
     return local !== undefined && id.startsWith(LOCAL_ID) ? local.ledger : main
+  }
+
+  /** One at a time, and of very many processes each more seldom: each reads what all of them claim. */
+  async function census(processes: Processes, nowEpochMs: number): Promise<void> {
+    if (isCounting) return
+    if (pauses > 0) {
+      pauses -= 1
+      return
+    }
+    isCounting = true
+    try {
+      const counted = await processes.census(shares.said(nowEpochMs))
+      shares.learn(counted, nowEpochMs)
+      pauses = Math.floor(counted.processes / CENSUSES_PER_S)
+    } finally {
+      isCounting = false
+    }
   }
 
   /** Holds what a plan leaves to this process's share, under an id and a key of its own. */
@@ -64,13 +87,14 @@ export function createFailoverLedger<Context>(
     fault: string,
     nowEpochMs: number,
   ): Promise<GuardedHeld<Context> | Unavailable> {
+    // Before it is: meanwhile the claim that it is held by may become less.
+    if (plan.local.some(({ quota }) => !quota.shadow)) shares.used(nowEpochMs)
     const fitted = await hold(plan.local)
     if ('refusing' in fitted) return unavailable(fitted.refusing, 'full', fault)
     const { answer } = fitted
     // What a share has no room for may well fit the quota, which is not used up: its store is away.
     if (answer.kind === 'short') return unavailable(answer.quota, 'share', fault)
     const { holds } = answer.reservation
-    if (holds.some(({ quota }) => !quota.shadow)) shares.used(nowEpochMs)
     return heldWithout(answer, plan, holds, [...plan.uncounted, ...fitted.uncounted], fault)
   }
 
@@ -80,7 +104,7 @@ export function createFailoverLedger<Context>(
     fault: string,
     nowEpochMs: number,
   ): Promise<GuardedHeld<Context> | Unavailable> {
-    const plan = planFor(request, shares, nowEpochMs)
+    const plan = planFor(request, shares)
     if ('refusing' in plan) return unavailable(plan.refusing, plan.why, fault)
     const hold = (holds: readonly Hold[]): Promise<Fitted<Context>> =>
       reserveWhatFits({ ...request, id: LOCAL_ID + request.id, holds }, ledger, nowEpochMs)
@@ -99,7 +123,7 @@ export function createFailoverLedger<Context>(
   ): Promise<GuardedHeld<Context> | Short | Unavailable | undefined> {
     const failed = request.holds.filter((_, index) => places.includes(index))
     const holds = request.holds.filter((_, index) => !places.includes(index))
-    const plan = planFor({ ...request, holds: failed }, shares, nowEpochMs)
+    const plan = planFor({ ...request, holds: failed }, shares)
     if ('refusing' in plan) return unavailable(plan.refusing, plan.why, fault)
     const hold = (inShare: readonly Hold[]): Promise<Fitted<Context>> =>
       parts.reserve(request, inShare, nowEpochMs)
@@ -225,7 +249,7 @@ export function createFailoverLedger<Context>(
       const unsettled = here.filter((ended) => !parts.isPart(ended))
       const failures: unknown[] = []
       try {
-        shares.learn(await local.processes.census(shares.said(nowEpochMs)), nowEpochMs)
+        await census(local.processes, nowEpochMs)
       } catch (error) {
         failures.push(error)
       }
@@ -256,6 +280,9 @@ export function createFailoverLedger<Context>(
     async close() {
       firsts.clear()
       parts?.clear()
+      shares.leave()
+      // Else it counts as one that may be using its share.
+      await local?.processes.census(shares.said(0)).catch(() => undefined)
       await main.close()
       await local?.ledger.close()
     },
