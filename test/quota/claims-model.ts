@@ -60,7 +60,7 @@ export function createClaimsStore(): ClaimsStore {
         entry.used = horizonsMs.map((_, horizon) =>
           larger(usedAt(entry, horizon), divisors[horizon] ?? 0),
         )
-        entry.usedMs = Math.max(entry.usedMs, atMs)
+        entry.usedMs = atMs
       }
       const bound = (entry: Entry, horizon: number): number => {
         const isClaimed = entry.goneMs === 0 || nowMs - entry.goneMs <= (horizonsMs[horizon] ?? 0)
@@ -110,7 +110,7 @@ export function createClaimsStore(): ClaimsStore {
       }
       if (said.known !== undefined) {
         for (const [name, entry] of read(said.known.entries)) {
-          if (entries.has(name) || name === process || count >= MAX_ENTRIES) continue
+          if (entries.has(name) || count >= MAX_ENTRIES) continue
           const laterMs = nowMs - said.known.atMs
           entry.usedMs += laterMs
           if (entry.goneMs > 0) entry.goneMs += laterMs

@@ -292,24 +292,64 @@ export function describeClaims(name: string, open: () => GivenClaims): void {
       const { table = '' } = await store.census('b', createShares(100).said(nowMs), nowMs + aheadMs)
       const { entries } = JSON.parse(table) as { entries: Record<string, number[]> }
       expect(Object.keys(entries)).toHaveLength(67)
-      expect(entries['*']?.slice(6)).toSatisfy((used: number[]) =>
-        used.slice(0, 6).every((divisor) => divisor > 5 && divisor < 100 / 16 + 0.01),
+      expect(entries['*']?.slice(6, 12)).toSatisfy((used: number[]) =>
+        used.every((divisor) => divisor > 5 && divisor < 100 / 16 + 0.01),
       )
+      // One that is silent may have used its claim until it is found to be.
+      nowMs += 61_000
+      const later = await store.census('a', createShares(100).said(nowMs), nowMs + aheadMs)
+      const { entries: found } = JSON.parse(later.table ?? '') as { entries: typeof entries }
+      expect(Object.keys(found)).not.toContain('b')
+      expect(found['*']?.[12]).toBe(nowMs + aheadMs)
       join('c', 1)
       await stay(2, 'c')
       expect(of('c', day)[0]).toBeLessThanOrEqual(LIMIT - Math.floor((80 * LIMIT) / 100))
     })
 
-    test('of too many processes grants none of them anything', async () => {
+    test('of too many processes grants none of them anything, and hears of no more', async () => {
       await start('a', 2)
       const entry = [...Array.from({ length: 6 }, () => 5000), 0, 0, 0, 0, 0, 0, 0, 0]
-      const many = Array.from({ length: 1000 }, (_, index) => [`one ${String(index)}`, entry])
-      const entries = JSON.stringify({ entries: Object.fromEntries(many) as object })
-      const known = { atMs: nowMs + aheadMs, entries }
-      await store.census('b', { ...createShares(2).said(nowMs), known }, nowMs + aheadMs)
-      expect(of('a')).toEqual([60])
-      await stay(1, 'a')
-      expect(of('a')).toEqual([undefined])
+      const hear = async (process: string, count: number): Promise<Census> => {
+        const many = Array.from({ length: count }, (_, at) => [`one ${String(at)}`, entry])
+        const entries = JSON.stringify({ entries: Object.fromEntries(many) as object })
+        const known = { atMs: nowMs + aheadMs, entries }
+        const said = { ...sharesOf('a').said(nowMs), version: 0, known }
+        const census = await store.census(process, said, nowMs + aheadMs)
+        if (process === 'a') sharesOf('a').learn(census, nowMs)
+        return census
+      }
+      expect((await hear('a', 999)).claims[0]).toBeGreaterThan(0)
+      await hear('b', 2000)
+      expect((await hear('a', 0)).claims[0]).toBe(0)
+      const { table = '' } = await hear('c', 2000)
+      expect(Object.keys((JSON.parse(table) as { entries: object }).entries)).toHaveLength(1001)
+    })
+
+    test('grants nothing where next to nothing is left', async () => {
+      // 1/2 + 1/3 + 1/7 + 1/43 + 1/1807 is one but for 1/3263442.
+      const entries = Object.fromEntries(
+        [2, 3, 7, 43, 1807].map((claim) => [
+          `one of ${String(claim)}`,
+          [claim, claim, claim, claim, claim, claim, 0, 0, 0, 0, 0, 0, 0, 0],
+        ]),
+      )
+      join('a')
+      const known = { atMs: nowMs + aheadMs, entries: JSON.stringify({ entries }) }
+      await store.census('a', { ...sharesOf('a').said(nowMs), known }, nowMs + aheadMs)
+      await stay(12, 'a')
+      expect(sharesOf('a').of({ ...day, limit: 1e9 }, leaseMs)).toBeUndefined()
+    })
+
+    test('forgets what one has used when no window counts it any more', async () => {
+      await start('ab')
+      sharesOf('b').used(nowMs)
+      sharesOf('b').leave()
+      await beat('b')
+      nowMs += 372 * 86_400_000
+      // With the next change of the table.
+      sharesOf('a').used(nowMs)
+      const { table = '' } = await beat('a')
+      expect(Object.keys((JSON.parse(table) as { entries: object }).entries)).toEqual(['a'])
     })
   })
 }

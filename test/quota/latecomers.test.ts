@@ -40,10 +40,11 @@ async function start(count: number): Promise<SmallProcess[]> {
 }
 
 /** All that it can. */
-async function fill(process: SmallProcess): Promise<number> {
+async function fill(process: SmallProcess, of = quota): Promise<number> {
   for (let own = 0; ; own += 1) {
+    if (own === LIMIT) return own
     const id = String(admitted)
-    const request = { id, idempotencyKey: id, holds: [holdOf(quota, 1)], context: id }
+    const request = { id, idempotencyKey: id, holds: [holdOf(of, 1)], context: id }
     const held = await process.ledger.reserve({ ...request, leaseMs: 60_000 }, nowMs)
     if (held.kind !== 'held') return own
     admitted += 1
@@ -141,4 +142,14 @@ test('one that comes while another is cut off has what all have used left, whoev
   await stay(5, one, other, late)
   expect(await outage(one, other, late)).toEqual([0, 0, 10])
   expect(admitted).toBe(LIMIT)
+})
+
+test('what a shadow quota has held takes nothing from one that comes', async () => {
+  const [one, other] = (await start(2)) as [SmallProcess, SmallProcess]
+  store.isUp = false
+  expect(await fill(one, { ...quota, name: 'shadow', shadow: true })).toBe(LIMIT)
+  store.isUp = true
+  const late = store.join()
+  await stay(5, one, other, late)
+  expect(await outage(one, other, late)).toEqual([20, 20, 20])
 })

@@ -1,4 +1,5 @@
 import { DependencyError, PartError, UndecidedError } from '../../errors.js'
+import { createCensuses } from './censuses.js'
 import { createFirstAnswers } from './first-answers.js'
 import { answerOf, mayPass } from './guarded-ledger.js'
 import { createLocalParts } from './local-parts.js'
@@ -35,9 +36,6 @@ export interface FailoverLedgerOptions<Context> {
  */
 const LOCAL_ID = 'local-ledger-'
 
-/** Of all processes together. */
-const CENSUSES_PER_S = 50
-
 const FULL = 'the ledger holds as much as it may'
 
 /**
@@ -55,29 +53,10 @@ export function createFailoverLedger<Context>(
   const shares = createShares(local?.atLeast ?? 1)
   const firsts = createFirstAnswers<Context>()
   const parts = local && createLocalParts(local.ledger)
-  let isCounting = false
-  /** Calls of `expire` without a census, from now on. */
-  let pauses = 0
+  const censuses = local && createCensuses(local.processes, shares)
 
   function ledgerOf(id: string): Ledger<Context> {
     return local !== undefined && id.startsWith(LOCAL_ID) ? local.ledger : main
-  }
-
-  /** One at a time, and of very many processes each more seldom: each reads what all of them claim. */
-  async function census(processes: Processes, nowEpochMs: number): Promise<void> {
-    if (isCounting) return
-    if (pauses > 0) {
-      pauses -= 1
-      return
-    }
-    isCounting = true
-    try {
-      const counted = await processes.census(shares.said(nowEpochMs))
-      shares.learn(counted, nowEpochMs)
-      pauses = Math.floor(counted.processes / CENSUSES_PER_S)
-    } finally {
-      isCounting = false
-    }
   }
 
   /** Holds what a plan leaves to this process's share, under an id and a key of its own. */
@@ -249,7 +228,7 @@ export function createFailoverLedger<Context>(
       const unsettled = here.filter((ended) => !parts.isPart(ended))
       const failures: unknown[] = []
       try {
-        await census(local.processes, nowEpochMs)
+        await censuses?.ask(nowEpochMs)
       } catch (error) {
         failures.push(error)
       }
@@ -280,9 +259,7 @@ export function createFailoverLedger<Context>(
     async close() {
       firsts.clear()
       parts?.clear()
-      shares.leave()
-      // Else it counts as one that may be using its share.
-      await local?.processes.census(shares.said(0)).catch(() => undefined)
+      await censuses?.leave()
       await main.close()
       await local?.ledger.close()
     },

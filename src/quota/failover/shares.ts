@@ -68,12 +68,10 @@ export function createShares(atLeast: number): Shares {
   let table: Table | undefined
   /** Of a store that lost its memory, which is to be told of it. */
   let lost: Table | undefined
-  let told: Table | undefined
   let isLeaving = false
 
   return {
     said(nowEpochMs) {
-      told = lost
       return {
         horizonsMs: HORIZONS_MS,
         atLeast,
@@ -94,8 +92,8 @@ export function createShares(atLeast: number): Shares {
 
     learn(census, nowEpochMs) {
       const { atMs, bornMs } = census
-      if (told === lost) lost = undefined
-      if (table !== undefined && table.bornMs !== bornMs) lost = table
+      // What was lost before has been told with what was said.
+      lost = table !== undefined && table.bornMs !== bornMs ? table : undefined
       // What is the same is not told again.
       const entries = census.table ?? table?.entries
       if (entries !== undefined) table = { bornMs, entries, atMs, atEpochMs: nowEpochMs }

@@ -86,12 +86,12 @@ local function nothing()
   return entry
 end
 
--- What was used counts from the latest moment on, by the largest claim that may still count.
+-- What was used counts from this moment on, by the largest claim that may still count.
 local function use(entry, divisors, atMs)
   for horizon = 1, #horizons do
     entry[#horizons + horizon] = larger(used_at(entry, horizon), divisors[horizon])
   end
-  entry[USED_MS] = math.max(entry[USED_MS], atMs)
+  entry[USED_MS] = atMs
 end
 
 local function add_up(one, other)
@@ -143,7 +143,7 @@ if said.bornMs > 0 and said.bornMs ~= all.born then
 end
 if said.known then
   for name, entry in pairs(cjson.decode(said.known.entries).entries) do
-    if not entries[name] and name ~= process and count < MAX_ENTRIES then
+    if not entries[name] and count < MAX_ENTRIES then
       local laterMs = nowMs - said.known.atMs
       entry[USED_MS] = entry[USED_MS] + laterMs
       if entry[GONE_MS] > 0 then entry[GONE_MS] = entry[GONE_MS] + laterMs end
