@@ -19,6 +19,7 @@ import { createSelfSigned } from '../identity/self-signed.js'
 import { startCluster } from '../redis-cluster.js'
 import type { ClusterGroup } from '../redis-cluster.js'
 import { runs } from '../runs.js'
+import { halfOfAll } from './claims-model.js'
 import { calendar, quotaOf } from './quotas.js'
 import { bucketOf, holdsOnThreeNodes } from './three-nodes.js'
 
@@ -79,6 +80,18 @@ function overFailure(main: Ledger<string>, timeoutMs = 5000): GuardedLedger<stri
   const dueMonotonicMs = (): number => systemClock.monotonicMs() + timeoutMs
   const local = { ledger: createMemoryLedger<string>(), processes, atLeast: 1, dueMonotonicMs }
   return createFailoverLedger({ main, local })
+}
+
+/** The same, with half of each limit as its share. */
+async function overShares(main: Ledger<string>): Promise<GuardedLedger<string>> {
+  const census = async () => halfOfAll
+  const dueMonotonicMs = (): number => systemClock.monotonicMs() + 800
+  const local = { ledger: createMemoryLedger<string>(), processes: { census } }
+  const guarded = createFailoverLedger({ main, local: { ...local, atLeast: 2, dueMonotonicMs } })
+  await guarded.expire(nowMs()).catch((error: unknown) => {
+    if (!(error instanceof DependencyError)) throw error
+  })
+  return guarded
 }
 
 const [home, away, third] = holdsOnThreeNodes(2)
@@ -443,6 +456,59 @@ describe('a node that hangs', () => {
     const spent = [home, away].map((each) => (each === counted ? 4 : 0))
     expect((await figures()).map(([spent]) => spent)).toEqual([...spent, 0])
   })
+
+  test.each([
+    ['at home', home, away],
+    ['elsewhere', away, home],
+  ])(
+    '%s leaves its quotas to the shares, and those of the others in the store',
+    async (_, down, up) => {
+      await hang(down)
+      const [one, other] = [await overShares(ledger), await overShares(open({ timeoutMs: 800 }))]
+      const places = [home, away, third].map((each) => ({
+        ...each,
+        // What the others say without a store is not asked for.
+        quota: { ...each.quota, onStoreFailure: each === down ? ('local' as const) : 'deny' },
+      })) as Hold[]
+      const at = places.findIndex(({ partitionKey }) => partitionKey === down.partitionKey)
+      const held = await one.reserve({ ...requestOf(), holds: places }, nowMs())
+      expect(held).toMatchObject({
+        kind: 'held',
+        fallback: { localQuotas: [down.quota.name], uncountedQuotas: [] },
+      })
+      if (held.kind !== 'held') throw new Error('not held')
+      const { id, holds } = held.reservation
+      expect(holds.map(({ quota }) => quota.limit)).toEqual(
+        places.map(({ quota }, index) => (index === at ? quota.limit / 2 : quota.limit)),
+      )
+      const large = places.map((each, index) => (index === at ? { ...each, amount: 41 } : each))
+      expect(await one.reserve({ ...requestOf(), holds: large }, nowMs())).toMatchObject({
+        kind: 'unavailable',
+        why: 'share',
+      })
+
+      // Another process ends what the store holds, though a node is away still; the share is left to the lease.
+      const there = await one.reserve({ ...requestOf(), holds: places }, nowMs())
+      if (there.kind !== 'held') throw new Error('not held')
+      const ended = await other.end(there.reservation.id, settled(4), nowMs())
+      expect(ended).toMatchObject({ outcome: 'settled', charges: [{}, {}] })
+
+      hung.resume()
+      await eventually(() => ledger.balances([home, away, third], nowMs()))
+      expect(await one.end(id, settled(12), nowMs())).toMatchObject({
+        outcome: 'settled',
+        reservation: { id, holds },
+        charges: [{ actual: 12, debt: 2 }, { actual: 12, debt: 2 }, { actual: 1 }],
+      })
+      await eventually(async () => {
+        await ledger.expire(nowMs())
+        const seen = await figures()
+        expect(seen.map(([, reserved]) => reserved)).toEqual([0, 0, 0])
+        expect(seen[at]?.[0]).toBe(0)
+        expect(seen[up === home ? 0 : 1]?.[0]).toBe(14)
+      })
+    },
+  )
 
   test.each([
     ['at home', home, away],

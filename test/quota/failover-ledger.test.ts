@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { DependencyError, PartError, UndecidedError } from '../../src/errors.js'
 import { createFailoverLedger } from '../../src/quota/failover/failover-ledger.js'
 import type { GuardedLedger } from '../../src/quota/failover/guarded-ledger.js'
+import type { Processes } from '../../src/quota/failover/processes.js'
 import type { End, Hold, Ledger, ReserveRequest } from '../../src/quota/ledger.js'
 import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
 import type { MemoryLedgerOptions } from '../../src/quota/memory/memory-ledger.js'
@@ -425,6 +426,70 @@ test('what is held of a request without a part of its store is not what was aske
   await memory.abandon('a', startMs)
   const reserved = await memory.balances([holdOf(denying, 0)], startMs)
   expect(reserved).toMatchObject([{ reserved: 10 }])
+})
+
+describe('what a process says of itself to the store', () => {
+  const told = { atMs: 1, bornMs: 1, version: 1, table: undefined, claims: [2, 2, 2, 2, 2, 2] }
+  const ledgerWith = (census: Processes['census']) =>
+    createFailoverLedger<string>({
+      main: createMemoryLedger(),
+      local: { ledger: createMemoryLedger(), processes: { census }, atLeast: 1, dueMonotonicMs },
+    })
+
+  test('is said each time by few, and more seldom by each of many', async () => {
+    for (const [processes, calls] of [
+      [49, 12],
+      [50, 6],
+      [150, 3],
+    ] as const) {
+      let said = 0
+      const ledger = ledgerWith(async () => {
+        said += 1
+        return { ...told, processes }
+      })
+      for (let times = 0; times < 12; times += 1) await ledger.expire(nowMs)
+      expect(said).toBe(calls)
+    }
+  })
+
+  test('is said once at a time, and leases end meanwhile', async () => {
+    let said = 0
+    let answer = (): void => undefined
+    const ledger = ledgerWith(() => {
+      said += 1
+      return new Promise((resolve) => {
+        answer = () => {
+          resolve({ ...told, processes: 1 })
+        }
+      })
+    })
+    await ledger.reserve(requestOf('a', [holdOf(denying, 1)]), nowMs)
+    const first = ledger.expire(nowMs)
+    await expect.poll(() => said).toBe(1)
+    expect(await ledger.expire(nowMs + 60_000)).toHaveLength(1)
+    answer()
+    await first
+    expect(said).toBe(1)
+    const next = ledger.expire(nowMs)
+    await expect.poll(() => said).toBe(2)
+    answer()
+    await next
+  })
+
+  test('is that it leaves, when it does, also where the store is away', async () => {
+    const leaving: unknown[] = []
+    const ledger = ledgerWith(async (said) => {
+      leaving.push([said.leaving, said.claims])
+      if (said.leaving) throw new DependencyError('ledger', 'it is away')
+      return { ...told, processes: 1 }
+    })
+    await ledger.expire(nowMs)
+    await ledger.close()
+    expect(leaving).toEqual([
+      [false, [0, 0, 0, 0, 0, 0]],
+      [true, [0, 0, 0, 0, 0, 0]],
+    ])
+  })
 })
 
 test('the size counts both, and the processes', async () => {

@@ -5,7 +5,7 @@ import { createTimelines } from '../../src/quota/windows/windows.js'
 import { runs } from '../runs.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
 import { createSmallStore } from './small-store.js'
-import type { SmallProcess } from './small-store.js'
+import type { SmallProcess, SmallStore } from './small-store.js'
 
 const startMs = Date.parse('2026-02-02T00:00:00Z')
 const base = { limit: 60, onStoreFailure: 'local' } as const
@@ -57,12 +57,20 @@ const command = fc.oneof(
       do: fc.constant('cut' as const),
       which,
       deafSeconds: fc.constantFrom(0, 0, 1, 2, 90),
-      seconds: fc.constantFrom(0, 20, 55, 95, 130, 200),
+      seconds: fc.constantFrom(0, 20, 55, 95, 130, 300),
     }),
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('join' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('leave' as const), which }) },
+  // With what it has not told, and perhaps with one in its place.
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant('die' as const), which, isReplaced: fc.boolean() }),
+  },
 )
+
+/** By how long the claims of the quotas count after their process is silent (`shares.ts`). */
+const horizonMs = (quota: Quota): number => (quota.name === 'long' ? 3 * 3_600_000 : 120_000)
 
 interface Admitted {
   readonly process: SmallProcess
@@ -70,15 +78,88 @@ interface Admitted {
   readonly quota: Quota
   readonly amount: number
   readonly atMs: number
-  isTold: boolean
-  /** Nobody knows of it any more, as docs/design.md says. */
-  isLost: boolean
+  /** Nobody can know of it, as docs/design.md says. */
+  readonly isLost: () => boolean
   ended: boolean
 }
 
-// Invariant 3: while the store is away, all processes together admit at most the limit once more, but for what one
-// admits that was cut off alone for more than a minute, for what it had not told by then, and for what one has told that
-// has gone when the store loses its memory.
+interface Known {
+  heardMs: number
+  /** When others were first heard after it was silent for a minute. */
+  missedMs: number | undefined
+  /** Of the store that told it something last, and of whom it was told. */
+  generation: number
+  of: ReadonlySet<SmallProcess>
+  /** Of an earlier store, to be told to this one. */
+  earlier: ReadonlySet<SmallProcess> | undefined
+  /** What it admits by these quotas nobody can know, from now on until it is told something. */
+  readonly lost: Set<Quota>
+}
+
+/**
+ * What a store can know of a process, said apart from how it does: what docs/design.md excepts.
+ * - It was silent for a minute while others were heard, and then for longer than its claims count.
+ * - The store lost its memory, and none of those whom it had told of the process came within 10 s.
+ */
+function createKnowledge(store: SmallStore, moment: () => number) {
+  const all = new Map<SmallProcess, Known>()
+  let generation = 1
+  let inStore = new Set<SmallProcess>()
+  let settlingMs: number | undefined
+
+  const knownOf = (process: SmallProcess): Known => {
+    const known = all.get(process) ?? {
+      ...{ heardMs: -Infinity, missedMs: undefined, generation: 0, earlier: undefined },
+      ...{ of: new Set(), lost: new Set() },
+    }
+    all.set(process, known)
+    return known
+  }
+
+  return {
+    heard(process: SmallProcess): void {
+      const now = moment()
+      const known = knownOf(process)
+      const isOfEarlier = known.generation > 0 && known.generation < generation
+      if (settlingMs === undefined || isOfEarlier || known.earlier !== undefined) settlingMs = now
+      for (const each of known.earlier ?? []) inStore.add(each)
+      inStore.add(process)
+      known.heardMs = now
+      known.missedMs = undefined
+      for (const [other, one] of all) {
+        if (other === process || one.generation === 0) continue
+        if (now - one.heardMs > 60_000) one.missedMs ??= now
+        const isForgotten = now - settlingMs >= 10_000 && !inStore.has(other)
+        for (const quota of quotas) {
+          const isSilent = one.missedMs !== undefined && now - one.missedMs > horizonMs(quota)
+          if (isSilent || isForgotten) one.lost.add(quota)
+        }
+      }
+    },
+    told(process: SmallProcess): void {
+      const known = knownOf(process)
+      const isOfEarlier = known.generation > 0 && known.generation < generation
+      known.earlier = isOfEarlier ? known.of : undefined
+      known.generation = generation
+      known.of = new Set(inStore)
+      known.lost.clear()
+    },
+    lose(): void {
+      generation += 1
+      inStore = new Set()
+      settlingMs = undefined
+      store.lose()
+    },
+    /** Is what it admits now lost, or will it be? To be asked before it is told something. */
+    admit(process: SmallProcess, quota: Quota): () => boolean {
+      const { lost } = knownOf(process)
+      let isLost = false
+      return () => (isLost ||= lost.has(quota))
+    },
+  }
+}
+
+// Invariant 3: while the store is away, all processes together admit at most the limit once more.
 test('however often the store goes, loses its memory, its answers are lost and processes come, go and are cut off, all shares together are at most the limit in any window', async () => {
   let admittedInAll = 0
   await fc.assert(
@@ -92,15 +173,17 @@ test('however often the store goes, loses its memory, its answers are lost and p
         let nowMs = startMs
         let ids = 0
 
-        /** Since the store lost its memory. */
-        const seen = new Set<SmallProcess>()
+        const knowledge = createKnowledge(store, () => nowMs)
+        const heard = (process: SmallProcess): void => {
+          knowledge.heard(process)
+          // What became lost is so, whatever is told afterwards.
+          for (const one of admitted) one.isLost()
+        }
         const beat = async (process: SmallProcess): Promise<void> => {
           const isHeard = store.isUp && !process.isCutOff
-          const said = isHeard ? admitted.filter((one) => one.process === process) : []
+          if (isHeard) heard(process)
           await process.ledger.expire(nowMs).catch(() => undefined)
-          for (const one of said) one.isTold = true
-          if (isHeard) seen.add(process)
-          for (const one of admitted) if (one.process.isForgotten && !one.isTold) one.isLost = true
+          if (isHeard && !process.isDeaf) knowledge.told(process)
         }
         const wait = async (seconds: number): Promise<void> => {
           for (let second = 0; second < seconds; second += 1) {
@@ -137,12 +220,11 @@ test('however often the store goes, loses its memory, its answers are lost and p
             quota,
             amount,
             atMs: nowMs,
-            isTold: false,
-            isLost: process.isForgotten,
+            isLost: knowledge.admit(process, quota),
             ended: false,
           })
-          admittedInAll += 1
-          const used = admitted.filter((one) => one.quota === quota && !one.isLost && counts(one))
+          if (admitted.at(-1)?.isLost() === false) admittedInAll += 1
+          const used = admitted.filter((one) => one.quota === quota && !one.isLost() && counts(one))
           const sum = used.reduce((total, one) => total + one.amount, 0)
           expect(sum, `${quota.name} over ${String(processes.length)}`).toBeLessThanOrEqual(
             quota.limit,
@@ -203,18 +285,11 @@ test('however often the store goes, loses its memory, its answers are lost and p
               break
             case 'lose':
               // As a Redis that is killed, and starts again without what it knew.
-              store.lose()
-              seen.clear()
-              for (const one of admitted) if (!processes.includes(one.process)) one.isLost = true
-              for (const [process, { untilMs }] of cutOff) {
-                const soonMs = Math.min(untilMs, nowMs + 8000)
-                cutOff.set(process, { deafUntilMs: 0, untilMs: soonMs })
-              }
+              knowledge.lose()
               break
             case 'cut': {
               const process = processes[asked.which % processes.length]
-              // A store that lost its memory has counted all when 10 s are over.
-              if (process === undefined || !store.isUp || !seen.has(process)) break
+              if (process === undefined || !store.isUp) break
               const deafUntilMs = nowMs + 1000 * asked.deafSeconds
               cutOff.set(process, { deafUntilMs, untilMs: deafUntilMs + 1000 * asked.seconds })
               process.isDeaf = asked.deafSeconds > 0
@@ -225,15 +300,19 @@ test('however often the store goes, loses its memory, its answers are lost and p
               if (processes.length < 8) processes.push(store.join())
               break
             case 'leave': {
-              // One that dies before it could tell of what it admitted takes that with it (docs/design.md).
               const index = asked.which % processes.length
               const leaving = processes[index]
-              if (!store.isUp || processes.length === 1 || leaving === undefined) break
-              if (leaving.isCutOff || leaving.isDeaf) break
-              await beat(leaving)
+              if (processes.length === 1 || leaving === undefined) break
+              if (store.isUp && !leaving.isCutOff) heard(leaving)
+              await leaving.ledger.close()
               processes.splice(index, 1)
               break
             }
+            case 'die':
+              if (processes.length === 1) break
+              processes.splice(asked.which % processes.length, 1)
+              if (asked.isReplaced) processes.push(store.join())
+              break
           }
         }
       },

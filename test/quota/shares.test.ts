@@ -2,289 +2,129 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import type { Census } from '../../src/quota/failover/processes.js'
 import { createShares } from '../../src/quota/failover/shares.js'
 import type { Shares } from '../../src/quota/failover/shares.js'
+import type { Window } from '../../src/quota/quota.js'
 import { calendar, quotaOf } from './quotas.js'
 
-const startMs = Date.parse('2026-02-02T12:00:00Z')
+// What a process makes of what its store says; what the store says is in `claims.contract.ts`.
+
+const nowMs = Date.parse('2026-02-02T12:00:00Z')
+const leaseMs = 60_000
 const minute = quotaOf({ limit: 100, window: { kind: 'sliding', lengthMs: 60_000 } })
-const day = quotaOf({ limit: 100, window: calendar('day') })
-const parallel = quotaOf({ limit: 100, unit: 'in_flight', window: { kind: 'open' } })
-const leaseMs = 120_000
 
 let shares: Shares
-let nowMs: number
 beforeEach(() => {
-  shares = createShares(1)
-  nowMs = startMs
+  shares = createShares(3)
 })
 
-/** The store's own clock is elsewhere. */
-const redisMs = (): number => nowMs + 7_000_000
+const same = (claim: number): number[] => [claim, claim, claim, claim, claim, claim]
 
-/** What the store says now: `processes` are seen, all of them just now, and nobody has used a share. */
-function learn(processes: number, said: Partial<Census> = {}): void {
-  const atMs = redisMs()
-  shares.learn(
-    { atMs, processes, joined: false, allToldMs: atMs, lastLocal: undefined, ...said },
-    nowMs,
-  )
+/** What the store says now, in its own time. */
+function learn(said: Partial<Census> = {}, atEpochMs = nowMs): void {
+  const census = { atMs: atEpochMs + 7_000_000, processes: 3, claims: same(3), bornMs: 5 }
+  shares.learn({ ...census, version: 1, table: undefined, ...said }, atEpochMs)
 }
 
-/** Seen each second. */
-function stay(seconds: number, processes: number, said: Partial<Census> = {}): void {
-  for (let second = 0; second < seconds; second += 1) {
-    nowMs += 1000
-    learn(processes, said)
-  }
-}
-
-const shareOf = (quota = minute): number | undefined => shares.of(quota, leaseMs, nowMs)?.limit
+const shareOf = (quota = minute): number | undefined => shares.of(quota, leaseMs)?.limit
 
 describe('a share', () => {
-  test('is the limit by the processes that were seen, rounded down', () => {
-    learn(3, { joined: true })
-    stay(10, 3)
-    expect(shareOf()).toBe(33)
-    expect(shares.processes()).toBe(3)
-  })
-
-  test('is that of as many processes as the policy says, at least', () => {
-    shares = createShares(8)
-    learn(3, { joined: true })
-    stay(10, 3)
-    expect(shareOf()).toBe(12)
-    stay(1, 9)
-    expect(shareOf()).toBe(11)
-  })
-
-  test('is not had by a process that the store never saw, nor in its first 10 s', () => {
-    expect(shareOf()).toBeUndefined()
-    learn(3, { joined: true })
-    stay(9, 3)
+  test('is the part of the limit that the store granted last, rounded down', () => {
     expect([shareOf(), shares.processes()]).toEqual([undefined, 0])
-    stay(1, 3)
+    learn()
     expect([shareOf(), shares.processes()]).toEqual([33, 3])
-  })
-
-  test('is not had as long as one of the others may not know of it', () => {
-    const joinedMs = redisMs()
-    learn(3, { joined: true })
-    stay(30, 3, { allToldMs: joinedMs })
-    expect(shareOf()).toBeUndefined()
-    stay(1, 3, { allToldMs: joinedMs + 1 })
-    expect(shareOf()).toBe(33)
+    learn({ claims: same(8), processes: 8 })
+    expect([shareOf(), shares.processes()]).toEqual([12, 8])
+    learn({ claims: same(0) })
+    expect([shareOf(), shares.processes()]).toEqual([undefined, 0])
   })
 
   test('that is rounded down to nothing is none', () => {
-    learn(3, { joined: true })
-    stay(10, 3)
+    learn()
     expect(shareOf(quotaOf({ limit: 2 }))).toBeUndefined()
     expect(shareOf(quotaOf({ limit: 3 }))).toBe(1)
   })
 
   test('is the same object as long as it is the same, for the ledger to keep', () => {
-    learn(3, { joined: true })
-    stay(10, 3)
-    const first = shares.of(minute, leaseMs, nowMs)
-    stay(1, 3)
-    expect(shares.of(minute, leaseMs, nowMs)).toBe(first)
-  })
-})
-
-describe('when processes go', () => {
-  beforeEach(() => {
-    learn(4, { joined: true })
-    stay(10, 4)
+    learn()
+    const first = shares.of(minute, leaseMs)
+    learn()
+    expect(shares.of(minute, leaseMs)).toBe(first)
+    learn({ claims: same(4) })
+    expect(shares.of(minute, leaseMs)).not.toBe(first)
   })
 
-  test('shares grow only when no window counts what was had by the smaller ones', () => {
-    stay(60, 2)
-    expect(shareOf()).toBe(25)
-    stay(1, 2)
-    expect(shareOf()).toBe(50)
-    expect(shareOf(day)).toBe(25)
-    nowMs = startMs + 86_400_000
-    learn(2)
-    expect(shareOf(day)).toBe(50)
+  test.each<[string, Window, number]>([
+    ['a minute', { kind: 'sliding', lengthMs: 60_000 }, 1],
+    ['what counts for two minutes and a sub-window', { kind: 'sliding', lengthMs: 120_000 }, 2],
+    ['a calendar minute', calendar('minute'), 1],
+    ['a calendar hour', calendar('hour'), 2],
+    ['a day of 25 hours', calendar('day'), 3],
+    ['a week', calendar('week'), 4],
+    ['a month', calendar('month'), 5],
+    ['31 days', { kind: 'sliding', lengthMs: 31 * 86_400_000 }, 5],
+    ['a leap year', calendar('year'), 6],
+    ['a fixed day', { kind: 'fixed', lengthMs: 86_400_000 }, 3],
+    ['a lease of a minute', { kind: 'open' }, 1],
+  ])('of %s is that of the next longer horizon', (_, window, at) => {
+    learn({ claims: [1, 2, 3, 4, 5, 6] })
+    expect(shareOf(quotaOf({ limit: 60, window }))).toBe(60 / at)
   })
 
-  test('places in flight are shared among as many as held some, for a lease', () => {
-    stay(120, 2)
-    expect(shareOf(parallel)).toBe(25)
-    stay(1, 2)
-    expect(shareOf(parallel)).toBe(50)
+  test('of what is in flight goes by the lease, and there is none beyond all horizons', () => {
+    learn({ claims: [1, 2, 3, 4, 5, 6] })
+    const parallel = quotaOf({ limit: 60, unit: 'in_flight', window: { kind: 'open' } })
+    expect(shares.of(parallel, 3_600_000)?.limit).toBe(30)
+    expect(shares.of(parallel, 400 * 86_400_000)).toBeUndefined()
   })
 
-  test('the largest number counts, whatever came between', () => {
-    stay(10, 2)
-    stay(10, 3)
-    expect(shareOf()).toBe(25)
-    stay(50, 1)
-    expect(shareOf()).toBe(33)
-  })
-
-  test('shares shrink at once when others come', () => {
-    stay(1, 5)
-    expect(shareOf()).toBe(20)
-  })
-
-  test('an outage of any length leaves the last number', () => {
-    nowMs += 86_400_000
-    expect(shareOf()).toBe(25)
-  })
-
-  test('no more numbers are kept than there need be, and the largest never goes early', () => {
-    for (let processes = 1000; processes > 4; processes -= 1) stay(1, processes)
-    nowMs += 1000
-    expect(shareOf(quotaOf({ limit: 10_000, window: calendar('day') }))).toBe(10)
-  })
-})
-
-describe('a store that lost its memory', () => {
-  beforeEach(() => {
-    learn(4, { joined: true })
-    stay(10, 4)
-  })
-
-  test('is not believed that there are fewer until all have had the time to come back', () => {
-    nowMs += 1000
-    learn(1, { joined: true })
-    stay(9, 1)
-    // It goes again, until no window counts the moment at which four were seen.
-    nowMs += 70_000
-    expect(shareOf()).toBe(25)
-  })
-
-  test('takes a share from nobody who was away no longer than a minute', () => {
-    nowMs += 59_000
-    learn(1, { joined: true })
-    expect(shareOf()).toBe(25)
-  })
-
-  test('has those join anew who were away for longer, since the others counted them no more', () => {
-    nowMs += 61_000
-    learn(4, { joined: true })
+  test('is not had any more by a process that leaves, whatever it is answered', () => {
+    learn()
+    shares.leave()
+    learn()
     expect(shareOf()).toBeUndefined()
-    stay(10, 4)
-    expect(shareOf()).toBe(25)
-  })
-})
-
-describe('a process that comes when others have used their shares', () => {
-  test('has none until every window in which they did has passed', () => {
-    const usedMs = redisMs() - 30_000
-    const lastLocal = { atMs: usedMs, countedMs: usedMs - 5000 }
-    learn(2, { joined: true, lastLocal })
-    stay(10, 2, { lastLocal })
-    expect(shareOf()).toBeUndefined()
-    // One sub-window longer, as spending counts.
-    stay(20, 2, { lastLocal })
-    expect(shareOf()).toBeUndefined()
-    stay(2, 2, { lastLocal })
-    expect(shareOf()).toBe(50)
-    expect(shareOf(day)).toBeUndefined()
-    expect(shareOf(parallel)).toBeUndefined()
-    stay(60, 2, { lastLocal })
-    expect(shareOf(parallel)).toBe(50)
-  })
-
-  test('has none either where word of that comes when it has one already', () => {
-    const usedMs = redisMs() + 5000
-    const countedMs = redisMs() - 5000
-    learn(2, { joined: true })
-    stay(20, 2)
-    expect(shareOf(day)).toBe(50)
-    // By one that was cut off, and is back.
-    const lastLocal = { atMs: usedMs, countedMs }
-    stay(1, 3, { lastLocal })
-    expect([shareOf(), shareOf(day)]).toEqual([undefined, undefined])
-    stay(60, 3, { lastLocal })
-    expect([shareOf(), shareOf(day)]).toEqual([33, undefined])
-  })
-
-  test('keeps its own where the store that lost its memory is told of a use by which it was counted', () => {
-    learn(2, { joined: true })
-    stay(20, 2)
-    const lastLocal = { atMs: redisMs(), countedMs: redisMs() }
-    stay(5, 2, { lastLocal })
-    nowMs += 1000
-    learn(2, { joined: true, lastLocal })
-    stay(10, 2, { lastLocal })
-    expect(shareOf(day)).toBe(50)
-  })
-
-  test('is one of them afterwards, and loses nothing when they use theirs again', () => {
-    learn(2, { joined: true })
-    stay(10, 2)
-    stay(1, 2, { lastLocal: { atMs: redisMs(), countedMs: redisMs() } })
-    expect(shareOf(day)).toBe(50)
-  })
-})
-
-describe('a process that was away for more than a minute', () => {
-  beforeEach(() => {
-    learn(2, { joined: true })
-    stay(10, 2)
-  })
-
-  test.each([
-    ['counted it still', 60_000, 50],
-    ['counted it no more', 60_001, undefined],
-  ])('comes back to others who %s when they used their shares', (_, laterMs, share) => {
-    const countedMs = redisMs() + laterMs
-    nowMs += 100_000
-    const lastLocal = { atMs: redisMs() - 20_000, countedMs }
-    learn(2, { joined: true, lastLocal })
-    stay(10, 2, { lastLocal })
-    expect(shareOf(day)).toBe(share)
-    // What they use when it has long been one of them again takes nothing.
-    stay(1, 2, { lastLocal: { atMs: redisMs(), countedMs: redisMs() } })
-    expect(shareOf(day)).toBe(share)
-  })
-
-  test('comes back as such also where it read an old answer late, as one that was stopped does', () => {
-    const atMs = redisMs() + 1000
-    nowMs += 70_000
-    learn(2, { atMs, allToldMs: atMs })
-    expect(shareOf()).toBe(50)
-    nowMs += 1000
-    learn(2, { joined: true })
-    expect(shareOf()).toBeUndefined()
-  })
-
-  test('was not, where only the answers were lost', () => {
-    nowMs += 100_000
-    learn(2)
-    expect(shareOf()).toBe(50)
-  })
-
-  test('has none for a use of before it was first there, whatever a store that lost its memory says', () => {
-    shares = createShares(1)
-    const lastLocal = { atMs: redisMs() - 1000, countedMs: redisMs() - 2000 }
-    for (const earlierMs of [0, 86_400_000]) {
-      nowMs += 100_000
-      const said = { atMs: lastLocal.atMs - earlierMs, countedMs: redisMs() }
-      learn(2, { joined: true, lastLocal: said })
-      stay(10, 2, { lastLocal: said })
-      expect(shareOf(day)).toBeUndefined()
-      expect(shareOf()).toBe(50)
-    }
+    expect(shares.said(nowMs)).toMatchObject({ leaving: true, claims: same(0) })
   })
 })
 
 describe('what a process says of itself', () => {
-  test('is the last that it received, and what it admitted by its share, by which count', () => {
-    expect(shares.said(nowMs)).toEqual({ toldMs: undefined, local: undefined })
-    learn(2, { joined: true })
-    stay(12, 2)
-    const countedMs = redisMs()
+  test('is what it believes, how many share at least, and of what it was told last', () => {
+    const fresh = { claims: same(0), used: undefined, bornMs: 0, version: 0, known: undefined }
+    expect(shares.said(nowMs)).toMatchObject({ ...fresh, atLeast: 3, leaving: false })
+    learn({ version: 7 })
+    expect(shares.said(nowMs)).toMatchObject({ claims: same(3), bornMs: 0, version: 7 })
+    learn({ version: 8, table: '{}' })
+    expect(shares.said(nowMs)).toMatchObject({ bornMs: 5, version: 8, known: undefined })
+  })
+
+  test('is when it last used its share, and by which claim at most', () => {
+    learn({ claims: [2, 2, 2, 0, 2, 2] })
     shares.used(nowMs)
-    // Not told by all: it may not count fewer by that.
-    stay(3, 2, { allToldMs: -1 })
-    expect(shares.said(nowMs)).toEqual({
-      toldMs: redisMs(),
-      local: { agoMs: 3000, countedMs },
-    })
-    shares.used(nowMs)
-    expect(shares.said(nowMs).local).toEqual({ agoMs: 0, countedMs })
+    learn({ claims: [4, 1, 4, 4, 4, 0] })
+    shares.used(nowMs + 1000)
+    expect(shares.said(nowMs + 1500).used).toEqual({ agoMs: 500, divisors: [2, 1, 2, 4, 2, 2] })
+    // What was used by a larger one counts no more for the shortest horizon.
+    shares.used(nowMs + 121_001)
+    expect(shares.said(nowMs + 121_001).used).toEqual({ agoMs: 0, divisors: [4, 1, 2, 4, 2, 2] })
+  })
+
+  test('is what a store knew that has lost its memory, until another has heard of it', () => {
+    learn({ table: 'first' })
+    learn({ version: 2 })
+    learn({ version: 3, bornMs: 6, table: 'second' }, nowMs + 1000)
+    const known = { atMs: nowMs + 7_002_500, entries: 'first' }
+    for (let lost = 0; lost < 2; lost += 1) {
+      expect(shares.said(nowMs + 2500)).toMatchObject({ bornMs: 5, known })
+    }
+    learn({ version: 3, bornMs: 6 }, nowMs + 2500)
+    expect(shares.said(nowMs + 3000)).toMatchObject({ bornMs: 6, known: undefined })
+    learn({ version: 1, bornMs: 7, table: 'third' }, nowMs + 3000)
+    expect(shares.said(nowMs + 3000).known?.entries).toBe('second')
+  })
+
+  test('is that also where the store that heard of it loses its memory at once', () => {
+    learn({ table: 'first' })
+    learn({ version: 3, bornMs: 6, table: 'second' })
+    expect(shares.said(nowMs).known?.entries).toBe('first')
+    learn({ version: 3, bornMs: 7, table: 'third' })
+    expect(shares.said(nowMs).known?.entries).toBe('second')
   })
 })

@@ -1,12 +1,18 @@
 import { DependencyError, PartError, UndecidedError } from '../../errors.js'
+import { createCensuses } from './censuses.js'
 import { createFirstAnswers } from './first-answers.js'
 import { answerOf, mayPass } from './guarded-ledger.js'
+import { createLocalParts } from './local-parts.js'
+import type { LocalParts } from './local-parts.js'
 import type { GuardedHeld, GuardedLedger, StoreFailure, Unavailable } from './guarded-ledger.js'
-import type { Ended, Hold, Ledger, ReserveRequest, Short } from '../ledger.js'
+import type { Hold, Ledger, ReserveRequest, Short } from '../ledger.js'
 import type { MemoryLedger } from '../memory/memory-ledger.js'
+import { heldWithout, namesOf, planFor } from './plan.js'
+import type { Plan } from './plan.js'
 import type { Processes } from './processes.js'
 import type { Quota } from '../quota.js'
 import { reserveWhatFits } from './reserve-what-fits.js'
+import type { Fitted } from './reserve-what-fits.js'
 import { createShares } from './shares.js'
 
 export interface FailoverLedgerOptions<Context> {
@@ -32,18 +38,6 @@ const LOCAL_ID = 'local-ledger-'
 
 const FULL = 'the ledger holds as much as it may'
 
-/** What becomes of a request's holds without their store. */
-interface Plan {
-  readonly local: readonly Hold[]
-  readonly uncounted: readonly Hold[]
-  readonly shadowShort: readonly Quota[]
-}
-
-interface Refusing {
-  readonly refusing: Quota
-  readonly why: StoreFailure
-}
-
 /**
  * A ledger over one whose store can fail: then each quota is asked for what it says (`onStoreFailure`), at once and
  * without a further call of the store. One that says `deny` refuses the request; one that says `local` holds it to
@@ -58,26 +52,29 @@ export function createFailoverLedger<Context>(
   const { main, local } = options
   const shares = createShares(local?.atLeast ?? 1)
   const firsts = createFirstAnswers<Context>()
+  const parts = local && createLocalParts(local.ledger)
+  const censuses = local && createCensuses(local.processes, shares)
 
   function ledgerOf(id: string): Ledger<Context> {
     return local !== undefined && id.startsWith(LOCAL_ID) ? local.ledger : main
   }
 
-  function planFor(
-    { holds, leaseMs }: ReserveRequest<Context>,
+  /** Holds what a plan leaves to this process's share, under an id and a key of its own. */
+  async function holdInShare(
+    plan: Plan,
+    hold: (holds: readonly Hold[]) => Promise<Fitted<Context>>,
+    fault: string,
     nowEpochMs: number,
-  ): Plan | Refusing {
-    const [inShare, uncounted, shadowShort]: [Hold[], Hold[], Quota[]] = [[], [], []]
-    for (const hold of holds) {
-      const { quota } = hold
-      const answer = answerOf(quota)
-      const share = answer === 'local' ? shares.of(quota, leaseMs, nowEpochMs) : undefined
-      if (share !== undefined) inShare.push({ ...hold, quota: share })
-      else if (mayPass(quota)) uncounted.push(hold)
-      else return { refusing: quota, why: answer === 'local' ? 'share' : 'store' }
-      if (share === undefined && answer !== 'allow') shadowShort.push(quota)
-    }
-    return { local: inShare, uncounted, shadowShort }
+  ): Promise<GuardedHeld<Context> | Unavailable> {
+    // Before it is: meanwhile the claim that it is held by may become less.
+    if (plan.local.some(({ quota }) => !quota.shadow)) shares.used(nowEpochMs)
+    const fitted = await hold(plan.local)
+    if ('refusing' in fitted) return unavailable(fitted.refusing, 'full', fault)
+    const { answer } = fitted
+    // What a share has no room for may well fit the quota, which is not used up: its store is away.
+    if (answer.kind === 'short') return unavailable(answer.quota, 'share', fault)
+    const { holds } = answer.reservation
+    return heldWithout(answer, plan, holds, [...plan.uncounted, ...fitted.uncounted], fault)
   }
 
   async function reserveLocally(
@@ -86,58 +83,50 @@ export function createFailoverLedger<Context>(
     fault: string,
     nowEpochMs: number,
   ): Promise<GuardedHeld<Context> | Unavailable> {
-    const plan = planFor(request, nowEpochMs)
+    const plan = planFor(request, shares)
     if ('refusing' in plan) return unavailable(plan.refusing, plan.why, fault)
-    const asked = { ...request, id: LOCAL_ID + request.id, holds: plan.local }
-    const fitted = await reserveWhatFits(asked, ledger, nowEpochMs)
-    if ('refusing' in fitted) return unavailable(fitted.refusing, 'full', fault)
-    const { answer } = fitted
-    // What a share has no room for may well fit the quota, which is not used up: its store is away.
-    if (answer.kind === 'short') return unavailable(answer.quota, 'share', fault)
-    const { holds } = answer.reservation
-    if (holds.some(({ quota }) => !quota.shadow)) shares.used(nowEpochMs)
-    return {
-      ...answer,
-      shadowShort: [...answer.shadowShort, ...plan.shadowShort],
-      fallback: {
-        why: 'store',
-        fault,
-        localQuotas: namesOf(holds),
-        uncountedQuotas: namesOf([...plan.uncounted, ...fitted.uncounted]),
-      },
-    }
+    const hold = (holds: readonly Hold[]): Promise<Fitted<Context>> =>
+      reserveWhatFits({ ...request, id: LOCAL_ID + request.id, holds }, ledger, nowEpochMs)
+    return holdInShare(plan, hold, fault, nowEpochMs)
   }
 
   /**
-   * Where a part of the store is away, only its quotas are asked what they say; the others are held as ever. Undefined
-   * where that cannot be: the store fails again, or a share here would be a second reservation beside the one there.
+   * Where a part of the store is away, only its quotas are asked what they say; the others are held as ever. What a share
+   * holds comes first, since that is given back without the store. Undefined where the store fails again.
    */
   async function reserveRest(
     request: ReserveRequest<Context>,
+    parts: LocalParts<Context>,
     { message: fault, places }: PartError,
     nowEpochMs: number,
   ): Promise<GuardedHeld<Context> | Short | Unavailable | undefined> {
     const failed = request.holds.filter((_, index) => places.includes(index))
     const holds = request.holds.filter((_, index) => !places.includes(index))
-    const plan = planFor({ ...request, holds: failed }, nowEpochMs)
+    const plan = planFor({ ...request, holds: failed }, shares)
     if ('refusing' in plan) return unavailable(plan.refusing, plan.why, fault)
-    if (plan.local.length > 0) return undefined
+    const hold = (inShare: readonly Hold[]): Promise<Fitted<Context>> =>
+      parts.reserve(request, inShare, nowEpochMs)
+    const part =
+      plan.local.length === 0 ? undefined : await holdInShare(plan, hold, fault, nowEpochMs)
+    if (part?.kind === 'unavailable') return part
+    let isWhole = false
     try {
       // Under another id: what was asked for under the first may still be on its way to be abandoned.
       const rest = { ...request, id: `${request.id}-2`, holds }
       const answer = await main.reserve(rest, nowEpochMs)
       if (answer.kind === 'short') return answer
-      const uncountedQuotas = namesOf(plan.uncounted)
-      const held = {
-        ...answer,
-        shadowShort: [...answer.shadowShort, ...plan.shadowShort],
-        fallback: { why: 'store', fault, localQuotas: [], uncountedQuotas },
-      } as const
+      isWhole = true
+      const held =
+        part === undefined
+          ? heldWithout(answer, plan, [], plan.uncounted, fault)
+          : parts.join(request, answer, part, nowEpochMs)
       firsts.add(request, held, nowEpochMs)
       return held
     } catch (error) {
       faultOf(error)
       return undefined
+    } finally {
+      if (part !== undefined && !isWhole) await parts.giveBack(part, nowEpochMs)
     }
   }
 
@@ -184,7 +173,7 @@ export function createFailoverLedger<Context>(
     },
 
     async reserve(given, nowEpochMs) {
-      if (local === undefined) return reserveInMemory(given, nowEpochMs)
+      if (local === undefined || parts === undefined) return reserveInMemory(given, nowEpochMs)
       // One for both calls that `main` may be asked.
       const request = { ...given, dueMonotonicMs: local.dueMonotonicMs() }
       if (local.ledger.knows(request.idempotencyKey)) {
@@ -205,36 +194,46 @@ export function createFailoverLedger<Context>(
         const first = firsts.repeat(request)
         const answer =
           first ??
-          (error instanceof PartError ? await reserveRest(request, error, nowEpochMs) : undefined)
+          (error instanceof PartError
+            ? await reserveRest(request, parts, error, nowEpochMs)
+            : undefined)
         return answer ?? reserveLocally(request, local.ledger, fault, nowEpochMs)
       }
     },
 
-    find: async (id, nowEpochMs) => ledgerOf(id).find(id, nowEpochMs),
+    async find(id, nowEpochMs) {
+      const found = await ledgerOf(id).find(id, nowEpochMs)
+      return found && { ...found, holds: parts?.holdsOf(id) ?? found.holds }
+    },
 
     async end(id, end, nowEpochMs) {
       const ended = await ledgerOf(id).end(id, end, nowEpochMs)
       firsts.remove(id)
-      return ended
+      return parts === undefined ? ended : parts.end(id, end, ended, nowEpochMs)
     },
 
     async abandon(id, nowEpochMs, carrier = id) {
       const told = firsts.giveUp(id, carrier)
-      return told === undefined ? undefined : ledgerOf(id).abandon(id, nowEpochMs, told)
+      if (told === undefined) return undefined
+      await parts?.abandon(id, told, nowEpochMs)
+      const ended = await ledgerOf(id).abandon(id, nowEpochMs, told)
+      return ended && (parts?.told(ended) ?? ended)
     },
 
     async expire(nowEpochMs) {
-      if (local === undefined) return main.expire(nowEpochMs)
+      if (local === undefined || parts === undefined) return main.expire(nowEpochMs)
       firsts.forgetDue(nowEpochMs)
-      const unsettled: Ended<Context>[] = [...(await local.ledger.expire(nowEpochMs))]
+      parts.forgetDue(nowEpochMs)
+      const here = await local.ledger.expire(nowEpochMs)
+      const unsettled = here.filter((ended) => !parts.isPart(ended))
       const failures: unknown[] = []
       try {
-        shares.learn(await local.processes.census(shares.said(nowEpochMs)), nowEpochMs)
+        await censuses?.ask(nowEpochMs)
       } catch (error) {
         failures.push(error)
       }
       try {
-        unsettled.push(...(await main.expire(nowEpochMs)))
+        unsettled.push(...(await main.expire(nowEpochMs)).map((ended) => parts.told(ended)))
       } catch (error) {
         failures.push(error)
       }
@@ -247,17 +246,20 @@ export function createFailoverLedger<Context>(
 
     size() {
       const { partitions, reservations } = main.size()
-      if (local === undefined) return { partitions, reservations }
+      if (local === undefined || parts === undefined) return { partitions, reservations }
       const own = local.ledger.size()
       return {
         partitions: partitions + own.partitions,
-        reservations: reservations + own.reservations,
+        // One report ends both parts.
+        reservations: reservations + own.reservations - parts.count(),
         processes: shares.processes(),
       }
     },
 
     async close() {
       firsts.clear()
+      parts?.clear()
+      await censuses?.leave()
       await main.close()
       await local?.ledger.close()
     },
@@ -266,10 +268,6 @@ export function createFailoverLedger<Context>(
 
 function unavailable(quota: Quota, why: StoreFailure, fault: string): Unavailable {
   return { kind: 'unavailable', quota, why, fault }
-}
-
-function namesOf(holds: readonly Hold[]): readonly string[] {
-  return holds.map(({ quota }) => quota.name)
 }
 
 /**

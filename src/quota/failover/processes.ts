@@ -3,39 +3,42 @@ export interface Census {
   readonly atMs: number
   /** Seen within the last minute, this one among them. */
   readonly processes: number
-  /** The store did not know this process, and has not heard since that it was told so. */
-  readonly joined: boolean
-  /**
-   * What the store said at this moment, all of them have received, or something later; below 0 where one that has joined
-   * has received nothing yet.
-   */
-  readonly allToldMs: number
-  /** The last that any process admitted by its own share; undefined: nothing that still matters. */
-  readonly lastLocal: LastLocal | undefined
+  /** What this process may claim from now on, for each horizon. */
+  readonly claims: readonly number[]
+  /** When the store began to know of claims: another one has lost its memory. */
+  readonly bornMs: number
+  readonly version: number
+  /** What all claim, as the store has it; undefined: what the process was told last. */
+  readonly table: string | undefined
 }
 
-export interface LastLocal {
-  readonly atMs: number
-  /** Of all that was so admitted: by processes as they were counted at this moment, or earlier. */
-  readonly countedMs: number
-}
-
-/** What a process says of itself. */
+/**
+ * What a process says of itself. A claim is a whole number d, for a d-th of each limit whose window forgets within the
+ * horizon; 0: nothing.
+ */
 export interface Said {
-  /** The moment of the last census that it received, of the store's; undefined: none. */
-  readonly toldMs: number | undefined
-  /** What it admitted by its own share, last. */
-  readonly local: { readonly agoMs: number; readonly countedMs: number } | undefined
+  /** The same for all processes, and ascending. */
+  readonly horizonsMs: readonly number[]
+  /** Processes that share the limits, at least. */
+  readonly atLeast: number
+  /** What it believes that it may hold, at most. */
+  readonly claims: readonly number[]
+  /** When it last held something by its claims, and by which at most. */
+  readonly used: { readonly agoMs: number; readonly divisors: readonly number[] } | undefined
+  /** Of the last census that it received; 0: none. */
+  readonly bornMs: number
+  readonly version: number
+  /** What a store knew that has lost its memory, and what its clock would show now. */
+  readonly known: { readonly atMs: number; readonly entries: string } | undefined
+  /** It claims nothing any more, and does not come back. */
+  readonly leaving: boolean
 }
 
 export interface Processes {
   /**
-   * Says that this process is there, and asks who else is.
+   * Says that this process is there, and asks what it may claim. One at a time.
    *
    * @throws DependencyError the store did not answer, though it may have counted
    */
   census(said: Said): Promise<Census>
 }
-
-/** For how long a process counts after it was last seen. */
-export const SEEN_MS = 60_000

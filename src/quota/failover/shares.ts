@@ -1,123 +1,115 @@
-import { SEEN_MS } from './processes.js'
 import type { Census, Said } from './processes.js'
-import type { Quota } from '../quota.js'
-import { createTimelines } from '../windows/windows.js'
+import type { Quota, Window } from '../quota.js'
+import { SUB_WINDOWS } from '../windows/sliding-timeline.js'
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../units.js'
 
 /**
- * What this process may admit by itself while the store is away: limit / processes of each quota. All shares of a
- * quota together are at most its limit, over any number of outages that its window sees (invariant 3), since
- * - a share is of the largest number of processes that was seen within the window, and at least of `atLeast`;
- * - a process has one only when all that were seen have received word of it, and all that are there have had the time
- *   to be seen again by a store that lost its memory;
- * - one that comes when others have used theirs has none until the windows have passed in which they did; so has one
- *   that comes back, where some of them counted it no more when they did. That holds whenever word of it comes.
+ * What this process may admit by itself while the store is away: limit / d of each quota, where d is what it claims in
+ * the store (`lua/processes.lua`). The store grants no claim beside which those of all others, and what was used by
+ * larger ones, would be more than one limit, and forgets none whose process does not say that it has given it up. So
+ * all shares of a quota together are at most its limit, over any number of outages that its window sees (invariant 3).
  */
 export interface Shares {
   /** What the next census is told of this process. */
   said(nowEpochMs: number): Said
-  /** What the store said of its processes just now. */
+  /** What the store answered to what was said last. */
   learn(census: Census, nowEpochMs: number): void
+  /** From now on it has none. */
+  leave(): void
   /**
    * The quota with this process's share as its limit; undefined: it has none.
    *
    * @param leaseMs for how long a request may hold what no window frees
    */
-  of(quota: Quota, leaseMs: number, nowEpochMs: number): Quota | undefined
-  /** Something was admitted by a share. */
+  of(quota: Quota, leaseMs: number): Quota | undefined
+  /** Something may be admitted by a share. */
   used(nowEpochMs: number): void
   /** As seen last; 0 as long as this process has no share. */
   readonly processes: () => number
 }
 
-/** A process that lost its connection is back within a pause and a connect, some 3 s, and asks each second. */
-const SETTLING_MS = 10_000
+/** Of windows, by how long what they count may matter: a year has a leap day, an hour may be set back, clocks differ. */
+const HORIZONS_MS = [
+  2 * MINUTE_MS,
+  3 * HOUR_MS,
+  2 * DAY_MS,
+  8 * DAY_MS,
+  33 * DAY_MS,
+  371 * DAY_MS,
+] as const
 
-const MAX_PEAKS = 64
+const CALENDAR_MS = {
+  minute: MINUTE_MS,
+  hour: 2 * HOUR_MS,
+  day: DAY_MS + 2 * HOUR_MS,
+  week: 7 * DAY_MS + 2 * HOUR_MS,
+  month: 31 * DAY_MS + 2 * HOUR_MS,
+  year: 366 * DAY_MS + 2 * HOUR_MS,
+}
+/** A sliding window counts a sub-window longer than it is. */
+const CELLS = 1 + 1 / SUB_WINDOWS
+
+const NOTHING: readonly number[] = HORIZONS_MS.map(() => 0)
+
+/** What the store knew. */
+interface Table {
+  readonly bornMs: number
+  readonly entries: string
+  readonly atMs: number
+  readonly atEpochMs: number
+}
 
 export function createShares(atLeast: number): Shares {
-  const timelineOf = createTimelines()
-  /** Numbers of processes that nothing larger followed, the largest and oldest first, and when each was last seen. */
-  const peaks: { processes: number; atEpochMs: number }[] = []
-  /** A quota is never changed, and the number of processes seldom. */
+  /** A quota is never changed, and a claim seldom. */
   const derived = new WeakMap<Quota, Quota>()
+  let claims = NOTHING
+  let used: { readonly atEpochMs: number; readonly divisors: readonly number[] } | undefined
   let last: Census | undefined
-  let joinedMs = 0
-  /** Until then, of the store's moments, whoever used a share had counted this process; it has one itself where that holds. */
-  let countedUntilMs = -Infinity
-  /** Who counted after the one and up to the other, did so without this process. */
-  let uncountedMs = { after: -Infinity, upTo: 0 }
-  /** When others last used their shares and may not have counted it. */
-  let usedBeforeEpochMs: number | undefined
-  /** What this process admitted by its share: when, and by a count of which moment of the store's. */
-  let local: { readonly atEpochMs: number; readonly countedMs: number } | undefined
-  let countedMs = 0
-
-  function remember(processes: number, nowEpochMs: number): void {
-    while ((peaks.at(-1)?.processes ?? Infinity) <= processes) peaks.pop()
-    // Of the two oldest the larger number, for as long as the smaller would have counted.
-    const [first, second] = peaks
-    if (peaks.length >= MAX_PEAKS && first !== undefined && second !== undefined) {
-      peaks.splice(0, 2, { processes: first.processes, atEpochMs: second.atEpochMs })
-    }
-    peaks.push({ processes, atEpochMs: nowEpochMs })
-  }
-
-  /** The number of processes that the share is one of. */
-  function divisor(counts: (atEpochMs: number) => boolean): number {
-    const largest = peaks.find(({ atEpochMs }) => counts(atEpochMs)) ?? peaks.at(-1)
-    return Math.max(atLeast, largest?.processes ?? 1)
-  }
+  let table: Table | undefined
+  /** Of a store that lost its memory, which is to be told of it. */
+  let lost: Table | undefined
+  let isLeaving = false
 
   return {
-    said: (nowEpochMs) => ({
-      toldMs: last?.atMs,
-      local: local && { agoMs: nowEpochMs - local.atEpochMs, countedMs: local.countedMs },
-    }),
+    said(nowEpochMs) {
+      return {
+        horizonsMs: HORIZONS_MS,
+        atLeast,
+        claims,
+        used: used && {
+          agoMs: Math.max(0, Math.round(nowEpochMs - used.atEpochMs)),
+          divisors: used.divisors,
+        },
+        bornMs: (lost ?? table)?.bornMs ?? 0,
+        version: last?.version ?? 0,
+        known: lost && {
+          atMs: lost.atMs + Math.round(nowEpochMs - lost.atEpochMs),
+          entries: lost.entries,
+        },
+        leaving: isLeaving,
+      }
+    },
 
     learn(census, nowEpochMs) {
-      const { atMs, lastLocal } = census
-      // By the store's moments, since that is how it forgets: a process that was stopped reads an old answer late.
-      const forgottenMs = last === undefined ? -Infinity : last.atMs + SEEN_MS
-      if (census.joined) {
-        joinedMs = atMs
-        // The others may count it no more. A store that lost its memory is another matter: they still do.
-        if (atMs > forgottenMs) {
-          countedUntilMs = Math.min(countedUntilMs, forgottenMs)
-          uncountedMs = { after: countedUntilMs, upTo: atMs }
-        }
-      }
-      // In the same millisecond as it came, another may have been answered before.
-      const told = census.allToldMs > joinedMs && atMs - joinedMs >= SETTLING_MS
-      if (told) {
-        countedMs = atMs
-        // Told already, it still learns of a use by an older count: whoever was cut off then tells it when it is back.
-        const upToMs = countedUntilMs === Infinity ? uncountedMs.upTo : Infinity
-        const { after } = uncountedMs
-        if (
-          lastLocal !== undefined &&
-          lastLocal.countedMs > after &&
-          lastLocal.countedMs <= upToMs
-        ) {
-          const usedEpochMs = nowEpochMs - (atMs - lastLocal.atMs)
-          usedBeforeEpochMs = Math.max(usedBeforeEpochMs ?? usedEpochMs, usedEpochMs)
-        }
-        countedUntilMs = Infinity
-      }
-      // Before that, some may not have come back yet.
-      const known = peaks.at(-1)?.processes ?? 0
-      remember(told ? census.processes : Math.max(known, census.processes), nowEpochMs)
+      const { atMs, bornMs } = census
+      // What was lost before has been told with what was said.
+      lost = table !== undefined && table.bornMs !== bornMs ? table : undefined
+      // What is the same is not told again.
+      const entries = census.table ?? table?.entries
+      if (entries !== undefined) table = { bornMs, entries, atMs, atEpochMs: nowEpochMs }
+      if (!isLeaving) claims = census.claims
       last = census
     },
 
-    of(quota, leaseMs, nowEpochMs) {
-      if (countedUntilMs !== Infinity) return undefined
-      const timeline = timelineOf(quota.window)
-      const counts = (atEpochMs: number): boolean =>
-        timeline.kind === 'open'
-          ? atEpochMs + leaseMs >= nowEpochMs
-          : timeline.cellAt(atEpochMs) >= timeline.oldestCellAt(nowEpochMs)
-      if (usedBeforeEpochMs !== undefined && counts(usedBeforeEpochMs)) return undefined
-      const limit = Math.floor(quota.limit / divisor(counts))
+    leave() {
+      isLeaving = true
+      claims = NOTHING
+    },
+
+    of(quota, leaseMs) {
+      const horizon = HORIZONS_MS.findIndex((ms) => ms >= mattersForMs(quota.window, leaseMs))
+      const divisor = claims[horizon] ?? 0
+      const limit = divisor === 0 ? 0 : Math.floor(quota.limit / divisor)
       if (limit === 0) return undefined
       let share = derived.get(quota)
       if (share?.limit !== limit) {
@@ -128,9 +120,31 @@ export function createShares(atLeast: number): Shares {
     },
 
     used(nowEpochMs) {
-      local = { atEpochMs: nowEpochMs, countedMs }
+      const divisors = claims.map((claim, horizon) => {
+        const before = used?.divisors[horizon] ?? 0
+        const isOver = nowEpochMs - (used?.atEpochMs ?? 0) > (HORIZONS_MS[horizon] ?? Infinity)
+        return isOver ? claim : largerClaim(claim, before)
+      })
+      used = { atEpochMs: nowEpochMs, divisors }
     },
 
-    processes: () => (countedUntilMs === Infinity ? (last?.processes ?? 0) : 0),
+    processes: () => (claims.some((claim) => claim > 0) ? (last?.processes ?? 0) : 0),
+  }
+}
+
+function largerClaim(one: number, other: number): number {
+  return one === 0 || other === 0 ? Math.max(one, other) : Math.min(one, other)
+}
+
+function mattersForMs(window: Window, leaseMs: number): number {
+  switch (window.kind) {
+    case 'open':
+      return leaseMs
+    case 'sliding':
+      return window.lengthMs * CELLS
+    case 'fixed':
+      return window.lengthMs
+    case 'calendar':
+      return CALENDAR_MS[window.period]
   }
 }

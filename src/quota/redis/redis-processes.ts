@@ -3,8 +3,8 @@ import type { Clock } from '../../clock.js'
 import { DependencyError } from '../../errors.js'
 import { createScript } from '../../store/store.js'
 import type { Reply, Store } from '../../store/store.js'
-import type { Processes, Said } from '../failover/processes.js'
-import { LAST_LOCAL, PROCESSES, PROCESSES_TOLD } from './stored-keys.js'
+import type { Processes } from '../failover/processes.js'
+import { PROCESSES, SHARES } from './stored-keys.js'
 
 export interface RedisProcessesOptions {
   readonly store: Store
@@ -12,41 +12,45 @@ export interface RedisProcessesOptions {
   readonly timeoutMs: number
   /** Random, and the same as long as the process lives. */
   readonly processId: string
+  /** The moment that counts instead of Redis's own; in tests alone. Deadlines are always in Redis's time. */
+  readonly momentMs?: () => number
 }
 
 type SeenReply = readonly [
   kind: 'seen',
   redisMs: number,
   processes: number,
-  joined: 0 | 1,
-  allToldMs: number,
-  lastLocalMs: number,
-  countedMs: number,
+  claims: string,
+  version: number,
+  bornMs: number,
+  table: string,
 ]
 
-/** The processes of one Redis: a sorted set of when each was last seen (`lua/processes.lua`). */
+/** The processes of one Redis, and what each of them claims (`lua/processes.lua`). */
 export function createRedisProcesses(options: RedisProcessesOptions): Processes {
-  const { store, clock, timeoutMs, processId } = options
+  const { store, clock, timeoutMs, processId, momentMs } = options
   const script = createScript(readFileSync(new URL('./lua/processes.lua', import.meta.url), 'utf8'))
   return {
-    async census({ toldMs = 0, local }) {
-      const said = [String(toldMs), ...(local === undefined ? ['', ''] : localArgs(local))]
+    async census(said) {
+      const text = JSON.stringify({ ...said, momentMs: momentMs?.() })
       const reply = await store.run(
         script,
-        [PROCESSES, PROCESSES_TOLD, LAST_LOCAL],
-        (untilMs) => [String(untilMs), processId, ...said],
+        [PROCESSES, SHARES],
+        (untilMs) => [String(untilMs), processId, text],
         clock.monotonicMs() + timeoutMs,
       )
       if (!isSeen(reply)) throw new DependencyError('ledger', `the script answered ${reply[0]}`)
-      const [, atMs, processes, joined, allToldMs, lastLocalMs, countedMs] = reply
-      const lastLocal = lastLocalMs === 0 ? undefined : { atMs: lastLocalMs, countedMs }
-      return { atMs, processes, joined: joined === 1, allToldMs, lastLocal }
+      const [, atMs, processes, claims, version, bornMs, table] = reply
+      return {
+        atMs,
+        processes,
+        claims: JSON.parse(claims) as readonly number[],
+        bornMs,
+        version,
+        table: table === '' ? undefined : table,
+      }
     },
   }
-}
-
-function localArgs({ agoMs, countedMs }: NonNullable<Said['local']>): readonly string[] {
-  return [String(Math.max(0, Math.round(agoMs))), String(countedMs)]
 }
 
 function isSeen(reply: Reply): reply is SeenReply {

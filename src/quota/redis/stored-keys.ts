@@ -36,13 +36,9 @@ export function storedIdempotencyKey(key: string, tag = ONLY_TAG): string {
   return `${SCHEMA}:{${tag}}:i:${shortHash(key)}`
 }
 
-/**
- * Processes by when they were last seen, the same by what they were told, and when one of them last admitted something
- * by its own share; one script has all three.
- */
+/** Processes by when they were last seen, and what part of each limit they claim; one script has both. */
 export const PROCESSES = `${SCHEMA}:{processes}`
-export const PROCESSES_TOLD = `${SCHEMA}:{processes}:told`
-export const LAST_LOCAL = `${SCHEMA}:{processes}:local`
+export const SHARES = `${SCHEMA}:{processes}:shares`
 
 /** The slices of a partition, beside its state. */
 export function storedSlices({ partitionKey }: Pick<Hold, 'partitionKey'>, tag = ONLY_TAG): string {
