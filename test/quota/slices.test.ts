@@ -589,6 +589,34 @@ describe('a process with slices', () => {
       expect(other.spoilt.looks).toBe(looks + 1)
     })
 
+    test('and leaves it to Redis where they are back already, asking for them once in a second', async () => {
+      const { one, other, ask } = await beside()
+      await ask(1, atMs)
+      // Gives back the 150 that are in its slice.
+      await one.balances([holdOf(day, 0)], atMs + 999)
+      const request = { holds: [holdOf(day, 5)], idempotencyKey: 'asked' }
+      expect(await other.exhausted(request, atMs + 999)).toMatchObject(short(1501))
+      await other.reserve({ ...requestOf('d'), holds: [holdOf(day, 151)] }, atMs + 999)
+      const { looks } = other.spoilt
+      const stale = { holds: [holdOf(day, 151)], idempotencyKey: 'asked' }
+      expect(await other.exhausted(stale, atMs + 999)).toBeUndefined()
+      expect(other.spoilt.looks).toBe(looks)
+    })
+
+    test('and asks once for many that are refused at once', async () => {
+      const { other, ask } = await beside()
+      const { looks } = other.spoilt
+      const answers = await Promise.all([150, 149, 148].map((amount) => ask(amount, atMs)))
+      expect(answers).toMatchObject([short(2500), short(2500), short(2500)])
+      expect(other.spoilt.looks).toBe(looks + 1)
+    })
+
+    test('and may come again at once where they came back after Redis refused it', async () => {
+      const { one, other, ask } = await beside()
+      other.spoilt.onDecided = () => one.balances([holdOf(day, 0)], atMs)
+      expect(await ask(150, atMs)).toMatchObject(short(1))
+    })
+
     test('as Redis alone would, where it does not say what is in them', async () => {
       const { other, ask } = await beside()
       other.spoilt.loseSlices = true

@@ -200,8 +200,9 @@ export function createSlicedLedger<Context>(
           amount + askedBefore(holds, index) <= (balances[index] as Balance).remaining,
       )
       if (!fits) return undefined
-      const asked = { nowEpochMs, dueMs: clock.monotonicMs() + timeoutMs }
-      return { ...(await slicesBack.shorten(short, others, asked)), balances }
+      const asked = { nowEpochMs, dueMs: clock.monotonicMs() + timeoutMs, isFresh: false }
+      const shortened = await slicesBack.shorten(short, others, asked)
+      return shortened && { ...shortened, balances }
     },
 
     async reserve(request, nowEpochMs) {
@@ -211,8 +212,9 @@ export function createSlicedLedger<Context>(
       const { dueMonotonicMs = clock.monotonicMs() + timeoutMs } = request
       const answer = await reserving.reserve({ ...request, dueMonotonicMs }, nowEpochMs)
       if (answer.kind === 'held') return answer
-      const asked = { nowEpochMs, dueMs: dueMonotonicMs }
-      return slicesBack.shorten(answer, request.holds, asked)
+      const asked = { nowEpochMs, dueMs: dueMonotonicMs, isFresh: true }
+      const shortened = await slicesBack.shorten(answer, request.holds, asked)
+      return shortened ?? { ...answer, retryAfterMs: 1 }
     },
 
     async find(id, nowEpochMs) {

@@ -23,13 +23,18 @@ import { spell } from '../windows/windows.js'
  * comes back when they are over, long before the window has passed.
  */
 export interface SlicesBack {
-  /** The refusal with the wait as it is then. Where the store does not say in time, as it was. */
-  shorten(short: Short, holds: readonly Hold[], asked: SlicesAsked): Promise<Short>
+  /**
+   * The refusal with the wait as it is then; undefined where by now all of it fits. Where the store does not say in time,
+   * as it was.
+   */
+  shorten(short: Short, holds: readonly Hold[], asked: SlicesAsked): Promise<Short | undefined>
 }
 
 export interface SlicesAsked {
   readonly nowEpochMs: number
   readonly dueMs: number
+  /** The store has refused it just now: that what was told before had room counts for nothing. */
+  readonly isFresh: boolean
 }
 
 export interface SlicesBackOptions {
@@ -77,11 +82,12 @@ export function createSlicesBack(options: SlicesBackOptions): SlicesBack {
   const calendars = createCalendarSource()
   const ask = createAsk({ store, clock, calendars, timeoutMs, moments })
   const lately = new Map<string, Told>()
+  const underWay = new Map<string, Promise<Told>>()
 
   async function lookInto(
     { bucket, indices }: Part,
     all: readonly Hold[],
-    { nowEpochMs, dueMs }: SlicesAsked,
+    { nowEpochMs, dueMs, isFresh }: SlicesAsked,
   ): Promise<Look> {
     const tag = buckets.tagOf(bucket)
     const holds = indices.map((index) => all[index] as Hold)
@@ -96,16 +102,28 @@ export function createSlicesBack(options: SlicesBackOptions): SlicesBack {
     if (known !== undefined && Math.abs(nowMs - known[2]) < BELIEVED_MS) {
       const look = { holds, told: known, agoMs: Math.max(0, nowMs - known[2]) }
       const short = shortBy(look)
-      if (short !== undefined && (short.retryAfterMs ?? Infinity) > 0) return look
+      if (short === undefined ? !isFresh : (short.retryAfterMs ?? Infinity) > 0) return look
     }
     const windows = holds.map(({ quota }) => quota.window)
     const around = (atMs: number): Calendars => calendars.around(windows, atMs)
-    const told = await ask<SlicedReply>(script, keys, call, nowMs, around, { dueMs })
+    // Many are refused at once: one asks for all.
+    const asking =
+      underWay.get(name) ?? ask<SlicedReply>(script, keys, call, nowMs, around, { dueMs })
+    underWay.set(name, asking)
+    try {
+      const told = await asking
+      remember(name, told)
+      return { holds, told, agoMs: Math.max(0, nowMs - told[2]) }
+    } finally {
+      underWay.delete(name)
+    }
+  }
+
+  function remember(name: string, told: Told): void {
     lately.delete(name)
     lately.set(name, told)
     const [oldest] = lately.keys()
     if (lately.size > MAX_TOLD && oldest !== undefined) lately.delete(oldest)
-    return { holds, told, agoMs: Math.max(0, nowMs - told[2]) }
   }
 
   /** Undefined: none of it is short by what was told. */
@@ -138,15 +156,16 @@ export function createSlicesBack(options: SlicesBackOptions): SlicesBack {
         .filter(({ indices }) => indices.some(isShort))
       try {
         const looks = await Promise.all(parts.map((part) => lookInto(part, holds, asked)))
-        if (!looks.some(({ told }) => told[3].some(([, , slices]) => slices.length > 0))) {
-          return short
-        }
         let longest: Shortage | undefined
         for (const look of looks) {
           const shortage = shortBy(look)
           if (shortage !== undefined) longest = longerShortage(longest, shortage)
         }
-        if (longest?.retryAfterMs === undefined) return short
+        if (longest === undefined) return undefined
+        const isInSlices = looks.some(({ told }) =>
+          told[3].some(([, , slices]) => slices.length > 0),
+        )
+        if (longest.retryAfterMs === undefined || !isInSlices) return short
         const retryAfterMs = Math.max(1, longest.retryAfterMs)
         return { ...longest, retryAfterMs, balances: short.balances }
       } catch (error) {
