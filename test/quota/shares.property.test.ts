@@ -160,7 +160,7 @@ function createKnowledge(store: SmallStore, moment: () => number) {
 }
 
 // Invariant 3: while the store is away, all processes together admit at most the limit once more.
-test('however often the store goes, loses its memory, its answers are lost and processes come, go and are cut off, all shares together are at most the limit in any window', async () => {
+test('however often the store goes, loses its memory, its answers are lost and processes come, go, die and are cut off, all shares together are at most the limit in any window', async () => {
   let admittedInAll = 0
   await fc.assert(
     fc.asyncProperty(
