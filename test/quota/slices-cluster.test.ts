@@ -5,7 +5,7 @@ import { createFailoverLedger } from '../../src/quota/failover/failover-ledger.j
 import type { End, Hold, Ledger } from '../../src/quota/ledger.js'
 import { createLedger } from '../../src/quota/ledgers.js'
 import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
-import { slotOf } from '../../src/store/store.js'
+import { slotOf, UnansweredError } from '../../src/store/store.js'
 import type { Reply } from '../../src/store/store.js'
 import { startCluster } from '../redis-cluster.js'
 import type { ClusterGroup } from '../redis-cluster.js'
@@ -30,6 +30,8 @@ async function closeAll(): Promise<void> {
 afterEach(closeAll)
 
 type Scripts = Parameters<Spoil>[0]
+/** What came late. */
+const sent: Promise<unknown>[] = []
 
 interface Told {
   readonly script: Scripts
@@ -41,6 +43,8 @@ function open(moments: 'given' | undefined = 'given', sliced = true, timeoutMs =
   const spoilt = {
     asked: [] as Told[],
     lose: (_: Told): boolean => false,
+    /** It is sent then, and its answer is lost. */
+    late: (_: Told): Promise<unknown> | undefined => undefined,
     /** Awaited before it is sent. */
     onAsked: (_: Told): Promise<unknown> => Promise.resolve(),
     onAnswered: (_: Told): unknown => undefined,
@@ -54,6 +58,11 @@ function open(moments: 'given' | undefined = 'given', sliced = true, timeoutMs =
     spoilt.asked.push(told)
     await spoilt.onAsked(told)
     if (spoilt.lose(told)) throw new DependencyError('ledger', 'lost')
+    const later = spoilt.late(told)
+    if (later !== undefined) {
+      sent.push(later.then(send))
+      throw new UnansweredError('late')
+    }
     const reply = await send()
     spoilt.onAnswered(told)
     return reply
@@ -428,13 +437,15 @@ describe('one stream at two processes', () => {
     expect(await figures()).toEqual(standing(0, 1))
   })
 
-  test('is one where Redis decides the first meanwhile, node by node', async () => {
+  /** Redis decides the first, but for one node, which has not heard of it when the second is told. */
+  async function betweenNodes() {
     const [plain, sliced] = [open('given', false), await opened()]
     const request = requestOf()
     let arrive = (): void => undefined
-    const late = new Promise<void>((resolve) => (arrive = resolve))
-    plain.spoilt.onAsked = ({ script, bucket }) =>
-      script === 'reserve' && bucket === bucketOf(away) ? late : Promise.resolve()
+    const arrived = new Promise<void>((resolve) => (arrive = resolve))
+    const isLast = ({ script, bucket }: Told): boolean =>
+      script === 'reserve' && bucket === bucketOf(away)
+    plain.spoilt.onAsked = (told) => (isLast(told) ? arrived : Promise.resolve())
     const answered = new Set<number>()
     plain.spoilt.onAnswered = ({ bucket }) => answered.add(bucket)
     const first = plain.reserve(request, atMs)
@@ -442,16 +453,67 @@ describe('one stream at two processes', () => {
       expect(answered).toEqual(new Set([bucketOf(home), bucketOf(third)]))
     })
     const second = await hold(sliced, { ...request, id: `${request.id}-again` })
+    return { request, plain, sliced, first, second, isLast, arrive }
+  }
+
+  test('is one where Redis decides the first meanwhile, node by node', async () => {
+    const { request, plain, sliced, first, second, arrive } = await betweenNodes()
     await sliced.expire(atMs)
     arrive()
-    expect(await first).toMatchObject({ kind: 'held', repeated: false })
-    const id = `${request.id}-${bucketOf(home).toString(16).padStart(3, '0')}`
+    const answer = await first
+    if (answer.kind !== 'held') throw new Error('there is room')
+    expect(answer.repeated).toBe(false)
     await sliced.balances(onThree, atMs)
     expect(await figures()).toEqual(standing(1))
-    expect(await plain.abandon(id, atMs)).toBeUndefined()
-    expect(await sliced.abandon(second, atMs)).toMatchObject({ outcome: 'released' })
+    expect(await sliced.abandon(second, atMs)).toBeUndefined()
+    // The same call again has it already.
+    expect(await plain.reserve(request, atMs)).toMatchObject({ kind: 'held', repeated: true })
+    expect(await figures()).toEqual(standing(1))
+    const { id } = answer.reservation
+    expect(await plain.abandon(id, atMs)).toMatchObject({ outcome: 'released' })
     await closeAll()
     expect(await figures()).toEqual(standing(0))
+  })
+
+  test.each(['before', 'after'] as const)(
+    'is not carried by a first that came late, and was given up %s the second was in its place',
+    async (when) => {
+      const { plain, sliced, first, second, isLast, arrive } = await betweenNodes()
+      let come = (): void => undefined
+      const late = new Promise<void>((resolve) => (come = resolve))
+      plain.spoilt.late = (told) => (isLast(told) ? late : undefined)
+      const giveUp = async (): Promise<void> => {
+        arrive()
+        await expect(first).rejects.toThrow('late')
+        await plain.expire(atMs)
+      }
+      if (when === 'before') {
+        let isHeard = false
+        sliced.spoilt.onAnswered = ({ bucket }) => (isHeard ||= bucket === bucketOf(home))
+        sliced.spoilt.lose = ({ bucket }) => isHeard && bucket === bucketOf(away)
+        await expect(sliced.expire(atMs)).rejects.toThrow('lost')
+        await giveUp()
+        sliced.spoilt.lose = () => false
+      }
+      await sliced.expire(atMs)
+      if (when === 'after') await giveUp()
+      come()
+      await Promise.all(sent.splice(0))
+      await sliced.balances(onThree, atMs)
+      expect(await figures()).toEqual(standing(1))
+      expect(await sliced.abandon(second, atMs)).toMatchObject({ outcome: 'released' })
+      await closeAll()
+      expect(await figures()).toEqual(standing(0))
+    },
+  )
+
+  test('is held by the same call that is asked again of Redis', async () => {
+    const [plain, request] = [open('given', false), requestOf()]
+    const first = await hold(plain, request)
+    expect(await plain.reserve(request, atMs)).toMatchObject({
+      ...{ kind: 'held', repeated: true, reservation: { id: first } },
+    })
+    expect(await figures()).toEqual(standing(1))
   })
 })
 

@@ -39,7 +39,12 @@ if abandoned then
   local carriers = carriers_of(reservation)
   if not carriers then return { 'kept', clockMs } end
   if not is_carried_by(reservation, abandoned) then
-    bar()
+    if reservation.moved and reservationKey == ownKey then
+      reservation.moved = nil
+      save_carriers(reservationKey, reservation)
+    else
+      bar()
+    end
     return { 'left', clockMs }
   end
   if #carriers > 1 then

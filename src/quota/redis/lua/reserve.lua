@@ -21,8 +21,10 @@ if other and other.phase == 'abandoned' then return { 'abandoned', clockMs } end
 
 local knownKey = not call.part and redis.call('GET', idempotencyKey)
 local known = knownKey and load_reservation(knownKey)
--- What another process decided may have taken the place of this part before it came (turn.lua).
-if call.part and other then knownKey, known = reservationKey, other end
+-- What another process decided may have taken the place of this part before it came (turn.lua): once it is its own.
+if call.part and other and other.moved and not is_carried_by(other, call.id) then
+  knownKey, known = reservationKey, other
+end
 if known and known.phase ~= 'abandoned' then
   local knownKeys, knownNames = keys_of(known.placements)
   local nowMs = moment_for(knownKeys)

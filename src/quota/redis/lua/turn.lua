@@ -117,6 +117,8 @@ local function move(asked, ownKey, otherKey)
   local actuals = other and other.actuals
   if asked.to and not isThere and not actuals then
     own.id = asked.to
+    -- Its own call may come yet, unless that was given up here.
+    own.moved = not other or nil
     own.carriers, own.repeated = asked.carriers, not asked.carriers or #asked.carriers > 1
     local leases = own.phase == 'open' and 1 or 2
     reservations[#reservations + 1] = {
