@@ -118,6 +118,24 @@ function withCost(action: EndAction): End {
   return { ...action, costMicros: costMicros(prices, { ...action, ...used }) }
 }
 
+const nothing = { generation: 0, inputTokens: 0, outputTokens: 0, leaseMs: 1 }
+const reserveNothing = (quotas: number[], partition: string) =>
+  ({ ...nothing, do: 'reserve', quotas, partition }) as const
+const settleUnknown = { do: 'end', which: 15, kind: 'settled', inputTokens: 1, outputTokens: 0 }
+/** Of nothing that was held in a partition which is another's by the time that it is forgotten. */
+const foundOnce = [
+  [0, reserveNothing([11], 'a')],
+  [0, reserveNothing([10, 11], 'b')],
+  [0, reserveNothing([11], 'a')],
+  [1, { ...reserveNothing([10], 'b'), inputTokens: 1 }],
+  [0, { do: 'expire' }],
+  [0, settleUnknown],
+  [81_565, reserveNothing([11], 'a')],
+  [38_322, { do: 'repeat', which: 0 }],
+  [4612, { do: 'expire' }],
+  [0, { do: 'expire' }],
+] as [number, typeof command extends fc.Arbitrary<infer Command> ? Command : never][]
+
 interface Known {
   readonly id: string
   readonly holds: readonly Hold[]
@@ -384,7 +402,7 @@ export function describeAgreement(
             }
           },
         ),
-        { numRuns: manyRuns(count) },
+        { numRuns: manyRuns(count), examples: [[foundOnce]] },
       )
       // 10,000 sequences on Redis took 17 minutes on two busy cores.
     },

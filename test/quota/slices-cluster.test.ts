@@ -306,13 +306,14 @@ describe('one stream at two processes', () => {
     await one.expire(atMs)
     const again = { id: `${request.id}-again`, holds: ofSecond }
     const second = await hold(other, { ...request, ...again })
-    return { one, other, first, second }
+    return { one, other, first, second, request }
   }
 
   test.each(['one', 'other', 'third'] as const)(
     'is one reservation, wherever its report comes: %s',
     async (at) => {
-      const { first, second, ...processes } = await both()
+      const { one, other, first, second } = await both()
+      const processes = { one, other }
       await processes.other.expire(atMs)
       const all = { ...processes, third: open() }
       const ledger = all[at]
@@ -376,6 +377,30 @@ describe('one stream at two processes', () => {
     const { second, tell } = await between()
     expect(await open().end(second, settled, atMs)).toMatchObject({ outcome: 'settled' })
     await tell()
+    await closeAll()
+    expect(await figures()).toEqual(standing(0, 1))
+  })
+
+  test('is settled once where two processes hear of its report so late', async () => {
+    const { one, other, first, second, request } = await both()
+    const keepFromAway = ({ spoilt }: Process): void => {
+      let isHeard = false
+      spoilt.onAnswered = ({ bucket }) => (isHeard ||= bucket === bucketOf(home))
+      spoilt.lose = ({ bucket }) => isHeard && bucket === bucketOf(away)
+    }
+    keepFromAway(other)
+    const another = await opened()
+    keepFromAway(another)
+    await hold(another, { ...request, id: `${request.id}-third` })
+    for (const ledger of [other, another]) {
+      await expect(ledger.expire(atMs)).rejects.toThrow('lost')
+    }
+    expect(await one.abandon(first, atMs)).toBeUndefined()
+    expect(await open().end(second, settled, atMs)).toMatchObject({ outcome: 'settled' })
+    for (const ledger of [other, another]) {
+      ledger.spoilt.lose = () => false
+      await ledger.expire(atMs)
+    }
     await closeAll()
     expect(await figures()).toEqual(standing(0, 1))
   })

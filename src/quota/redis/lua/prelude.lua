@@ -500,9 +500,10 @@ end
 -- The reservation that is placed here can change nothing more.
 local function let_go(placement, nowMs)
   local state = load_state(placement.key)
-  if not state or not belongs(state, placement) then return end
+  if not state then return end
+  -- Also where it is another's by now: what is saved is up to date.
   advance(state, nowMs)
-  state.holders = math.max(0, state.holders - 1)
+  if belongs(state, placement) then state.holders = math.max(0, state.holders - 1) end
 end
 
 local function save_states(placements, nowMs)

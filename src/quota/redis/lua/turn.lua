@@ -133,6 +133,11 @@ local function move(asked, ownKey, otherKey)
     end_placement(placement, own.phase, actual, nowMs)
     let_go(placement, nowMs)
   end
+  if actuals and not isThere then
+    -- Once: a third process may come with its own.
+    own.phase = 'ended'
+    repeats[#repeats + 1] = { key = otherKey, packed = cmsgpack.pack(own) }
+  end
   return 'moved'
 end
 
