@@ -135,6 +135,7 @@ const foundOnce = [
   [4612, { do: 'expire' }],
   [0, { do: 'expire' }],
 ] as [number, typeof command extends fc.Arbitrary<infer Command> ? Command : never][]
+const lookedOnce = { inputTokens: 1, outputTokens: 1 }
 
 interface Known {
   readonly id: string
@@ -402,7 +403,7 @@ export function describeAgreement(
             }
           },
         ),
-        { numRuns: manyRuns(count), examples: [[foundOnce]] },
+        { numRuns: manyRuns(count), examples: [[foundOnce.map((step) => [...step, lookedOnce])]] },
       )
       // 10,000 sequences on Redis took 17 minutes on two busy cores.
     },

@@ -180,7 +180,9 @@ export function createSlicesBack(options: SlicesBackOptions): SlicesBack {
 function isShortBy({ balances }: Short, holds: readonly Hold[], index: number): boolean {
   const { quota, partitionKey, amount } = holds[index] as Hold
   const left = balances.find((balance) => balance.partitionKey === partitionKey)?.remaining
-  return !quota.shadow && left !== undefined && left < amount + askedBefore(holds, index)
+  if (quota.shadow || left === undefined) return false
+  // What is left is told as nothing where a debt leaves less: then there is no room for 0 either.
+  return left === 0 || left < amount + askedBefore(holds, index)
 }
 
 /** The shortage as it is, or as it is when the slices are back, which is no sooner than in `backInMs`. */
