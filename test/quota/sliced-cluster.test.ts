@@ -52,4 +52,7 @@ describeAgreement(
     const home = buckets.homeOf({ holds, idempotencyKey: '' })
     return holds.filter(({ partitionKey }) => buckets.ofPartition(partitionKey) !== home)
   },
+  // A home that is told of it last may have forgotten the partition by then, with the limit by which debts fall, where
+  // nothing of it is held. No request is like that: what it owes it has held something of.
+  false,
 )
