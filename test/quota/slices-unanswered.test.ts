@@ -119,6 +119,29 @@ test('what is given up while its turn is under way is told to whom gave it up', 
   expect(await expired).toEqual([])
 })
 
+test('what is given up and ends, though its answer is lost, is forgotten when it is tried again', async () => {
+  const ledger = await open()
+  await ledger.reserve(answerOf('stream', 'a'), atMs)
+  await ledger.expire(atMs)
+  ledger.ends.fate = 'lost'
+  await expect(ledger.abandon('a', atMs)).rejects.toThrow('lost')
+  expect(ledger.size().reservations).toBe(1)
+  ledger.ends.fate = 'runs'
+  expect(await outcomes(ledger)).toEqual([])
+  expect([ledger.size().reservations, await ledger.find('a', atMs)]).toEqual([0, undefined])
+  await closeAll()
+  expect(await figuresIn(onlooker)).toEqual(standing(0))
+})
+
+test('what is given up and was given back by another process is forgotten', async () => {
+  const ledger = await open()
+  await ledger.reserve(answerOf('stream', 'a'), atMs)
+  await ledger.expire(atMs)
+  expect(await onlooker.abandon('a', atMs)).toMatchObject({ outcome: 'released' })
+  expect(await ledger.abandon('a', atMs)).toBeUndefined()
+  expect([ledger.size().reservations, await ledger.find('a', atMs)]).toEqual([0, undefined])
+})
+
 describe('an id for the reservation of another process', () => {
   async function repeated() {
     const [one, other] = [await open(), await open()]

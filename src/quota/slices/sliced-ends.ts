@@ -58,7 +58,11 @@ export function createSlicedEnds<Context>(
     nowEpochMs: number,
     carrier: string,
   ): Promise<Ended<Context> | undefined> {
-    const ended = await ledger.abandon(id, nowEpochMs, carrier, decided.get(id))
+    const known = decided.get(id)
+    const onGone = (): void => {
+      decided.remove(id, true)
+    }
+    const ended = await ledger.abandon(id, nowEpochMs, carrier, known && { ...known, onGone })
     if (ended === undefined) return undefined
     const reservation = decided.asMadeHere(ended.reservation)
     decided.remove(reservation.id, true)
