@@ -948,6 +948,18 @@ describe('a partition that this release cannot read', () => {
     }
   })
 
+  test('has what was decided of it adopted by a process that stops, when it can be read', async () => {
+    const ledger = open(given)
+    const ids = Array.from({ length: 40 }, (_, index) => `r${String(index)}`)
+    for (const id of ids) await ledger.reserve(requestOf(id, [month]), atMs)
+    const putBack = await spoil('tg2:{0}:p:month a')
+    await ledger.expire(atMs)
+    await putBack()
+    await ledger.close()
+    const other = openPlain('given')
+    for (const id of ids) expect(await other.find(id, atMs)).toMatchObject({ id })
+  })
+
   test('has no more than 256 of its reservations wait for that', async () => {
     const ledger = open(given)
     const ids = Array.from({ length: 260 }, (_, index) => `r${String(index)}`)

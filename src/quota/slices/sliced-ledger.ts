@@ -260,6 +260,8 @@ export function createSlicedLedger<Context>(
 
     async close() {
       clearTimeout(timer)
+      // What could not be adopted for a fault that is over by now.
+      turns.retryAll()
       // Twice: slices that are being taken come in between. What cannot be told any more stays spent.
       for (let times = 0; times < 2; times += 1) {
         slices.tidy(tick(), 'all')
