@@ -687,6 +687,24 @@ describe('one key at two processes', () => {
     expect(ledger.spoilt.finds).toBe(0)
   })
 
+  test('is asked for once when it ends by the id of its other answer, at any process', async () => {
+    const [one, other, third] = [open(given), open(given), open(given)]
+    for (const [index, ledger] of [one, other, third].entries()) {
+      await ledger.reserve(requestOf(`warm ${String(index)}`), atMs)
+    }
+    for (const ledger of [other, third]) {
+      const stream = ledger === other ? 'a' : 'b'
+      await one.reserve(requestOf(stream), atMs)
+      await one.expire(atMs)
+      const id = `other ${stream}`
+      await other.reserve({ ...requestOf(stream), id }, atMs)
+      for (const each of [other, third]) await each.expire(atMs)
+      expect(await ledger.find(id, atMs)).toMatchObject({ id: stream })
+      expect(await ledger.end(id, settled(5), atMs)).toMatchObject({ outcome: 'settled' })
+      expect(ledger.spoilt.finds).toBe(1)
+    }
+  })
+
   test('is known to the one that asked Redis for it before', async () => {
     const ledger = open({ ...given, tuning: {} })
     await ledger.reserve(requestOf('a'), atMs)
