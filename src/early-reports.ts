@@ -1,6 +1,7 @@
 import { DependencyError } from './errors.js'
 import { meter } from './meter.js'
 import type { EndedReservation, MeterParts, Report } from './meter.js'
+import { isOfOneCall } from './store/store.js'
 import { SECOND_MS } from './units.js'
 
 /**
@@ -22,6 +23,8 @@ export interface EarlyReportsParts extends MeterParts {
   /** What a report ended; undefined where it is given up. */
   readonly onEnded: (ended: EndedReservation | undefined) => Promise<void>
   readonly onFailure: (error: unknown) => void
+  /** Takes over what the ledger answers, at the last try too, and cannot end. */
+  readonly lateReports: { keep(report: Report): void }
 }
 
 /** Before each further try: three seconds in all. A turn that brings a reservation to the ledger may fail once or twice. */
@@ -41,7 +44,7 @@ interface Kept {
 }
 
 export function createEarlyReports(parts: EarlyReportsParts): EarlyReports {
-  const { clock, after, onEnded, onFailure } = parts
+  const { clock, after, onEnded, onFailure, lateReports } = parts
   /** By how often they were tried again, each in the order in which they are due. */
   const queues = PAUSES_MS.map(() => new Map<string, Kept>())
   const underWay = new Set<string>()
@@ -66,6 +69,14 @@ export function createEarlyReports(parts: EarlyReportsParts): EarlyReports {
   function put(tries: number, report: Report, pauseMs: number): void {
     const dueMs = clock.monotonicMs() + pauseMs
     queues[tries]?.set(report.reservationId, { report, dueMs })
+  }
+
+  /** False: that was its last try. */
+  function putNext(tries: number, report: Report): boolean {
+    const pauseMs = PAUSES_MS[tries + 1]
+    if (pauseMs === undefined) return false
+    put(tries + 1, report, pauseMs)
+    return true
   }
 
   function takeDue(): readonly [report: Report, tries: number] | undefined {
@@ -93,11 +104,11 @@ export function createEarlyReports(parts: EarlyReportsParts): EarlyReports {
     underWay.add(reservationId)
     try {
       const ended = await meter(report, parts)
-      const pauseMs = PAUSES_MS[tries + 1]
-      if (ended === undefined && pauseMs !== undefined) put(tries + 1, report, pauseMs)
-      else await tellEnded(ended)
+      if (ended !== undefined || !putNext(tries, report)) await tellEnded(ended)
     } catch (error) {
-      if (error instanceof DependencyError) {
+      if (isOfOneCall(error)) {
+        if (!putNext(tries, report)) lateReports.keep(report)
+      } else if (error instanceof DependencyError) {
         notBeforeMs = clock.monotonicMs() + SECOND_MS
         put(tries, report, 0)
       } else {

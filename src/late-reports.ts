@@ -1,6 +1,7 @@
 import { DependencyError } from './errors.js'
 import { meter } from './meter.js'
 import type { EndedReservation, MeterParts, Report } from './meter.js'
+import { isOfOneCall } from './store/store.js'
 import { SECOND_MS } from './units.js'
 
 /**
@@ -12,7 +13,8 @@ export interface LateReports {
   keep(report: Report): void
   /**
    * Meters some of what is kept, oldest first. What fails waits behind the rest, so that one node that is away holds
-   * up no report for the others. Does nothing while an earlier round is under way.
+   * up no report for the others. What the ledger answers and cannot end is given up at its tenth failure. Does nothing
+   * while an earlier round is under way.
    *
    * @returns what ended, and undefined for each report that is given up because it ended nothing
    */
@@ -30,15 +32,27 @@ const MAX_FAILED = 10_000
 const MAX_RETRIED = 500
 /** After a failure a round goes on for no longer: until a breaker opens, each one takes its whole timeout. */
 const FAILING_ROUND_MS = SECOND_MS / 2
+/**
+ * Of one report that the ledger answers: a key that is moving has arrived by then, and a state that this release cannot
+ * read is read by no later try. Kept for ever, it would hold up each drain until its deadline.
+ */
+const MAX_ANSWERED = 10
+
+interface Kept {
+  readonly report: Report
+  /** Tries at which the ledger answered, and could not end it. */
+  answered: number
+}
 
 export function createLateReports(): LateReports {
-  const failed = new Map<string, Report>()
+  const failed = new Map<string, Kept>()
   let isRetrying = false
 
   async function* round(parts: RetryParts): AsyncGenerator<EndedReservation | undefined, void> {
     const startedMs = parts.clock.monotonicMs()
     let hasFailed = false
-    for (const report of [...failed.values()].slice(0, MAX_RETRIED)) {
+    for (const kept of [...failed.values()].slice(0, MAX_RETRIED)) {
+      const { report } = kept
       if (hasFailed && parts.clock.monotonicMs() - startedMs >= FAILING_ROUND_MS) return
       try {
         const ended = await meter(report, parts)
@@ -49,21 +63,23 @@ export function createLateReports(): LateReports {
           failed.delete(report.reservationId)
           throw error
         }
-        hasFailed = true
-        putLast(report)
+        if (isOfOneCall(error)) kept.answered += 1
+        else hasFailed = true
+        if (kept.answered < MAX_ANSWERED) putLast(kept)
+        else if (failed.delete(report.reservationId)) yield undefined
       }
     }
   }
 
   /** If it was not let go of meanwhile. */
-  function putLast(report: Report): void {
-    const { reservationId } = report
-    if (failed.delete(reservationId)) failed.set(reservationId, report)
+  function putLast(kept: Kept): void {
+    const { reservationId } = kept.report
+    if (failed.delete(reservationId)) failed.set(reservationId, kept)
   }
 
   return {
     keep(report) {
-      failed.set(report.reservationId, report)
+      failed.set(report.reservationId, { report, answered: 0 })
       const oldest = failed.keys().next()
       if (failed.size > MAX_FAILED && oldest.done !== true) failed.delete(oldest.value)
     },

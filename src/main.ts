@@ -160,6 +160,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
         onFailure: (error) => {
           recorder.failure('report', error)
         },
+        lateReports,
       })
     : undefined
   atEnd(() => earlyReports?.close())

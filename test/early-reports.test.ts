@@ -4,7 +4,7 @@ import { systemClock } from '../src/clock.js'
 import { systemTimers } from '../src/config/follow.js'
 import { createEarlyReports } from '../src/early-reports.js'
 import type { EarlyReports } from '../src/early-reports.js'
-import { DependencyError } from '../src/errors.js'
+import { DependencyError, UndecidedError } from '../src/errors.js'
 import { createGenerationRates } from '../src/llm/generation-rate.js'
 import { meter } from '../src/meter.js'
 import type { EndedReservation, Report } from '../src/meter.js'
@@ -12,7 +12,7 @@ import type { Ledger } from '../src/quota/ledger.js'
 import { createMemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import { createRedisLedger } from '../src/quota/redis/redis-ledger.js'
 import { createSlicedLedger } from '../src/quota/slices/sliced-ledger.js'
-import { openStore } from '../src/store/store.js'
+import { openStore, ScriptError } from '../src/store/store.js'
 import { exampleAdmission } from './example-admission.js'
 import { holdOf, quotaOf } from './quota/quotas.js'
 import { startRedis } from './redis-server.js'
@@ -48,6 +48,7 @@ describe('an early report', () => {
   let asked: string[]
   let told: (string | undefined)[]
   let failures: unknown[]
+  let late: string[]
   let nowMs: number
   let timer: { readonly atMs: number; readonly run: () => void } | undefined
   let early: EarlyReports
@@ -59,6 +60,7 @@ describe('an early report', () => {
     asked = []
     told = []
     failures = []
+    late = []
     nowMs = 0
     timer = undefined
     tell = async (ended) => void told.push(ended?.report?.reservationId)
@@ -79,6 +81,7 @@ describe('an early report', () => {
       },
       onEnded: (ended) => tell(ended),
       onFailure: (error) => failures.push(error),
+      lateReports: { keep: ({ reservationId }) => late.push(reservationId) },
     })
   })
 
@@ -178,6 +181,27 @@ describe('an early report', () => {
     expect([told.length, early.count()]).toEqual([100, 0])
   })
 
+  test.each([new ScriptError('raised'), new UndecidedError('ledger', 'unclear')])(
+    'that a ledger which is there gives up on holds up no other, and is a late one after its last try: %s',
+    async (error) => {
+      find = async (id, at) => {
+        if (id === 'broken') throw error
+        return ledger.find(id, at)
+      }
+      early.keep(reportOf('broken'))
+      await pass(50)
+      await reserve('r')
+      early.keep(reportOf('r'))
+      await pass(50)
+      expect([told, early.count()]).toEqual([['r'], 1])
+      await pass(2899)
+      expect([late, early.count()]).toEqual([[], 1])
+      await pass(1)
+      expect([late, told, failures, early.count()]).toEqual([['broken'], ['r'], [], 0])
+      expect(asked.filter((id) => id === 'broken').length).toBe(4)
+    },
+  )
+
   test('of which a fault of our own is found is dropped, and the others are not', async () => {
     const ours = new TypeError('ours')
     find = async (id, at) => {
@@ -238,6 +262,11 @@ test('thousands of streams that end before the store knows of them, reported to 
     onEnded: async (reservation) => void (ended += reservation === undefined ? 0 : 1),
     onFailure: (error) => {
       throw error
+    },
+    lateReports: {
+      keep: () => {
+        throw new Error('nothing fails here')
+      },
     },
   })
   let kept = 0

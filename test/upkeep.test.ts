@@ -9,6 +9,7 @@ import type { MemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import { DAY_MS } from '../src/units.js'
 import { upkeep } from '../src/upkeep.js'
 import type { UpkeepParts } from '../src/upkeep.js'
+import { ScriptError } from '../src/store/store.js'
 import { holdOf, quotaOf } from './quota/quotas.js'
 import { exampleAdmission } from './example-admission.js'
 
@@ -174,6 +175,26 @@ describe('once a second', () => {
       await upkeep(failing)
       expect(asked).toEqual(['a', 'b', 'c', 'a'])
       expect(lateReports.count()).toBe(3)
+    })
+
+    test('that a ledger which is there gives up on are given up at their tenth try, and shorten no round', async () => {
+      const { lateReports } = parts
+      let monotonicMs = 0
+      let fault: Error = gone
+      const find: typeof ledger.find = async () => {
+        monotonicMs += 500
+        throw fault
+      }
+      const clock = { nowEpochMs: () => nowEpochMs, monotonicMs: () => monotonicMs }
+      const failing = { ...parts, clock, ledger: { ...ledger, find } }
+      for (const id of ['a', 'b']) lateReports.keep(reportOf(id))
+      // A ledger that is away may come back.
+      for (let times = 0; times < 20; times += 1) await upkeep(failing)
+      fault = new ScriptError('raised')
+      for (let times = 0; times < 9; times += 1) await upkeep(failing)
+      expect([reported, lateReports.count()]).toEqual([[], 2])
+      await upkeep(failing)
+      expect([reported, failures, lateReports.count()]).toEqual([[undefined, undefined], [], 0])
     })
 
     test('are tried by one round at a time', async () => {

@@ -49,6 +49,9 @@ export type Window =
 export const storeFailureAnswers = ['deny', 'local', 'allow'] as const
 export type OnStoreFailure = (typeof storeFailureAnswers)[number]
 
+/** All slices of a partition together are at most this part of its limit (`lua/turn.lua`). */
+export const SLICED_PART = 10
+
 /** Capacity: at most `limit` units per window for each partition. */
 export interface Quota {
   readonly name: string

@@ -1,4 +1,4 @@
-import { DependencyError } from '../errors.js'
+import { DependencyError, UndecidedError } from '../errors.js'
 
 /** The store refused, or could not be asked: nothing of the call took effect. */
 export function refusedFault(what: string): DependencyError {
@@ -22,6 +22,11 @@ export class ScriptError extends DependencyError {
     super('ledger', message)
     this.name = 'ScriptError'
   }
+}
+
+/** Did the store answer, and is what failed of this call alone? Then it fails again, and others have no reason to wait. */
+export function isOfOneCall(error: unknown): boolean {
+  return error instanceof ScriptError || error instanceof UndecidedError
 }
 
 /** `READONLY` of `READONLY You can't write against a read only replica.`; undefined if it is no reply of Redis. */

@@ -43,6 +43,14 @@ describe('a share', () => {
     expect(shareOf(quotaOf({ limit: 3 }))).toBe(1)
   })
 
+  test('of a quota with slices leaves a tenth of the limit to these, rounded down', () => {
+    learn()
+    expect(shareOf({ ...minute, slices: true })).toBe(30)
+    expect(shareOf(quotaOf({ limit: 19, slices: true }))).toBe(6)
+    expect(shareOf(quotaOf({ limit: 9, slices: true }))).toBe(3)
+    expect(shareOf({ ...minute, slices: false })).toBe(33)
+  })
+
   test('is the same object as long as it is the same, for the ledger to keep', () => {
     learn()
     const first = shares.of(minute, leaseMs)

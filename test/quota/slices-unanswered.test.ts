@@ -111,12 +111,60 @@ describe.each(['unsent', 'lost'] as const)('while a turn is %s', (fate) => {
   })
 })
 
+describe('where one of what was given up cannot be given back', () => {
+  /** Its turn was lost, and both streams of it were given up since. */
+  async function givenUp(): Promise<SpoiltProcess> {
+    const ledger = await open()
+    for (const id of ['a', 'b']) await ledger.reserve(answerOf(id, id), atMs)
+    await failTurn(ledger, 'lost')
+    for (const id of ['a', 'b']) expect(await ledger.abandon(id, atMs)).toBeUndefined()
+    ledger.turns.fate = 'runs'
+    ledger.ends.fate = 'next unsent'
+    return ledger
+  }
+
+  test('the others are, at once, and it is when it is tried again', async () => {
+    const ledger = await givenUp()
+    expect(await outcomes(ledger)).toEqual(['b released', 'a released'])
+    expect(ledger.size().reservations).toBe(0)
+  })
+
+  test('the others are by a process that closes then', async () => {
+    await givenUp()
+    await closeAll()
+    expect(await figuresIn(onlooker)).toEqual(standing(1))
+  })
+})
+
 test('what is given up while its turn is under way is told to whom gave it up', async () => {
   const ledger = await open()
   await ledger.reserve(answerOf('stream', 'a'), atMs)
   const expired = ledger.expire(atMs)
   expect(await ledger.abandon('a', atMs)).toMatchObject({ outcome: 'released' })
   expect(await expired).toEqual([])
+})
+
+test('what is given up and ends, though its answer is lost, is forgotten when it is tried again', async () => {
+  const ledger = await open()
+  await ledger.reserve(answerOf('stream', 'a'), atMs)
+  await ledger.expire(atMs)
+  ledger.ends.fate = 'lost'
+  await expect(ledger.abandon('a', atMs)).rejects.toThrow('lost')
+  expect(ledger.size().reservations).toBe(1)
+  ledger.ends.fate = 'runs'
+  expect(await outcomes(ledger)).toEqual([])
+  expect([ledger.size().reservations, await ledger.find('a', atMs)]).toEqual([0, undefined])
+  await closeAll()
+  expect(await figuresIn(onlooker)).toEqual(standing(0))
+})
+
+test('what is given up and was given back by another process is forgotten', async () => {
+  const ledger = await open()
+  await ledger.reserve(answerOf('stream', 'a'), atMs)
+  await ledger.expire(atMs)
+  expect(await onlooker.abandon('a', atMs)).toMatchObject({ outcome: 'released' })
+  expect(await ledger.abandon('a', atMs)).toBeUndefined()
+  expect([ledger.size().reservations, await ledger.find('a', atMs)]).toEqual([0, undefined])
 })
 
 describe('an id for the reservation of another process', () => {

@@ -715,6 +715,24 @@ describe('one key at two processes', () => {
     expect(ledger.spoilt.finds).toBe(0)
   })
 
+  test('is asked for once when it ends by the id of its other answer, at any process', async () => {
+    const [one, other, third] = [open(given), open(given), open(given)]
+    for (const [index, ledger] of [one, other, third].entries()) {
+      await ledger.reserve(requestOf(`warm ${String(index)}`), atMs)
+    }
+    for (const ledger of [other, third]) {
+      const stream = ledger === other ? 'a' : 'b'
+      await one.reserve(requestOf(stream), atMs)
+      await one.expire(atMs)
+      const id = `other ${stream}`
+      await other.reserve({ ...requestOf(stream), id }, atMs)
+      for (const each of [other, third]) await each.expire(atMs)
+      expect(await ledger.find(id, atMs)).toMatchObject({ id: stream })
+      expect(await ledger.end(id, settled(5), atMs)).toMatchObject({ outcome: 'settled' })
+      expect(ledger.spoilt.finds).toBe(1)
+    }
+  })
+
   test('is known to the one that asked Redis for it before', async () => {
     const ledger = open({ ...given, tuning: {} })
     await ledger.reserve(requestOf('a'), atMs)
@@ -974,6 +992,18 @@ describe('a partition that this release cannot read', () => {
     for (const id of ['a', 'b', 'c']) {
       expect(await openPlain('given').find(id, atMs)).toMatchObject({ id })
     }
+  })
+
+  test('has what was decided of it adopted by a process that stops, when it can be read', async () => {
+    const ledger = open(given)
+    const ids = Array.from({ length: 40 }, (_, index) => `r${String(index)}`)
+    for (const id of ids) await ledger.reserve(requestOf(id, [month]), atMs)
+    const putBack = await spoil('tg2:{0}:p:month a')
+    await ledger.expire(atMs)
+    await putBack()
+    await ledger.close()
+    const other = openPlain('given')
+    for (const id of ids) expect(await other.find(id, atMs)).toMatchObject({ id })
   })
 
   test('has no more than 256 of its reservations wait for that', async () => {

@@ -9,24 +9,30 @@ import type { Store } from '../../src/store/store.js'
 import type { RedisServer } from '../redis-server.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
 
-/** `unsent`: a turn fails before it ran. `lost`: it runs, and its answer is lost. */
-export type TurnFate = 'runs' | 'unsent' | 'lost'
+/** `unsent`: a turn fails before it ran. `lost`: it runs, and its answer is lost. `next unsent`: the next alone fails. */
+export type TurnFate = 'runs' | 'unsent' | 'lost' | 'next unsent'
 
 export interface SpoiltProcess extends Ledger<string> {
   readonly turns: { fate: TurnFate }
+  /** The same of the calls that end something. */
+  readonly ends: { fate: TurnFate }
 }
 
-const { turn } = loadRedisScripts()
+const { turn, end } = loadRedisScripts()
 
 /** A process that decides from slices from the first request on. The moments that a test passes count. */
 export function openSpoilt(redis: RedisServer): SpoiltProcess {
   const turns: { fate: TurnFate } = { fate: 'runs' }
+  const ends: { fate: TurnFate } = { fate: 'runs' }
   const opened = openStore(redis.address, { clock: systemClock, random: Math.random })
   const store: Store = {
     ...opened,
     async run(...call) {
-      const fate = call[0].digest === turn.digest ? turns.fate : 'runs'
-      if (fate === 'unsent') throw new DependencyError('ledger', 'it was not sent')
+      const { digest } = call[0]
+      const spoilt = { [turn.digest]: turns, [end.digest]: ends }[digest]
+      const fate = spoilt?.fate ?? 'runs'
+      if (fate === 'next unsent' && spoilt !== undefined) spoilt.fate = 'runs'
+      if (fate.endsWith('unsent')) throw new DependencyError('ledger', 'it was not sent')
       const reply = await opened.run(...call)
       if (fate === 'lost') throw new DependencyError('ledger', 'its answer is lost')
       return reply
@@ -35,7 +41,7 @@ export function openSpoilt(redis: RedisServer): SpoiltProcess {
   const parts = { store, clock: systemClock, timeoutMs: 5000, moments: 'given' as const }
   const ledger = createRedisLedger<string>(parts)
   const tuning = { warmMs: Infinity }
-  return { ...createSlicedLedger({ ...parts, ledger, random: Math.random, tuning }), turns }
+  return { ...createSlicedLedger({ ...parts, ledger, random: Math.random, tuning }), turns, ends }
 }
 
 export const atMs = Date.parse('2026-02-02T00:00:00Z')

@@ -1,13 +1,14 @@
 import type { Census, Said } from './processes.js'
+import { SLICED_PART } from '../quota.js'
 import type { Quota, Window } from '../quota.js'
 import { SUB_WINDOWS } from '../windows/sliding-timeline.js'
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../units.js'
 
 /**
- * What this process may admit by itself while the store is away: limit / d of each quota, where d is what it claims in
- * the store (`lua/processes.lua`). The store grants no claim beside which those of all others, and what was used by
- * larger ones, would be more than one limit, and forgets none whose process does not say that it has given it up. So
- * all shares of a quota together are at most its limit, over any number of outages that its window sees (invariant 3).
+ * What this process may admit by itself while the store is away: limit / d of each quota (nine tenths of that, where
+ * it has slices), where d is what it claims in the store (`lua/processes.lua`). The store grants no claim beside which
+ * those of all others, and what was used by larger ones, would be more than one limit, and forgets none whose process
+ * does not say that it has given it up. So all shares of a quota together are at most its limit, over any number of outages that its window sees (invariant 3).
  */
 export interface Shares {
   /** What the next census is told of this process. */
@@ -109,7 +110,7 @@ export function createShares(atLeast: number): Shares {
     of(quota, leaseMs) {
       const horizon = HORIZONS_MS.findIndex((ms) => ms >= mattersForMs(quota.window, leaseMs))
       const divisor = claims[horizon] ?? 0
-      const limit = divisor === 0 ? 0 : Math.floor(quota.limit / divisor)
+      const limit = divisor === 0 ? 0 : Math.floor(shared(quota) / divisor)
       if (limit === 0) return undefined
       let share = derived.get(quota)
       if (share?.limit !== limit) {
@@ -134,6 +135,14 @@ export function createShares(atLeast: number): Shares {
 
 function largerClaim(one: number, other: number): number {
   return one === 0 || other === 0 ? Math.max(one, other) : Math.min(one, other)
+}
+
+/**
+ * What all shares together may come to. Slices admit for as long as they last after the store has gone, beside the
+ * shares, which know nothing of them, so they have their part of the limit.
+ */
+function shared({ limit, slices }: Quota): number {
+  return slices === true ? limit - Math.floor(limit / SLICED_PART) : limit
 }
 
 function mattersForMs(window: Window, leaseMs: number): number {

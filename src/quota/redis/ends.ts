@@ -28,6 +28,8 @@ export interface Known<Context> {
   readonly reservation: Reservation<Context>
   /** The bucket of its home. */
   readonly home: number
+  /** Told at whichever try it turns out that no answer carries it any more. */
+  readonly onGone?: () => void
 }
 
 /** How reservations end: by their report, or since no answer carries them any more. */
@@ -85,6 +87,7 @@ type NotEnded = 'unknown' | 'left' | 'kept'
 interface ToGiveBack<Context> extends Carried {
   /** What a caller once had an answer for, and is told the end of. */
   readonly reservation?: Reservation<Context> | undefined
+  readonly onGone?: (() => void) | undefined
   /** Asked again, the home no longer knows. Kept until all the others have given it back too. */
   readonly endedAtHome?: EndedReply | undefined
   /** It could not be asked what it is. */
@@ -242,11 +245,12 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
 
   /** What ended at home by being given back; nothing more is remembered of it, but where another answer carries it. */
   function endedByGivingBack(
-    { id, reservation }: ToGiveBack<Context>,
+    { id, reservation, onGone }: ToGiveBack<Context>,
     home: EndedReply | NotEnded | undefined,
   ): Ended<Context> | undefined {
     if (reservation === undefined || home === 'kept' || home === 'left') return undefined
     own.remove(id, true)
+    onGone?.()
     if (typeof home !== 'object') return undefined
     return endedWith(reservation, { kind: 'released' }, home[3] === 1)
   }
@@ -283,7 +287,10 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     const holds = reservation?.holds ?? []
     const parts = buckets.partsOf(holds, home)
     // It may be known by the id of another of its answers, which leads to it at home alone.
-    const given = { id: reservation?.id ?? id, carrier, holds, parts, reservation }
+    const given = {
+      ...{ id: reservation?.id ?? id, carrier, holds, parts, reservation },
+      onGone: known?.onGone,
+    }
     return endedByGivingBack(given, (await giveBack(given, nowEpochMs)).home)
   }
 

@@ -35,6 +35,8 @@ export interface BucketTurns<Context> {
   returned(): number
   /** Of what was set aside the oldest is adopted in the next turn, and where that succeeds, the next. */
   retryOldest(): void
+  /** All of what was set aside is. */
+  retryAll(): void
   /**
    * Over when the store has answered everything that was asked of it before, or all but what waits for its adoption:
    * slices are not to wait behind that.
@@ -277,6 +279,9 @@ export function createBucketTurns<Context>(
       pieces.some(({ returned }) => returned.length > 0),
     returned: () => returnedTimes,
     retryOldest,
+    retryAll() {
+      for (const pending of [...aside]) retry(pending)
+    },
     flush(what) {
       return new Promise((resolve, reject) => {
         waiters.push({ until: asked, what, resolve, reject })

@@ -31,6 +31,8 @@ export interface SliceTurns<Context> {
   returned(bucket: number): number
   /** In each bucket one that was set aside is retried. */
   retryOldest(): void
+  /** All that were set aside are. */
+  retryAll(): void
   /**
    * As `BucketTurns`, of these buckets or of all. Over when all of them have succeeded or failed.
    *
@@ -156,6 +158,9 @@ export function createSliceTurns<Context>(
     returned: (bucket) => told.get(bucket)?.returned() ?? 0,
     retryOldest() {
       for (const turns of told.values()) turns.retryOldest()
+    },
+    retryAll() {
+      for (const turns of told.values()) turns.retryAll()
     },
     async flush(what = 'all', which = new Set(told.keys())) {
       for (let stage = 0; stage < STAGES; stage += 1) {

@@ -58,7 +58,11 @@ export function createSlicedEnds<Context>(
     nowEpochMs: number,
     carrier: string,
   ): Promise<Ended<Context> | undefined> {
-    const ended = await ledger.abandon(id, nowEpochMs, carrier, decided.get(id))
+    const known = decided.get(id)
+    const onGone = (): void => {
+      decided.remove(id, true)
+    }
+    const ended = await ledger.abandon(id, nowEpochMs, carrier, known && { ...known, onGone })
     if (ended === undefined) return undefined
     const reservation = decided.asMadeHere(ended.reservation)
     decided.remove(reservation.id, true)
@@ -68,19 +72,23 @@ export function createSlicedEnds<Context>(
   /**
    * Adds what has ended by it.
    *
-   * @throws DependencyError one failed, which the ledger tries again by itself; the others wait
+   * @throws DependencyError the first failure, after all were tried: what failed the ledger tries again by itself
    */
   async function giveUp(
     atMost: number,
     ended: Ended<Context>[],
     nowEpochMs: number,
   ): Promise<void> {
-    for (let times = 0; times < atMost; times += 1) {
-      const next = toGiveUp.shift()
-      if (next === undefined) return
-      const told = await abandonInStore(next.id, nowEpochMs, next.carrier)
-      if (told !== undefined) ended.push(told)
+    const failures: unknown[] = []
+    for (const { id, carrier } of toGiveUp.splice(0, atMost)) {
+      try {
+        const told = await abandonInStore(id, nowEpochMs, carrier)
+        if (told !== undefined) ended.push(told)
+      } catch (error) {
+        failures.push(error)
+      }
     }
+    if (failures.length > 0) throw failures[0]
   }
 
   async function expireInStore(

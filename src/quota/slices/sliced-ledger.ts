@@ -2,6 +2,7 @@ import type { Clock } from '../../clock.js'
 import type { Store } from '../../store/store.js'
 import { createDecidedHere } from './decided-here.js'
 import type { Balance, Hold, Ledger } from '../ledger.js'
+import { SLICED_PART } from '../quota.js'
 import type { Quota } from '../quota.js'
 import { askedBefore, requireMoment, requireWhole } from '../request.js'
 import { createSliceTurns } from './slice-turns.js'
@@ -50,7 +51,7 @@ const BACK_AFTER_MS = LIFE_MS + 1500
 const ADOPT_AFTER_MS = 25
 const usual: SliceTuning = {
   isSliced: ({ slices }) => slices === true,
-  share: { one: 40, all: 10 },
+  share: { one: 40, all: SLICED_PART },
   leastRequests: 4,
   warmMs: 1000,
 }
@@ -261,6 +262,8 @@ export function createSlicedLedger<Context>(
 
     async close() {
       clearTimeout(timer)
+      // What could not be adopted for a fault that is over by now.
+      turns.retryAll()
       // Twice: slices that are being taken come in between. What cannot be told any more stays spent.
       for (let times = 0; times < 2; times += 1) {
         slices.tidy(tick(), 'all')
