@@ -118,11 +118,9 @@ async function authorizePrompt(
     return sizeOf(admitted, ask, textTokens)
   })
   const usedUp = await refuseUsedUp({
-    look: (estimate) =>
-      parts.ledger.exhausted(
-        { holds: holdsOf(estimate), idempotencyKey },
-        parts.clock.nowEpochMs(),
-      ),
+    look: (estimate, nowEpochMs) =>
+      parts.ledger.exhausted({ holds: holdsOf(estimate), idempotencyKey }, nowEpochMs),
+    nowEpochMs: () => parts.clock.nowEpochMs(),
     bounds: boundsOf(admitted, ask),
     count: async () => (await count()).estimate,
   })

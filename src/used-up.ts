@@ -6,7 +6,11 @@ import { shortageDenial, unavailableDenial } from './shortage.js'
 
 export interface UsedUpAsked {
   /** The ledger's `exhausted`, for what the request holds of each quota by this estimate. */
-  readonly look: (estimate: Estimate) => Promise<Short | Unavailable | undefined>
+  readonly look: (
+    estimate: Estimate,
+    nowEpochMs: number,
+  ) => Promise<Short | Unavailable | undefined>
+  readonly nowEpochMs: () => number
   /** What the request can come to before its text is counted. */
   readonly bounds: { readonly least: Estimate; readonly most: Estimate }
   /** Counts its text. */
@@ -22,16 +26,19 @@ export interface UsedUpAsked {
  */
 export async function refuseUsedUp({
   look,
+  nowEpochMs,
   bounds,
   count,
 }: UsedUpAsked): Promise<Denial | undefined> {
-  const least = await look(bounds.least)
+  // Of two moments the waits would differ, whatever it holds.
+  const nowMs = nowEpochMs()
+  const least = await look(bounds.least, nowMs)
   if (least === undefined) return undefined
   if (least.kind === 'unavailable') return unavailableDenial(least)
-  const most = await look(bounds.most)
+  const most = await look(bounds.most, nowMs)
   if (most?.kind === 'short' && waitAlike(least, most)) return shortageDenial(least, undefined)
   const estimate = await count()
-  const exact = await look(estimate)
+  const exact = await look(estimate, nowEpochMs())
   // There may be room by now.
   if (exact === undefined) return undefined
   return exact.kind === 'unavailable' ? unavailableDenial(exact) : shortageDenial(exact, estimate)

@@ -37,23 +37,31 @@ describe('whether the text is counted', () => {
   /** What is told of the estimates that are looked at, in turn, and which these were. */
   async function refused(...answers: readonly (Short | typeof away | undefined)[]) {
     const looked: Estimate[] = []
+    const moments: number[] = []
     const denial = await refuseUsedUp({
-      look: async (estimate) => answers[looked.push(estimate) - 1],
+      look: async (estimate, nowEpochMs) => {
+        moments.push(nowEpochMs)
+        return answers[looked.push(estimate) - 1]
+      },
+      // A clock that is looked at has gone on.
+      nowEpochMs: () => moments.length,
       bounds,
       count: async () => counted,
     })
-    return { denial, looked }
+    return { denial, looked, moments }
   }
 
   test('is not so where nothing is used up', async () => {
-    expect(await refused(undefined)).toEqual({ denial: undefined, looked: [bounds.least] })
+    expect(await refused(undefined)).toMatchObject({ denial: undefined, looked: [bounds.least] })
   })
 
   test.each([3000, undefined])(
     'is not so where the wait is the same whatever it holds: %s',
     async (ms) => {
-      const { denial, looked } = await refused(short('one', ms), short('one', ms))
+      const { denial, looked, moments } = await refused(short('one', ms), short('one', ms))
       expect(looked).toEqual([bounds.least, bounds.most])
+      // Else the waits would differ by what passed in between.
+      expect(moments).toEqual([0, 0])
       expect(denial).toMatchObject({ quota: 'one' })
       expect(denial?.retryAfterMs).toBe(ms)
       expect(denial?.message).not.toContain('It would hold')

@@ -282,20 +282,27 @@ test('no node has a key without an end', async () => {
   }
 })
 
-test('a refusal waits for the slices of others on the node that has no room', async () => {
-  const day = quotaOf({ name: 'home', limit: 4000, window: calendar('day') })
-  const short = { ...home, quota: day, amount: 1000 }
-  const [one, other] = [await opened(), open()]
-  // 100 of 4000 are in a slice, of which it admits 10.
-  await hold(one, requestOf([{ ...short, amount: 10 }]))
-  await hold(other, requestOf([{ ...short, amount: 3500 }]))
-  await one.expire(atMs)
-  const holds = [{ ...short, amount: 480 }, away]
-  const refused = await other.reserve(requestOf(holds), atMs)
-  expect(refused).toMatchObject({ kind: 'short', quota: day, retryAfterMs: 2500 })
-  const looks = other.spoilt.asked.filter(({ script }) => script === 'slices')
-  expect(looks).toEqual([{ script: 'slices', bucket: bucketOf(home) }])
-})
+test.each([
+  ['home', 'home'],
+  ['elsewhere', 'away'],
+])(
+  'a refusal waits for the slices of others on the node that has no room: %s',
+  async (_at, name) => {
+    const there = name === 'home' ? home : away
+    const day = quotaOf({ name, limit: 4000, window: calendar('day') })
+    const short = { ...there, quota: day, amount: 1000 }
+    const [one, other] = [await opened(), open()]
+    // 100 of 4000 are in a slice, of which it admits 10.
+    await hold(one, requestOf([{ ...short, amount: 10 }]))
+    await hold(other, requestOf([{ ...short, amount: 3500 }]))
+    await one.expire(atMs)
+    const holds = [home, away].map((each) => (each === there ? { ...short, amount: 480 } : each))
+    const refused = await other.reserve(requestOf(holds), atMs)
+    expect(refused).toMatchObject({ kind: 'short', quota: day, retryAfterMs: 2500 })
+    const looks = other.spoilt.asked.filter(({ script }) => script === 'slices')
+    expect(looks).toEqual([{ script: 'slices', bucket: bucketOf(there) }])
+  },
+)
 
 describe('one stream at two processes', () => {
   /** Both have decided it, and the first has told of it. They may have policies that differ. */

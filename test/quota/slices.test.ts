@@ -617,10 +617,28 @@ describe('a process with slices', () => {
       expect(await ask(150, atMs)).toMatchObject(short(1))
     })
 
-    test('as Redis alone would, where it does not say what is in them', async () => {
+    test('as Redis alone would, where it does not say what is in them, asking once in a second', async () => {
       const { other, ask } = await beside()
       other.spoilt.loseSlices = true
+      const { looks } = other.spoilt
       expect(await ask(150, atMs)).toMatchObject(short(dayMs))
+      other.spoilt.loseSlices = false
+      expect(await ask(150, atMs)).toMatchObject(short(dayMs))
+      expect(other.spoilt.looks).toBe(looks + 1)
+      other.spoilt.aheadMs += 1000
+      expect(await ask(150, atMs)).toMatchObject(short(2500))
+      expect(other.spoilt.looks).toBe(looks + 2)
+    })
+
+    test('and waits for the question of no request that may wait longer', async () => {
+      const { other } = await beside()
+      const { looks } = other.spoilt
+      const askUntil = (id: string, dueMonotonicMs: number) =>
+        other.reserve({ ...requestOf(id), holds: [holdOf(day, 150)], dueMonotonicMs }, atMs)
+      const dueMs = systemClock.monotonicMs() + BUSY_MS
+      const answers = await Promise.all([askUntil('later', dueMs + 1), askUntil('sooner', dueMs)])
+      expect(answers).toMatchObject([short(2500), short(2500)])
+      expect(other.spoilt.looks).toBe(looks + 2)
     })
   })
 

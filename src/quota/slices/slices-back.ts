@@ -71,7 +71,15 @@ interface Look {
   readonly agoMs: number
 }
 
-/** For so long one answer does for all refusals in the same partitions: near a limit there are many. */
+interface Asking {
+  readonly dueMs: number
+  readonly told: Promise<Told>
+}
+
+/**
+ * For so long one answer, or that there was none, does for all refusals in the same partitions: near a limit there are
+ * many, and one request may look several times.
+ */
 const BELIEVED_MS = 1000
 const MAX_TOLD = 1000
 
@@ -82,7 +90,9 @@ export function createSlicesBack(options: SlicesBackOptions): SlicesBack {
   const calendars = createCalendarSource()
   const ask = createAsk({ store, clock, calendars, timeoutMs, moments })
   const lately = new Map<string, Told>()
-  const underWay = new Map<string, Promise<Told>>()
+  const underWay = new Map<string, Asking>()
+  /** Of buckets that did not answer, until when they are not asked again. */
+  const silentUntilMs = new Map<number, number>()
 
   async function lookInto(
     { bucket, indices }: Part,
@@ -106,16 +116,28 @@ export function createSlicesBack(options: SlicesBackOptions): SlicesBack {
     }
     const windows = holds.map(({ quota }) => quota.window)
     const around = (atMs: number): Calendars => calendars.around(windows, atMs)
-    // Many are refused at once: one asks for all.
-    const asking =
-      underWay.get(name) ?? ask<SlicedReply>(script, keys, call, nowMs, around, { dueMs })
-    underWay.set(name, asking)
+    const begin = (): Promise<Told> =>
+      ask<SlicedReply>(script, keys, call, nowMs, around, { dueMs })
     try {
-      const told = await asking
+      const told = await tellOnce(name, dueMs, begin)
       remember(name, told)
       return { holds, told, agoMs: Math.max(0, nowMs - told[2]) }
+    } catch (error) {
+      silentUntilMs.set(bucket, clock.monotonicMs() + BELIEVED_MS)
+      throw error
+    }
+  }
+
+  /** Many are refused at once: one asks for all, but for those that cannot wait as long. */
+  async function tellOnce(name: string, dueMs: number, begin: () => Promise<Told>): Promise<Told> {
+    const other = underWay.get(name)
+    if (other !== undefined && other.dueMs <= dueMs) return other.told
+    const asking = { dueMs, told: begin() }
+    underWay.set(name, asking)
+    try {
+      return await asking.told
     } finally {
-      underWay.delete(name)
+      if (underWay.get(name) === asking) underWay.delete(name)
     }
   }
 
@@ -154,6 +176,8 @@ export function createSlicesBack(options: SlicesBackOptions): SlicesBack {
       const parts = buckets
         .partsOf(holds, buckets.ofPartition(first.partitionKey))
         .filter(({ indices }) => indices.some(isShort))
+      const nowMs = clock.monotonicMs()
+      if (parts.some(({ bucket }) => nowMs < (silentUntilMs.get(bucket) ?? 0))) return short
       try {
         const looks = await Promise.all(parts.map((part) => lookInto(part, holds, asked)))
         let longest: Shortage | undefined
