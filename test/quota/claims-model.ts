@@ -112,8 +112,8 @@ export function createClaimsStore(): ClaimsStore {
         for (const [name, entry] of read(said.known.entries)) {
           if (entries.has(name) || count >= MAX_ENTRIES) continue
           const laterMs = nowMs - said.known.atMs
-          entry.usedMs += laterMs
-          if (entry.goneMs > 0) entry.goneMs += laterMs
+          entry.usedMs = Math.min(nowMs, entry.usedMs + laterMs)
+          if (entry.goneMs > 0) entry.goneMs = Math.min(nowMs, entry.goneMs + laterMs)
           entries.set(name, entry)
           isChanged = true
           count += 1

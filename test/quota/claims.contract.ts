@@ -340,6 +340,16 @@ export function describeClaims(name: string, open: () => GivenClaims): void {
       expect(sharesOf('a').of({ ...day, limit: 1e9 }, leaseMs)).toBeUndefined()
     })
 
+    test('takes nothing that it is told of for later than now', async () => {
+      await start('a')
+      const entry = [2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, nowMs, nowMs]
+      const known = { atMs: 0, entries: JSON.stringify({ entries: { b: entry } }) }
+      const said = { ...sharesOf('a').said(nowMs), version: 0, known }
+      const { table = '' } = await store.census('a', said, nowMs + aheadMs)
+      const { entries } = JSON.parse(table) as { entries: Record<string, number[]> }
+      expect(entries['b']?.slice(12)).toEqual([nowMs + aheadMs, nowMs + aheadMs])
+    })
+
     test('forgets what one has used when no window counts it any more', async () => {
       await start('ab')
       sharesOf('b').used(nowMs)

@@ -379,6 +379,25 @@ test('a call that comes beside one for which another part was away is decided by
   expect(await one.local.balances([gone], nowMs)).toMatchObject([{ spent: 0, reserved: 0 }])
 })
 
+test('a call that comes beside one for which more of the store was away holds nothing twice', async () => {
+  const also = holdAt('also', 'local')
+  const holds = [first, gone, also]
+  store.away.add(also.partitionKey)
+  let second: Promise<unknown> | undefined
+  store.beforeAnswer = async () => {
+    store.beforeAnswer = async () => {
+      store.away.delete(also.partitionKey)
+      second = hold({ id: 'b', holds })
+      await expect(second).rejects.toThrow('holds something else')
+    }
+  }
+  const { reservation } = await hold({ holds })
+  await expect(second).rejects.toThrow('holds something else')
+  expect(reservation.holds.map(({ quota }) => quota.name)).toEqual(['first', 'gone', 'also'])
+  expect(await store.ledger.balances([also], nowMs)).toMatchObject([{ reserved: 0 }])
+  expect(await one.local.balances([also], nowMs)).toMatchObject([{ reserved: 10 }])
+})
+
 test('one whose report never comes is forgotten', async () => {
   const { id } = (await hold()).reservation
   for (let times = 0; times < 2; times += 1) {

@@ -128,6 +128,13 @@ describe('what a process says of itself', () => {
     expect(shares.said(nowMs + 3000).known?.entries).toBe('second')
   })
 
+  test('is nothing that others did, where it leaves: that is told with a moment', () => {
+    learn({ table: 'first' })
+    learn({ version: 3, bornMs: 6, table: 'second' })
+    shares.leave()
+    expect(shares.said(0)).toMatchObject({ leaving: true, known: undefined })
+  })
+
   test('is that also where the store that heard of it loses its memory at once', () => {
     learn({ table: 'first' })
     learn({ version: 3, bornMs: 6, table: 'second' })

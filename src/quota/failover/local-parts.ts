@@ -93,8 +93,11 @@ export function createLocalParts<Context>(ledger: Ledger<Context>): LocalParts<C
       if ('refusing' in fitted || fitted.answer.kind === 'short') return fitted
       const { reservation, carrier, repeated } = fitted.answer
       const held = new Set(reservation.holds.map(({ partitionKey }) => partitionKey))
-      if (!repeated || holds.every(({ partitionKey }) => held.has(partitionKey))) return fitted
-      // For a call of the same stream that runs beside it, another part of the store was away.
+      const isAsked =
+        holds.length === held.size && holds.every(({ partitionKey }) => held.has(partitionKey))
+      if (!repeated || isAsked) return fitted
+      // For a call of the same stream that runs beside it, another part of the store was away, or more of it: what this
+      // one holds there, it would hold here as well.
       await ledger.abandon(reservation.id, nowEpochMs, carrier)
       throw new UndecidedError('ledger', 'an earlier call with the same key holds something else')
     },

@@ -83,10 +83,14 @@ export function createShares(atLeast: number): Shares {
         },
         bornMs: (lost ?? table)?.bornMs ?? 0,
         version: last?.version ?? 0,
-        known: lost && {
-          atMs: lost.atMs + Math.round(nowEpochMs - lost.atEpochMs),
-          entries: lost.entries,
-        },
+        // One that leaves has no moment to tell it by.
+        known:
+          lost === undefined || isLeaving
+            ? undefined
+            : {
+                atMs: lost.atMs + Math.round(nowEpochMs - lost.atEpochMs),
+                entries: lost.entries,
+              },
         leaving: isLeaving,
       }
     },

@@ -144,9 +144,10 @@ end
 if said.known then
   for name, entry in pairs(cjson.decode(said.known.entries).entries) do
     if not entries[name] and count < MAX_ENTRIES then
+      -- Never later than now, whatever it says: what is in the future is never forgotten.
       local laterMs = nowMs - said.known.atMs
-      entry[USED_MS] = entry[USED_MS] + laterMs
-      if entry[GONE_MS] > 0 then entry[GONE_MS] = entry[GONE_MS] + laterMs end
+      entry[USED_MS] = math.min(nowMs, entry[USED_MS] + laterMs)
+      if entry[GONE_MS] > 0 then entry[GONE_MS] = math.min(nowMs, entry[GONE_MS] + laterMs) end
       entries[name] = entry
       count = count + 1
       isChanged = true
