@@ -1039,6 +1039,23 @@ describe('a partition that this release cannot read', () => {
     expect(ends.filter(({ status }) => status === 'fulfilled').length).toBeGreaterThanOrEqual(4)
   })
 
+  test('has its places in flight come back though nobody looked for long, or it was not there', async () => {
+    const dying = open(given)
+    const holds = [holdOf(parallel, 1)]
+    await dying.reserve({ ...requestOf('a', [], 1000), holds }, atMs)
+    dying.spoilt.kill()
+    const [key = '', state = ''] = ['tg2:{0}:s:parallel a', 'tg2:{0}:p:parallel a']
+    expect(await redis.client.pttl(key)).toBeGreaterThan(86_400_000)
+    // As while a slot is moved.
+    await redis.client.rename(state, `${state} elsewhere`)
+    await open(given).expire(atMs + 2000)
+    await redis.client.rename(`${state} elsewhere`, state)
+    const other = open(given)
+    expect((await other.balances(holds, atMs + 2000))[0]?.reserved).toBeGreaterThan(0)
+    await other.expire(atMs + 62_000)
+    expect(await other.balances(holds, atMs + 62_000)).toMatchObject([{ reserved: 0 }])
+  })
+
   test('keeps no place in flight of another from coming back', async () => {
     const dying = open(given)
     // The last one is adopted by nobody: what it has in flight is in its slice.

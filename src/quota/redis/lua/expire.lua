@@ -60,6 +60,8 @@ local function look_at_slices(slicesKey)
   if not packed then return nil end
   local partition, gap = load_slices(cmsgpack.unpack(packed).key, slicesKey, {})
   if gap then error('a window that slices have no calendar of') end
+  -- It is kept for as long as its slices are: it has gone to another node, and they will.
+  if not load_state(partition.key) then error('a partition that is not here') end
   tidy_slices(partition)
   return partition
 end

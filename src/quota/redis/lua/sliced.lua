@@ -50,7 +50,8 @@ local function save_slices(partition, dueKey)
   local forMs, firstDueMs = 0, nil
   for _, slice in ipairs(slices) do
     if slice.dueMs then
-      forMs = math.max(forMs, slice.dueMs - nowMs)
+      -- Nothing else knows of these places, and no cell of theirs leaves: until somebody has looked.
+      forMs = math.max(forMs, slice.dueMs - nowMs + ORPHANED_MS)
       firstDueMs = math.min(firstDueMs or slice.dueMs, slice.dueMs)
     else
       forMs = math.max(forMs, leaves_in_ms(window, locate(state, slice), nowMs))
