@@ -589,7 +589,7 @@ describe('a process with slices', () => {
       expect(other.spoilt.looks).toBe(looks + 1)
     })
 
-    test('and leaves it to Redis where they are back already, asking for them once in a second', async () => {
+    test('and leaves it to Redis where they are back already, also after a debt since', async () => {
       const { one, other, ask } = await beside()
       await ask(1, atMs)
       // Gives back the 150 that are in its slice.
@@ -597,10 +597,11 @@ describe('a process with slices', () => {
       const request = { holds: [holdOf(day, 5)], idempotencyKey: 'asked' }
       expect(await other.exhausted(request, atMs + 999)).toMatchObject(short(1501))
       await other.reserve({ ...requestOf('d'), holds: [holdOf(day, 151)] }, atMs + 999)
-      const { looks } = other.spoilt
-      const stale = { holds: [holdOf(day, 151)], idempotencyKey: 'asked' }
-      expect(await other.exhausted(stale, atMs + 999)).toBeUndefined()
-      expect(other.spoilt.looks).toBe(looks)
+      const more = { holds: [holdOf(day, 150)], idempotencyKey: 'asked' }
+      expect(await other.exhausted(more, atMs + 999)).toBeUndefined()
+      await other.end('b', settled(1000), atMs + 999)
+      await other.balances(more.holds, atMs + 999)
+      expect(await other.exhausted(more, atMs + 999)).toMatchObject({ kind: 'short' })
     })
 
     test('and asks once for many that are refused at once', async () => {

@@ -201,7 +201,7 @@ export function createSlicedLedger<Context>(
           amount + askedBefore(holds, index) <= (balances[index] as Balance).remaining,
       )
       if (!fits) return undefined
-      const asked = { nowEpochMs, dueMs: clock.monotonicMs() + timeoutMs, isFresh: false }
+      const asked = { nowEpochMs, dueMs: clock.monotonicMs() + timeoutMs }
       const shortened = await slicesBack.shorten(short, others, asked)
       return shortened && { ...shortened, balances }
     },
@@ -213,7 +213,7 @@ export function createSlicedLedger<Context>(
       const { dueMonotonicMs = clock.monotonicMs() + timeoutMs } = request
       const answer = await reserving.reserve({ ...request, dueMonotonicMs }, nowEpochMs)
       if (answer.kind === 'held') return answer
-      const asked = { nowEpochMs, dueMs: dueMonotonicMs, isFresh: true }
+      const asked = { nowEpochMs, dueMs: dueMonotonicMs }
       const shortened = await slicesBack.shorten(answer, request.holds, asked)
       return shortened ?? { ...answer, retryAfterMs: 1 }
     },

@@ -33,8 +33,6 @@ export interface SlicesBack {
 export interface SlicesAsked {
   readonly nowEpochMs: number
   readonly dueMs: number
-  /** The store has refused it just now: that what was told before had room counts for nothing. */
-  readonly isFresh: boolean
 }
 
 export interface SlicesBackOptions {
@@ -97,7 +95,7 @@ export function createSlicesBack(options: SlicesBackOptions): SlicesBack {
   async function lookInto(
     { bucket, indices }: Part,
     all: readonly Hold[],
-    { nowEpochMs, dueMs, isFresh }: SlicesAsked,
+    { nowEpochMs, dueMs }: SlicesAsked,
   ): Promise<Look> {
     const tag = buckets.tagOf(bucket)
     const holds = indices.map((index) => all[index] as Hold)
@@ -112,7 +110,8 @@ export function createSlicesBack(options: SlicesBackOptions): SlicesBack {
     if (known !== undefined && Math.abs(nowMs - known[2]) < BELIEVED_MS) {
       const look = { holds, told: known, agoMs: Math.max(0, nowMs - known[2]) }
       const short = shortBy(look)
-      if (short === undefined ? !isFresh : (short.retryAfterMs ?? Infinity) > 0) return look
+      // That there was room is believed of nobody: what refuses is newer.
+      if (short !== undefined && (short.retryAfterMs ?? Infinity) > 0) return look
     }
     const windows = holds.map(({ quota }) => quota.window)
     const around = (atMs: number): Calendars => calendars.around(windows, atMs)
