@@ -614,6 +614,22 @@ test('a node that hangs keeps its slices where another says what is short', asyn
   }
 })
 
+test('a node that is told nothing has 1000 requests wait for it, and keeps no other from being decided', async () => {
+  const ledger = await opened()
+  ledger.spoilt.lose = ({ script, bucket }) => script === 'turn' && bucket === bucketOf(away)
+  const waiting = requestOf([{ ...away, amount: 0 }])
+  for (let at = 0; at < 1000; at += 1) {
+    const id = `${waiting.id}-${String(at)}`
+    await hold(ledger, { ...waiting, id, idempotencyKey: id })
+  }
+  expect(decisionsOf(ledger)).toBe(0)
+  await hold(ledger, requestOf([away]))
+  expect(decisionsOf(ledger)).toBe(1)
+  await hold(ledger, requestOf([home]))
+  expect(decisionsOf(ledger)).toBe(1)
+  ledger.spoilt.lose = () => false
+})
+
 test('a slot that is moved has what was decided meanwhile told at its new node', async () => {
   const ledger = await opened()
   const tag = `{${tagOf(away)}}`

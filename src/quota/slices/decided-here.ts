@@ -10,8 +10,8 @@ export interface DecidedHere<Context> {
   /** Those that the store does not know yet. */
   pendingById(id: string): Pending<Context> | undefined
   pendingByKey(idempotencyKey: string): Pending<Context> | undefined
-  /** As many as are pending. */
-  readonly pendings: () => number
+  /** As many as are pending: in all, and in whichever of the buckets has most. */
+  pendings(which: ReadonlySet<number>): { readonly all: number; readonly most: number }
   /** The store's word for it; before that it was pending. @param back which of its holds are back in their slice */
   adopted(pending: Pending<Context>, adoption: Adoption, back: readonly number[]): void
   /** It was given up before the store knew of it. */
@@ -48,10 +48,15 @@ export function createDecidedHere<Context>(
   const others = createOwnReservations<Context>(rememberEndedMs, tick)
   const byId = new Map<string, Pending<Context>>()
   const byKey = new Map<string, Pending<Context>>()
+  const inBucket = new Map<number, number>()
 
-  function settled({ request }: Pending<Context>): void {
-    byId.delete(request.id)
-    byKey.delete(request.idempotencyKey)
+  function count({ parts }: Pending<Context>, more: 1 | -1): void {
+    for (const { bucket } of parts) inBucket.set(bucket, (inBucket.get(bucket) ?? 0) + more)
+  }
+
+  function settled(pending: Pending<Context>): void {
+    if (byId.delete(pending.request.id)) count(pending, -1)
+    byKey.delete(pending.request.idempotencyKey)
   }
 
   function drop(pending: Pending<Context>, back: readonly number[]): void {
@@ -64,12 +69,17 @@ export function createDecidedHere<Context>(
     add(pending) {
       const { id, idempotencyKey, leaseMs } = pending.request
       byId.set(id, pending)
+      count(pending, 1)
       byKey.set(idempotencyKey, pending)
       own.add(pending.reservation, idempotencyKey, leaseMs, pending.parts[0].bucket)
     },
     pendingById: (id) => byId.get(id),
     pendingByKey: (idempotencyKey) => byKey.get(idempotencyKey),
-    pendings: () => byId.size,
+    pendings(which) {
+      let most = 0
+      for (const bucket of which) most = Math.max(most, inBucket.get(bucket) ?? 0)
+      return { all: byId.size, most }
+    },
     adopted(pending, adoption, back) {
       if (adoption !== 'adopted') {
         drop(pending, back)
@@ -112,6 +122,7 @@ export function createDecidedHere<Context>(
       others.clear()
       byId.clear()
       byKey.clear()
+      inBucket.clear()
     },
   }
 }

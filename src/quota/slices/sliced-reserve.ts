@@ -40,8 +40,9 @@ export interface SlicedReserveOptions<Context> {
   readonly arm: () => void
 }
 
-/** Beyond, every request asks the store: what is behind them waits for some 40 turns at most. */
-const MAX_PENDING = 1000
+/** Beyond, every request asks the store: what is behind those of a bucket waits for some 40 turns at most. */
+const MAX_PENDING = 4000
+const MAX_PENDING_IN_BUCKET = 1000
 /** The one under way, or one that begins at once: that is as long as the store itself takes. */
 const MAX_TURNS_AHEAD = 1
 /** Of the time of a request over several buckets: the rest is for the store, which can do without a node that hangs. */
@@ -141,7 +142,7 @@ export function createSlicedReserve<Context>(
       }
       // The store has to learn that it was repeated.
       if (earlier !== undefined) await tell(which, dueMs, 'all')
-      if (decided.knows(idempotencyKey) || decided.pendings() >= MAX_PENDING) return undefined
+      if (decided.knows(idempotencyKey) || isFull(which)) return undefined
       if (decided.get(id) !== undefined) throw new RangeError('the reservation id is in use')
       const drawn = slices.draw(holds, tick())
       if (drawn !== undefined) return hold({ ...given, id }, home, drawn, nowEpochMs)
@@ -151,6 +152,12 @@ export function createSlicedReserve<Context>(
       for (const taking of wished) turns.take(taking)
       if (!(await isTaken(which, dueMs))) return undefined
     }
+  }
+
+  /** One whose node hangs leaves room for the others. */
+  function isFull(which: ReadonlySet<number>): boolean {
+    const { all, most } = decided.pendings(which)
+    return all >= MAX_PENDING || most >= MAX_PENDING_IN_BUCKET
   }
 
   /** Waits for the slices, where that is no longer than asking the store. They are for later requests where not. */
