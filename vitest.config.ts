@@ -5,8 +5,8 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/build.ts'],
-    // For two cores: three files side by side, since the suites that start real processes mostly wait for them.
-    maxWorkers: 3,
+    // For two cores: four files side by side, since the suites that start real processes mostly wait for them.
+    maxWorkers: 4,
     testTimeout: 30_000 * proofScale,
     hookTimeout: 60_000,
   },

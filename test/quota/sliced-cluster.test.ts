@@ -47,7 +47,7 @@ describeLedger('the sliced ledger on a cluster of three', () => makeLedger())
 describeAgreement(
   'the sliced ledger on a cluster of three',
   (clock) => makeLedger({ rememberEndedMs, clock }),
-  20,
+  8,
   (holds) => {
     const home = buckets.homeOf({ holds, idempotencyKey: '' })
     return holds.filter(({ partitionKey }) => buckets.ofPartition(partitionKey) !== home)

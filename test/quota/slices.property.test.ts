@@ -31,5 +31,5 @@ const oneServer = () => {
 const buckets = createBuckets(12)
 const cluster = () => ({ store: stores.group, buckets, flush: () => group.flush() })
 
-describeHouse('on one server', oneServer, 40)
-describeHouse('on a cluster of three', cluster, 30)
+describeHouse('on one server', oneServer, 20)
+describeHouse('on a cluster of three', cluster, 15)

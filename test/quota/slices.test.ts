@@ -634,6 +634,15 @@ describe('a process with slices', () => {
     test('and waits for the question of no request that may wait longer', async () => {
       const { other } = await beside()
       const { looks } = other.spoilt
+      // Redis has refused both before either asks for slices.
+      let refused = 0
+      let bothRefused: () => void = () => undefined
+      const both = new Promise<void>((resolve) => (bothRefused = resolve))
+      other.spoilt.onDecided = () => {
+        refused += 1
+        if (refused === 2) bothRefused()
+        return both
+      }
       const askUntil = (id: string, dueMonotonicMs: number) =>
         other.reserve({ ...requestOf(id), holds: [holdOf(day, 150)], dueMonotonicMs }, atMs)
       const dueMs = systemClock.monotonicMs() + BUSY_MS
