@@ -227,7 +227,7 @@ test(
           await expectInTheEnd(tell, figuresOf('settled'))
         },
       ),
-      { numRuns: runs(200) },
+      { numRuns: runs(100) },
     )
   },
   LIMIT_MS,
