@@ -1,6 +1,8 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { DependencyError } from '../../src/errors.js'
+import { createLocalParts } from '../../src/quota/failover/local-parts.js'
 import type { End, Hold, ReserveRequest } from '../../src/quota/ledger.js'
+import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
 import type { OnStoreFailure } from '../../src/quota/quota.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
 import { createStoreInParts } from './store-in-parts.js'
@@ -396,6 +398,123 @@ test('a call that comes beside one for which more of the store was away holds no
   expect(reservation.holds.map(({ quota }) => quota.name)).toEqual(['first', 'gone', 'also'])
   expect(await store.ledger.balances([also], nowMs)).toMatchObject([{ reserved: 0 }])
   expect(await one.local.balances([also], nowMs)).toMatchObject([{ reserved: 10 }])
+})
+
+describe('a part that a call which was given up has left to another one', () => {
+  /** The second call comes and is given up while the first one asks for the rest. */
+  async function holdBesideOneGivenUp() {
+    let givenUp = ''
+    store.beforeAnswer = async () => {
+      store.beforeAnswer = async () => {
+        const { reservation, carrier } = await hold({ id: 'b' })
+        givenUp = reservation.id
+        await one.ledger.abandon(reservation.id, nowMs, carrier)
+      }
+    }
+    const held = await hold()
+    expect(held.reservation.id).not.toBe(givenUp)
+    return { ...held, givenUp }
+  }
+
+  test('counts once, and no more when its report has come', async () => {
+    const { reservation, givenUp } = await holdBesideOneGivenUp()
+    expect(await figures()).toEqual(asHeld)
+    expect(one.ledger.size()).toMatchObject({ reservations: 1 })
+    await one.ledger.end(reservation.id, settled(4), nowMs)
+    expect(await figures()).toEqual([
+      [4, 0],
+      [4, 0],
+      [4, 0],
+    ])
+    expect(one.ledger.size()).toMatchObject({ reservations: 0 })
+    expect(await one.ledger.find(givenUp, nowMs)).toBeUndefined()
+    expect(await one.ledger.end(givenUp, settled(4), nowMs)).toBeUndefined()
+  })
+
+  test('counts no more when that one is given up too', async () => {
+    const { reservation, carrier } = await holdBesideOneGivenUp()
+    await one.ledger.abandon(reservation.id, nowMs, carrier)
+    expect(await figures()).toEqual(nothing)
+    expect(one.ledger.size()).toMatchObject({ reservations: 0 })
+  })
+
+  test('counts no more when that one finds no room in the store', async () => {
+    const filling = {
+      ...requestOf(),
+      id: 'c',
+      idempotencyKey: 'other',
+      holds: [{ ...first, amount: 100 }],
+    }
+    store.beforeAnswer = async () => {
+      store.beforeAnswer = async () => {
+        const { reservation, carrier } = await hold({ id: 'b' })
+        await one.ledger.abandon(reservation.id, nowMs, carrier)
+        await store.ledger.reserve(filling, nowMs)
+      }
+    }
+    await expect(hold()).rejects.toThrow('short by first')
+    expect(one.ledger.size()).toMatchObject({ reservations: 1 })
+    expect(await one.local.balances([gone], nowMs)).toMatchObject([{ spent: 0, reserved: 0 }])
+  })
+
+  /** Both hold in the store, each for itself. */
+  async function joinTwice() {
+    const [there, here] = [createMemoryLedger<string>(), createMemoryLedger<string>()]
+    const parts = createLocalParts(here)
+    for (const id of ['x', 'y']) {
+      const request = requestOf({ id, holds: [first, gone] })
+      const inStore = await there.reserve({ ...request, idempotencyKey: id, holds: [first] }, nowMs)
+      const part = await parts.reserve(request, [gone], nowMs)
+      if (inStore.kind !== 'held' || !('answer' in part) || part.answer.kind !== 'held') {
+        throw new Error('not held')
+      }
+      parts.join(request, inStore, part.answer, nowMs)
+    }
+    expect(parts.count()).toBe(1)
+    return { there, here, parts }
+  }
+
+  test.each([
+    ['x', 'y'],
+    ['y', 'x'],
+  ])('ends with the first report of either, and is told once: %s', async (early, late) => {
+    const { there, here, parts } = await joinTwice()
+    const ended = await there.end(early, settled(4), nowMs)
+    expect(await parts.end(early, settled(4), ended, nowMs)).toMatchObject({
+      charges: [{ actual: 4 }, { actual: 4 }],
+    })
+    expect([parts.count(), here.size().reservations]).toEqual([0, 0])
+    expect(parts.holdsOf(late)).toBeUndefined()
+    const other = await there.end(late, settled(5), nowMs)
+    expect(await parts.end(late, settled(5), other, nowMs)).toBe(other)
+    expect(other?.charges).toMatchObject([{ actual: 5 }])
+  })
+
+  test('counts until both are given up, which are known until they are forgotten', async () => {
+    const { parts } = await joinTwice()
+    await parts.abandon('x', 'x', nowMs)
+    expect(parts.count()).toBe(1)
+    await parts.abandon('y', 'y', nowMs)
+    expect(parts.count()).toBe(0)
+    expect(['x', 'y'].map((id) => parts.holdsOf(id)?.length)).toEqual([2, 2])
+    parts.forgetDue(nowMs + 2 * leaseMs)
+    expect(['x', 'y'].map((id) => parts.holdsOf(id))).toEqual([undefined, undefined])
+  })
+
+  test('is counted no more when all is cleared', async () => {
+    const { parts } = await joinTwice()
+    parts.clear()
+    expect(parts.count()).toBe(0)
+  })
+
+  test('counts until its lease is forgotten', async () => {
+    await holdBesideOneGivenUp()
+    for (let times = 0; times < 2; times += 1) {
+      nowMs += leaseMs
+      await one.ledger.expire(nowMs)
+    }
+    expect(one.ledger.size()).toMatchObject({ reservations: 0 })
+  })
 })
 
 test('one whose report never comes is forgotten', async () => {

@@ -47,7 +47,7 @@ export interface LocalParts<Context> {
   /** Is it told with what became of it in the store? */
   isPart(ended: Ended<Context>): boolean
   forgetDue(nowEpochMs: number): void
-  /** Those that are held here. */
+  /** Parts that are held here beside something in the store. */
   readonly count: () => number
   clear(): void
 }
@@ -60,28 +60,38 @@ interface Joined extends Queued {
   readonly here: ReadonlySet<Hold>
   /** The calls that carry the part, by what the store has them as. */
   readonly carriers: Map<string, string>
-  isHeld: boolean
 }
 
 /** Too long for chance to make one of a random id. */
 const PART_ID = 'local-part-of-'
 
-const fresh = { isHeld: true, queuePosition: -1 }
-
 export function createLocalParts<Context>(ledger: Ledger<Context>): LocalParts<Context> {
   const byId = new Map<string, Joined>()
   const queue = createDeadlineQueue<Joined>()
-  let heldHere = 0
+  /**
+   * By the parts that are held. One part may have several: where a call was given up in the store, another one of its
+   * stream holds anew there, and the same part here.
+   */
+  const byPart = new Map<string, Set<Joined>>()
 
-  function letGo(joined: Joined): void {
-    if (joined.isHeld) heldHere -= 1
-    joined.isHeld = false
+  /** With all others of its part, which ends once, with whichever is told first. */
+  function drop(joined: Joined): void {
+    for (const { id } of byPart.get(joined.partId) ?? []) forget(id)
+    byPart.delete(joined.partId)
+    // Its part may have ended before.
+    forget(joined.id)
   }
 
-  function drop(joined: Joined): void {
-    letGo(joined)
-    byId.delete(joined.id)
-    queue.remove(joined)
+  function forget(id: string): void {
+    const joined = byId.get(id)
+    if (joined !== undefined) queue.remove(joined)
+    byId.delete(id)
+  }
+
+  /** A part that ends so is held no longer, though what it was joined to may still be told. */
+  async function giveUp(partId: string, carrier: string, nowEpochMs: number): Promise<void> {
+    const ended = await ledger.abandon(partId, nowEpochMs, carrier)
+    if (ended !== undefined) byPart.delete(partId)
   }
 
   return {
@@ -98,12 +108,12 @@ export function createLocalParts<Context>(ledger: Ledger<Context>): LocalParts<C
       if (!repeated || isAsked) return fitted
       // For a call of the same stream that runs beside it, another part of the store was away, or more of it: what this
       // one holds there, it would hold here as well.
-      await ledger.abandon(reservation.id, nowEpochMs, carrier)
+      await giveUp(reservation.id, carrier, nowEpochMs)
       throw new UndecidedError('ledger', 'an earlier call with the same key holds something else')
     },
 
     async giveBack({ reservation, carrier }, nowEpochMs) {
-      await ledger.abandon(reservation.id, nowEpochMs, carrier)
+      await giveUp(reservation.id, carrier, nowEpochMs)
     },
 
     join({ holds: asked, leaseMs }, inStore, part, nowEpochMs) {
@@ -117,11 +127,11 @@ export function createLocalParts<Context>(ledger: Ledger<Context>): LocalParts<C
       // Two calls of one stream may both come to this. One that was given up may still be held in the store.
       if (joined?.partId !== partId) {
         if (joined !== undefined) drop(joined)
-        joined = { id, partId, holds, here: new Set(here), carriers: new Map(), ...fresh }
+        joined = { id, partId, holds, here: new Set(here), carriers: new Map(), queuePosition: -1 }
         byId.set(id, joined)
         // Its report may be as late as that.
         queue.put(joined, nowEpochMs + 2 * leaseMs)
-        heldHere += 1
+        byPart.set(partId, (byPart.get(partId) ?? new Set()).add(joined))
       }
       joined.carriers.set(inStore.carrier, part.carrier)
       return {
@@ -147,8 +157,7 @@ export function createLocalParts<Context>(ledger: Ledger<Context>): LocalParts<C
       const joined = byId.get(id)
       const here = joined?.carriers.get(carrier)
       if (joined === undefined || here === undefined) return
-      const ended = await ledger.abandon(joined.partId, nowEpochMs, here)
-      if (ended !== undefined) letGo(joined)
+      await giveUp(joined.partId, here, nowEpochMs)
     },
 
     told(ended) {
@@ -167,11 +176,11 @@ export function createLocalParts<Context>(ledger: Ledger<Context>): LocalParts<C
       for (const joined of takeAllDue(queue, nowEpochMs)) drop(joined)
     },
 
-    count: () => heldHere,
+    count: () => byPart.size,
 
     clear() {
       byId.clear()
-      heldHere = 0
+      byPart.clear()
     },
   }
 }
