@@ -630,6 +630,27 @@ test('a node that is told nothing has 1000 requests wait for it, and keeps no ot
   ledger.spoilt.lose = () => false
 })
 
+test('4000 requests at most wait to be told, whichever their buckets', async () => {
+  const inBuckets = new Map<number, Hold>()
+  for (let at = 0; inBuckets.size < 5; at += 1) {
+    const one = { ...third, partitionKey: `${third.partitionKey} ${String(at)}`, amount: 0 }
+    if (!inBuckets.has(bucketOf(one))) inBuckets.set(bucketOf(one), one)
+  }
+  const [last, ...full] = [...inBuckets.values()] as [Hold, ...Hold[]]
+  const ledger = open()
+  for (const one of inBuckets.values()) await hold(ledger, requestOf([{ ...one, amount: 1 }]))
+  await ledger.expire(atMs)
+  ledger.spoilt.asked.length = 0
+  ledger.spoilt.lose = ({ script }) => script === 'turn'
+  for (const one of full) {
+    for (let at = 0; at < 1000; at += 1) await hold(ledger, requestOf([one]))
+  }
+  expect(decisionsOf(ledger)).toBe(0)
+  await hold(ledger, requestOf([last]))
+  expect(decisionsOf(ledger)).toBe(1)
+  ledger.spoilt.lose = () => false
+})
+
 test('a slot that is moved has what was decided meanwhile told at its new node', async () => {
   const ledger = await opened()
   const tag = `{${tagOf(away)}}`
@@ -658,7 +679,7 @@ test('a replica that takes over is told what was decided meanwhile', async () =>
   const replicated = await startCluster({ replicated: true })
   try {
     const ledger = openProcess(replicated, {
-      ...{ moments: 'given', timeoutMs: 500, tuning: { isSliced: () => true, warmMs: Infinity } },
+      ...{ moments: 'given', timeoutMs: 5000, tuning: { isSliced: () => true, warmMs: Infinity } },
     })
     ledgers.push(ledger)
     await hold(ledger)
