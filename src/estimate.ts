@@ -2,8 +2,6 @@ import type { AskSummary } from './llm/ask.js'
 import type { Admitted } from './policy.js'
 import type { Estimate } from './quota/units.js'
 
-export type { Estimate } from './quota/units.js'
-
 /** What a request is expected to use, and the output cap to put into its body, for one choice. */
 export interface Sized {
   readonly estimate: Estimate

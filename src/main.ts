@@ -64,16 +64,6 @@ export async function serve(policyFile: string): Promise<number> {
   }
 }
 
-function tellOfTls(look: TlsLook, log: Log): void {
-  if (look.kind === 'renewed') log.info('the certificates of listen.tls are renewed')
-  if (look.kind === 'refused') {
-    log.warn(
-      { reason: look.reason },
-      'the files of listen.tls cannot be used: what they were before stays',
-    )
-  }
-}
-
 /** Frees one part; must not throw. */
 type Closer = () => Promise<void> | void
 
@@ -327,6 +317,16 @@ async function closeAudit(audit: AuditLog | undefined, log: Log): Promise<void> 
   } catch (error) {
     // A disk that hangs must not keep the process from ending; the next start finds what was written.
     log.error({ error }, 'audit log not closed')
+  }
+}
+
+function tellOfTls(look: TlsLook, log: Log): void {
+  if (look.kind === 'renewed') log.info('the certificates of listen.tls are renewed')
+  if (look.kind === 'refused') {
+    log.warn(
+      { reason: look.reason },
+      'the files of listen.tls cannot be used: what they were before stays',
+    )
   }
 }
 

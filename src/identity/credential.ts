@@ -20,10 +20,10 @@ const howToSend = 'Send it as "Authorization: Bearer <JWT or API key>", one spac
 /**
  * The caller's credential as sent, a JWT or an API key, or why there is none that could be used. It is not yet verified.
  *
- * Read from `Authorization`, or with `apiKeyHeader` (the Anthropic dialect's paths, and those of none) from `x-api-key`. Both at
- * once are refused: two parties that choose differently would see two callers. Without `apiKeyHeader` an
- * `x-api-key` says nothing about who is calling and is not read; it never reaches the engine either, since the
- * answer to Envoy removes both headers on every path. Cookies, the query (`access_token`, RFC 6750 §2.3,
+ * Read from `Authorization`, or with `apiKeyHeader` (the Anthropic dialect's paths, and those of none) from
+ * `x-api-key`. Both at once are refused: two parties that choose differently would see two callers. Without
+ * `apiKeyHeader` an `x-api-key` says nothing about who is calling and is not read; it never reaches the engine
+ * either, since the answer to Envoy removes both headers on every path. Cookies, the query (`access_token`, RFC 6750 §2.3,
  * forbidden by RFC 9700 §4.3.2) and the body are never read.
  *
  * @returns 1 to `maxCredentialBytes` ASCII characters; or `credential_missing`, `credential_ambiguous`,

@@ -8,7 +8,8 @@ import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../units.js'
  * What this process may admit by itself while the store is away: limit / d of each quota (nine tenths of that, where
  * it has slices), where d is what it claims in the store (`lua/processes.lua`). The store grants no claim beside which
  * those of all others, and what was used by larger ones, would be more than one limit, and forgets none whose process
- * does not say that it has given it up. So all shares of a quota together are at most its limit, over any number of outages that its window sees (invariant 3).
+ * does not say that it has given it up. So all shares of a quota together are at most its limit, over any number of
+ * outages that its window sees (invariant 3).
  */
 export interface Shares {
   /** What the next census is told of this process. */

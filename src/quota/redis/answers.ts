@@ -5,7 +5,8 @@ import type { Held, Hold, Reservation, Short } from '../ledger.js'
 import type { Quota } from '../quota.js'
 import type { HeldReply, JoinedReply, LedgerReply, ShortReply } from './replies.js'
 import { balancesOf, unexpected } from './room.js'
-import type { RedisRoom, Seen } from './room.js'
+import type { Seen } from '../balance.js'
+import type { RedisRoom } from './room.js'
 import { askedBefore } from '../request.js'
 
 // What the replies of all parts of a reserve come to.

@@ -11,7 +11,8 @@ import { storedIdempotencyKey, storedLeases, storedReservation } from './stored-
 import type { HeldReply, LedgerReply } from './replies.js'
 import type { ShortReply, Told } from './replies.js'
 import { unexpected } from './room.js'
-import type { RedisRoom, Seen } from './room.js'
+import type { Seen } from '../balance.js'
+import type { RedisRoom } from './room.js'
 import { requireWhole } from '../request.js'
 import { spell } from '../windows/windows.js'
 

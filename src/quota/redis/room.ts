@@ -22,8 +22,6 @@ import { requireMoment } from '../request.js'
 import type { Timeline } from '../windows/timeline.js'
 import { createTimelines } from '../windows/windows.js'
 
-export type { Seen } from '../balance.js'
-
 /** What reserving, ending and looking have in common. */
 export interface RedisRoom<Context> {
   readonly buckets: Buckets

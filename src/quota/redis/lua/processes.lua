@@ -38,11 +38,11 @@ local function whole(number)
   return string.format('%d', number)
 end
 
-local before = redis.call('GET', tableKey)
+local packed = redis.call('GET', tableKey)
 -- Of each: its claims, then the largest that it used, by horizon; when it last did, and when it was found gone or 0.
-local all = before and cjson.decode(before) or { born = nowMs, settling = nowMs, version = 0, entries = {} }
+local all = packed and cjson.decode(packed) or { born = nowMs, settling = nowMs, version = 0, entries = {} }
 local entries = all.entries
-local isChanged = not before
+local isChanged = not packed
 local count, gone = 0, 0
 
 local function larger(one, other)
@@ -203,11 +203,11 @@ if isChanged or ownBefore ~= ownAfter then
     if is_gone(entry) and not matters(entry) then entries[name] = nil end
   end
   all.version = math.max(nowMs, all.version + 1)
-  before = cjson.encode(all)
-  redis.call('SET', tableKey, before)
+  packed = cjson.encode(all)
+  redis.call('SET', tableKey, packed)
 end
 for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, whole(keptMs)) end
 return {
   'seen', nowMs, seen, cjson.encode(grants), all.version, all.born,
-  all.version ~= said.version and before or '',
+  all.version ~= said.version and packed or '',
 }
