@@ -3,6 +3,7 @@ import { openStore } from '../store/store.js'
 import type { StoreAddress, StoreParts } from '../store/store.js'
 import { CLUSTER_BUCKETS, createBuckets } from './redis/buckets.js'
 import { createFailoverLedger } from './failover/failover-ledger.js'
+import { createFullLedger } from './failover/full-ledger.js'
 import type { GuardedLedger } from './failover/guarded-ledger.js'
 import { boundsIn, createMemoryLedger } from './memory/memory-ledger.js'
 import { createRedisLedger } from './redis/redis-ledger.js'
@@ -46,7 +47,7 @@ const ledgers: {
   ) => GuardedLedger<Context>
 } = {
   memory: ({ maxPartitions }, parts) =>
-    createFailoverLedger({ main: createMemoryLedger(memoryOptions(maxPartitions, parts)) }),
+    createFullLedger(createMemoryLedger(memoryOptions(maxPartitions, parts))),
   redis: <Context>(
     { address, timeoutMs, maxPartitions, processes }: LedgerSettings<'redis'>,
     parts: LedgerParts,

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { DependencyError, PartError, UndecidedError } from '../../src/errors.js'
 import { createFailoverLedger } from '../../src/quota/failover/failover-ledger.js'
+import { createFullLedger } from '../../src/quota/failover/full-ledger.js'
 import type { GuardedLedger } from '../../src/quota/failover/guarded-ledger.js'
 import type { Processes } from '../../src/quota/failover/processes.js'
 import type { End, Hold, Ledger, ReserveRequest } from '../../src/quota/ledger.js'
@@ -38,7 +39,7 @@ function asLedger(guarded: GuardedLedger<string>): Ledger<string> {
 
 describeLedger('a ledger over one that answers', () => asLedger(createSmallStore(0).join().ledger))
 describeLedger('a ledger over one in memory', () =>
-  asLedger(createFailoverLedger({ main: createMemoryLedger() })),
+  asLedger(createFullLedger(createMemoryLedger())),
 )
 
 const startMs = Date.parse('2026-02-02T00:00:00Z')
@@ -546,7 +547,7 @@ describe('a memory that is full', () => {
 
   test('asks each quota that finds no room, and holds the others as ever', async () => {
     const main = createMemoryLedger<string>(kept)
-    const ledger = createFailoverLedger({ main })
+    const ledger = createFullLedger(main)
     await ledger.reserve(requestOf('a', [holdOf(denying, 10)]), nowMs)
     expect(
       await ledger.reserve(requestOf('b', [holdOf(denying, 10), holdOf(allowing, 10)]), nowMs),
@@ -573,9 +574,7 @@ describe('a memory that is full', () => {
   })
 
   test('of reservations lets pass what every quota allows, and no report will find it', async () => {
-    const ledger = createFailoverLedger({
-      main: createMemoryLedger<string>({ maxReservations: 1 }),
-    })
+    const ledger = createFullLedger(createMemoryLedger<string>({ maxReservations: 1 }))
     await ledger.reserve(requestOf('a', [holdOf(denying, 1)]), nowMs)
     const refused = requestOf('b', [holdOf(allowing, 1), holdOf(denying, 1)])
     expect(await ledger.reserve(refused, nowMs)).toMatchObject({

@@ -3,7 +3,6 @@ import { createCensuses } from './censuses.js'
 import { createFirstAnswers } from './first-answers.js'
 import { answerOf, mayPass } from './guarded-ledger.js'
 import { createLocalParts } from './local-parts.js'
-import type { LocalParts } from './local-parts.js'
 import type { GuardedHeld, GuardedLedger, StoreFailure, Unavailable } from './guarded-ledger.js'
 import type { Hold, Ledger, ReserveRequest, Short } from '../ledger.js'
 import type { MemoryLedger } from '../memory/memory-ledger.js'
@@ -18,8 +17,8 @@ import { createShares } from './shares.js'
 export interface FailoverLedgerOptions<Context> {
   /** The ledger that counts as long as it answers. */
   readonly main: Ledger<Context>
-  /** Undefined where `main` is this process's own: there is nothing to fall back on. */
-  readonly local?: {
+  /** What is there of this process while it does not. */
+  readonly local: {
     /** Keeps what was admitted in any outage, so that many short ones admit no more than a long one. */
     readonly ledger: MemoryLedger<Context>
     readonly processes: Processes
@@ -36,8 +35,6 @@ export interface FailoverLedgerOptions<Context> {
  */
 const LOCAL_ID = 'local-ledger-'
 
-const FULL = 'the ledger holds as much as it may'
-
 /**
  * A ledger over one whose store can fail: then each quota is asked for what it says (`onStoreFailure`), at once and
  * without a further call of the store. One that says `deny` refuses the request; one that says `local` holds it to
@@ -50,13 +47,13 @@ export function createFailoverLedger<Context>(
   options: FailoverLedgerOptions<Context>,
 ): GuardedLedger<Context> {
   const { main, local } = options
-  const shares = createShares(local?.atLeast ?? 1)
+  const shares = createShares(local.atLeast)
   const firsts = createFirstAnswers<Context>()
-  const parts = local && createLocalParts(local.ledger)
-  const censuses = local && createCensuses(local.processes, shares)
+  const parts = createLocalParts(local.ledger)
+  const censuses = createCensuses(local.processes, shares)
 
   function ledgerOf(id: string): Ledger<Context> {
-    return local !== undefined && id.startsWith(LOCAL_ID) ? local.ledger : main
+    return id.startsWith(LOCAL_ID) ? local.ledger : main
   }
 
   /** Holds what a plan leaves to this process's share, under an id and a key of its own. */
@@ -79,14 +76,13 @@ export function createFailoverLedger<Context>(
 
   async function reserveLocally(
     request: ReserveRequest<Context>,
-    ledger: Ledger<Context>,
     fault: string,
     nowEpochMs: number,
   ): Promise<GuardedHeld<Context> | Unavailable> {
     const plan = planFor(request, shares)
     if ('refusing' in plan) return unavailable(plan.refusing, plan.why, fault)
     const hold = (holds: readonly Hold[]): Promise<Fitted<Context>> =>
-      reserveWhatFits({ ...request, id: LOCAL_ID + request.id, holds }, ledger, nowEpochMs)
+      reserveWhatFits({ ...request, id: LOCAL_ID + request.id, holds }, local.ledger, nowEpochMs)
     return holdInShare(plan, hold, fault, nowEpochMs)
   }
 
@@ -96,7 +92,6 @@ export function createFailoverLedger<Context>(
    */
   async function reserveRest(
     request: ReserveRequest<Context>,
-    parts: LocalParts<Context>,
     { message: fault, places }: PartError,
     nowEpochMs: number,
   ): Promise<GuardedHeld<Context> | Short | Unavailable | undefined> {
@@ -133,10 +128,9 @@ export function createFailoverLedger<Context>(
   /** The same stream again: it is held already, by some of its quotas. */
   async function repeatLocally(
     request: ReserveRequest<Context>,
-    ledger: Ledger<Context>,
     nowEpochMs: number,
   ): Promise<GuardedHeld<Context> | Short> {
-    const answer = await ledger.reserve(request, nowEpochMs)
+    const answer = await local.ledger.reserve(request, nowEpochMs)
     if (answer.kind === 'short') return answer
     const localQuotas = namesOf(answer.reservation.holds)
     const uncountedQuotas = namesOf(request.holds).filter((name) => !localQuotas.includes(name))
@@ -144,22 +138,10 @@ export function createFailoverLedger<Context>(
     return { ...answer, fallback: { why: 'store', fault, localQuotas, uncountedQuotas } }
   }
 
-  async function reserveInMemory(
-    request: ReserveRequest<Context>,
-    nowEpochMs: number,
-  ): Promise<GuardedHeld<Context> | Short | Unavailable> {
-    const fitted = await reserveWhatFits(request, main, nowEpochMs)
-    if ('refusing' in fitted) return unavailable(fitted.refusing, 'full', FULL)
-    const { answer, uncounted } = fitted
-    if (answer.kind === 'short' || uncounted.length === 0) return answer
-    const uncountedQuotas = namesOf(uncounted)
-    return { ...answer, fallback: { why: 'full', fault: FULL, localQuotas: [], uncountedQuotas } }
-  }
-
   return {
     async exhausted(request, nowEpochMs) {
       const { idempotencyKey } = request
-      if (local?.ledger.knows(idempotencyKey) || firsts.knows(idempotencyKey)) return undefined
+      if (local.ledger.knows(idempotencyKey) || firsts.knows(idempotencyKey)) return undefined
       try {
         return await main.exhausted(request, nowEpochMs)
       } catch (error) {
@@ -173,11 +155,10 @@ export function createFailoverLedger<Context>(
     },
 
     async reserve(given, nowEpochMs) {
-      if (local === undefined || parts === undefined) return reserveInMemory(given, nowEpochMs)
       // One for both calls that `main` may be asked.
       const request = { ...given, dueMonotonicMs: local.dueMonotonicMs() }
       if (local.ledger.knows(request.idempotencyKey)) {
-        return repeatLocally(request, local.ledger, nowEpochMs)
+        return repeatLocally(request, nowEpochMs)
       }
       // Where a part of the store was away, the whole of it may not know the key.
       if (firsts.isPartial(request.idempotencyKey)) {
@@ -194,41 +175,38 @@ export function createFailoverLedger<Context>(
         const first = firsts.repeat(request)
         const answer =
           first ??
-          (error instanceof PartError
-            ? await reserveRest(request, parts, error, nowEpochMs)
-            : undefined)
-        return answer ?? reserveLocally(request, local.ledger, fault, nowEpochMs)
+          (error instanceof PartError ? await reserveRest(request, error, nowEpochMs) : undefined)
+        return answer ?? reserveLocally(request, fault, nowEpochMs)
       }
     },
 
     async find(id, nowEpochMs) {
       const found = await ledgerOf(id).find(id, nowEpochMs)
-      return found && { ...found, holds: parts?.holdsOf(id) ?? found.holds }
+      return found && { ...found, holds: parts.holdsOf(id) ?? found.holds }
     },
 
     async end(id, end, nowEpochMs) {
       const ended = await ledgerOf(id).end(id, end, nowEpochMs)
       firsts.remove(id)
-      return parts === undefined ? ended : parts.end(id, end, ended, nowEpochMs)
+      return parts.end(id, end, ended, nowEpochMs)
     },
 
     async abandon(id, nowEpochMs, carrier = id) {
       const told = firsts.giveUp(id, carrier)
       if (told === undefined) return undefined
-      await parts?.abandon(id, told, nowEpochMs)
+      await parts.abandon(id, told, nowEpochMs)
       const ended = await ledgerOf(id).abandon(id, nowEpochMs, told)
-      return ended && (parts?.told(ended) ?? ended)
+      return ended && parts.told(ended)
     },
 
     async expire(nowEpochMs) {
-      if (local === undefined || parts === undefined) return main.expire(nowEpochMs)
       firsts.forgetDue(nowEpochMs)
       parts.forgetDue(nowEpochMs)
       const here = await local.ledger.expire(nowEpochMs)
       const unsettled = here.filter((ended) => !parts.isPart(ended))
       const failures: unknown[] = []
       try {
-        await censuses?.ask(nowEpochMs)
+        await censuses.ask(nowEpochMs)
       } catch (error) {
         failures.push(error)
       }
@@ -246,7 +224,6 @@ export function createFailoverLedger<Context>(
 
     size() {
       const { partitions, reservations } = main.size()
-      if (local === undefined || parts === undefined) return { partitions, reservations }
       const own = local.ledger.size()
       return {
         partitions: partitions + own.partitions,
@@ -258,10 +235,10 @@ export function createFailoverLedger<Context>(
 
     async close() {
       firsts.clear()
-      parts?.clear()
-      await censuses?.leave()
+      parts.clear()
+      await censuses.leave()
       await main.close()
-      await local?.ledger.close()
+      await local.ledger.close()
     },
   }
 }
