@@ -1,5 +1,5 @@
 import type { Found, LedgerSize, Reservation } from '../ledger.js'
-import type { Known } from '../redis/ends.js'
+import type { Known } from '../redis/giving-back.js'
 import { createOwnReservations } from '../redis/own-reservations.js'
 import type { Adoption } from './adoptions.js'
 import type { Pending } from './slice-turn.js'

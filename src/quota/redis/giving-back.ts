@@ -1,0 +1,227 @@
+import { DependencyError } from '../../errors.js'
+import { inTime } from '../../store/store.js'
+import type { Seen } from '../balance.js'
+import type { Part } from './buckets.js'
+import { actualsOf, endedWith } from './end-part.js'
+import type { Carried, EndPart, NotEnded } from './end-part.js'
+import type { Ended, Reservation } from '../ledger.js'
+import type { EndedReply } from './replies.js'
+import type { RedisRoom } from './room.js'
+
+/** A reservation that the process knows by other ways than its own reserve. */
+export interface Known<Context> {
+  readonly reservation: Reservation<Context>
+  /** The bucket of its home. */
+  readonly home: number
+  /** Told at whichever try it turns out that no answer carries it any more. */
+  readonly onGone?: () => void
+}
+
+/** How reservations are given back that no answer carries any more. */
+export interface GivingBack<Context> {
+  abandon(
+    id: string,
+    nowEpochMs: number,
+    carrier?: string,
+    known?: Known<Context>,
+  ): Promise<Ended<Context> | undefined>
+  /**
+   * A call that did not pass carries the parts no longer, each by itself. What nobody else carries is given back, now or
+   * as soon as its node can be reached. That has a time of its own; it is waited for until `dueMs`.
+   *
+   * @returns by the place among the holds, where they stand now; nothing of what was not given back so far
+   */
+  leave(carried: Carried, nowEpochMs: number, dueMs: number): Promise<readonly Seen[]>
+  /** The same, of parts that did not answer. */
+  leaveInBackground(carried: Carried, nowEpochMs: number): void
+  /**
+   * Tries again what could not be given back, and adds what of it has ended by that. Never fails but for the first
+   * failure, after all were tried.
+   */
+  retry(ended: Ended<Context>[], nowEpochMs: number): Promise<void>
+  clear(): void
+}
+
+export interface GivingBackOptions<Context> {
+  readonly room: RedisRoom<Context>
+  readonly endPart: EndPart
+  /** @throws DependencyError the store did not say */
+  readonly find: (id: string, nowEpochMs: number) => Promise<Reservation<Context> | undefined>
+  /** The bucket of its home. */
+  readonly homeOf: (id: string) => number
+}
+
+interface ToGiveBack<Context> extends Carried {
+  /** What a caller once had an answer for, and is told the end of. */
+  readonly reservation?: Reservation<Context> | undefined
+  readonly onGone?: (() => void) | undefined
+  /** Asked again, the home no longer knows. Kept until all the others have given it back too. */
+  readonly endedAtHome?: EndedReply | undefined
+  /** It could not be asked what it is. */
+  readonly isToBeFound?: boolean
+}
+
+/** What is carried by nobody, to be given back as soon as Redis answers. Beyond, their lease ends them. */
+const MAX_UNANSWERED = 10_000
+const MAX_ABANDONED_PER_RETRY = 200
+
+export function createGivingBack<Context>(
+  options: GivingBackOptions<Context>,
+): GivingBack<Context> {
+  const { room, endPart, find, homeOf } = options
+  const { buckets, own } = room
+  const unanswered = new Map<string, ToGiveBack<Context>>()
+
+  /** The home first: where it ended otherwise, or not all are known that carry it, all of it stays. */
+  async function giveBack(
+    carried: ToGiveBack<Context>,
+    nowEpochMs: number,
+  ): Promise<{ readonly home: EndedReply | NotEnded | undefined; readonly seen: readonly Seen[] }> {
+    const { holds, parts, idempotencyKey } = carried
+    const seen: Seen[] = []
+    const name = nameOf(carried)
+    let endedAtHome = unanswered.get(name)?.endedAtHome
+    const giveBackPart = async (part: Part): Promise<EndedReply | NotEnded> => {
+      const end = { actuals: actualsOf({ kind: 'released' }), released: true, carried, bars: false }
+      const reply = await endPart(carried, part, end, nowEpochMs)
+      // By its key it may have been another reservation, with other holds.
+      const isKnown = typeof reply !== 'string' && idempotencyKey === undefined
+      if (isKnown) room.see(seen, part, holds, reply[4], reply[2])
+      return reply
+    }
+    try {
+      const [home, ...others] = parts
+      const first = endedAtHome ?? (home && (await giveBackPart(home)))
+      if (typeof first === 'object') endedAtHome = first
+      if (first !== 'kept') {
+        const outcomes = await Promise.allSettled(others.map(giveBackPart))
+        const failed = outcomes.find((outcome) => outcome.status === 'rejected')
+        if (failed !== undefined) throw failed.reason
+      }
+      unanswered.delete(name)
+      return { home: first, seen }
+    } catch (error) {
+      if (error instanceof DependencyError) later({ ...carried, endedAtHome })
+      throw error
+    }
+  }
+
+  /** What ended at home by being given back; nothing more is remembered of it, but where another answer carries it. */
+  function endedByGivingBack(
+    { id, reservation, onGone }: ToGiveBack<Context>,
+    home: EndedReply | NotEnded | undefined,
+  ): Ended<Context> | undefined {
+    if (reservation === undefined || home === 'kept' || home === 'left') return undefined
+    own.remove(id, true)
+    onGone?.()
+    if (typeof home !== 'object') return undefined
+    return endedWith(reservation, { kind: 'released' }, home[3] === 1)
+  }
+
+  /** Where that fails, it is asked for again later, and abandoned. */
+  async function findToAbandon(
+    id: string,
+    carrier: string,
+    nowEpochMs: number,
+  ): Promise<Reservation<Context> | undefined> {
+    try {
+      return await find(id, nowEpochMs)
+    } catch (error) {
+      const parts = buckets.partsOf([], buckets.homeOfId(id))
+      if (error instanceof DependencyError) {
+        later({ id, carrier, holds: [], parts, isToBeFound: true })
+      }
+      throw error
+    }
+  }
+
+  async function abandon(
+    id: string,
+    nowEpochMs: number,
+    carrier = id,
+    known?: Known<Context>,
+  ): Promise<Ended<Context> | undefined> {
+    const reservation = known?.reservation ?? (await findToAbandon(id, carrier, nowEpochMs))
+    const home = known?.home ?? homeOf(reservation?.id ?? id)
+    const holds = reservation?.holds ?? []
+    const parts = buckets.partsOf(holds, home)
+    // It may be known by the id of another of its answers, which leads to it at home alone.
+    const given = {
+      ...{ id: reservation?.id ?? id, carrier, holds, parts, reservation },
+      onGone: known?.onGone,
+    }
+    return endedByGivingBack(given, (await giveBack(given, nowEpochMs)).home)
+  }
+
+  /** It is kept under the parts that it is found to have; if that fails again, by itself. */
+  function abandonFound(held: ToGiveBack<Context>, nowEpochMs: number) {
+    unanswered.delete(nameOf(held))
+    return abandon(held.id, nowEpochMs, held.carrier)
+  }
+
+  function later(carried: ToGiveBack<Context>): void {
+    // Last in the queue: what fails again must not keep back what would not.
+    unanswered.delete(nameOf(carried))
+    if (unanswered.size < MAX_UNANSWERED) unanswered.set(nameOf(carried), carried)
+  }
+
+  /** Each by itself: what is carried of one part says nothing of another. */
+  function partsOf(carried: Carried): readonly Carried[] {
+    return carried.parts.map((part) => ({ ...carried, parts: [part] }))
+  }
+
+  return {
+    abandon,
+
+    async leave(carried, nowEpochMs, dueMs) {
+      if (carried.parts.length === 0) return []
+      const seen: Seen[] = []
+      const leaving = partsOf(carried).map(async (part) => {
+        try {
+          Object.assign(seen, (await giveBack(part, nowEpochMs)).seen)
+        } catch (error) {
+          // It is tried again by `retry`.
+          if (!(error instanceof DependencyError)) throw error
+        }
+      })
+      await inTime(room.clock, Promise.all(leaving), dueMs).catch((error: unknown) => {
+        if (!(error instanceof DependencyError)) throw error
+      })
+      return [...seen]
+    },
+
+    leaveInBackground(carried, nowEpochMs) {
+      for (const part of partsOf(carried)) {
+        later(part)
+        giveBack(part, nowEpochMs).catch(() => {
+          // It is tried again by `retry`.
+        })
+      }
+    },
+
+    async retry(ended, nowEpochMs) {
+      const failures: unknown[] = []
+      for (const held of [...unanswered.values()].slice(0, MAX_ABANDONED_PER_RETRY)) {
+        try {
+          const told =
+            held.isToBeFound === true
+              ? await abandonFound(held, nowEpochMs)
+              : endedByGivingBack(held, (await giveBack(held, nowEpochMs)).home)
+          if (told !== undefined) ended.push(told)
+        } catch (error) {
+          failures.push(error)
+        }
+      }
+      if (failures.length > 0) throw failures[0]
+    },
+
+    clear() {
+      unanswered.clear()
+    },
+  }
+}
+
+/** What became of one part, or of one that carries it, says nothing of the others. */
+function nameOf({ id, carrier, parts }: Carried): string {
+  return `${parts.map(({ bucket }) => bucket).join()} ${id} ${carrier}`
+}
