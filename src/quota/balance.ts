@@ -51,26 +51,42 @@ export interface Seen {
   readonly atMs: number
 }
 
+/** A hold that does not fit. */
+export interface ShortHold {
+  readonly quota: Quota
+  /** With what the holds before it take of the same partition. */
+  readonly asked: number
+  readonly at: Seen
+}
+
 /**
- * The shortage that refuses the holds, as a reserve would tell it; undefined as long as whatever is short has anything
- * left.
+ * The holds that do not fit, those of shadow quotas too.
  *
  * @param seen one per hold, in the same order
  */
-export function shortageWhereUsedUp(
-  holds: readonly Hold[],
-  seen: readonly Seen[],
-): Shortage | undefined {
-  let short: Shortage | undefined
-  let isUsedUp = false
-  for (const [index, { quota, amount }] of holds.entries()) {
-    const { state, atMs } = seen[index] as Seen
-    const [asked, room] = [amount + askedBefore(holds, index), roomIn(state, quota.limit)]
-    if (quota.shadow || asked <= room) continue
-    isUsedUp ||= room <= 0
-    short = longerShortage(short, shortage(quota, state, asked, atMs))
+export function shortHolds(holds: readonly Hold[], seen: readonly Seen[]): readonly ShortHold[] {
+  return holds.flatMap(({ quota, amount }, index) => {
+    const [asked, at] = [amount + askedBefore(holds, index), seen[index]]
+    return at === undefined || asked <= roomIn(at.state, quota.limit) ? [] : [{ quota, asked, at }]
+  })
+}
+
+/** The shortage that refuses a request; undefined where no quota does that may. */
+export function longestShortage(shorts: readonly ShortHold[]): Shortage | undefined {
+  let longest: Shortage | undefined
+  for (const { quota, asked, at } of shorts) {
+    if (quota.shadow) continue
+    longest = longerShortage(longest, shortage(quota, at.state, asked, at.atMs))
   }
-  return isUsedUp ? short : undefined
+  return longest
+}
+
+/** The same, as long as one of them has nothing left. */
+export function shortageWhereUsedUp(shorts: readonly ShortHold[]): Shortage | undefined {
+  const isUsedUp = shorts.some(
+    ({ quota, at }) => !quota.shadow && roomIn(at.state, quota.limit) <= 0,
+  )
+  return isUsedUp ? longestShortage(shorts) : undefined
 }
 
 /** Of two shortages the one that lasts longer, since a request needs all its holds; the first if they are equal. */

@@ -1,5 +1,4 @@
-import { balanceOf, longerShortage, roomIn, shortage, shortageWhereUsedUp } from '../balance.js'
-import type { Shortage } from '../balance.js'
+import { balanceOf, longestShortage, shortageWhereUsedUp, shortHolds } from '../balance.js'
 import { isCarriedByNone, withCarrier, withoutCarrier } from '../carriers.js'
 import type { Carriers } from '../carriers.js'
 import { createDeadlineQueue } from '../deadline-queue.js'
@@ -9,7 +8,7 @@ import type { Balance, Ended, Held, Hold, Ledger, LedgerSize } from '../ledger.j
 import type { Reservation, ReserveRequest, Short } from '../ledger.js'
 import { FullError } from '../full-error.js'
 import { createPartitions } from './partitions.js'
-import { askedBefore, requireMoment, requireWhole } from '../request.js'
+import { requireMoment, requireWhole } from '../request.js'
 import { createRecent } from '../recent.js'
 import type { Quota } from '../quota.js'
 import { amountAtEnd } from '../units.js'
@@ -145,16 +144,11 @@ export function createMemoryLedger<Context>(
     requireWhole('leaseMs', leaseMs)
     for (const hold of holds) requireWhole('amount', hold.amount)
 
-    const shadowShort: Quota[] = []
-    let short: Shortage | undefined
-    for (const [index, hold] of holds.entries()) {
-      const { quota } = hold
-      const state = partitions.follow(hold, nowEpochMs)
-      const amount = hold.amount + askedBefore(holds, index)
-      if (amount <= roomIn(state, quota.limit)) continue
-      if (quota.shadow) shadowShort.push(quota)
-      else short = longerShortage(short, shortage(quota, state, amount, nowEpochMs))
-    }
+    const seen = holds.map((hold) => {
+      return { state: partitions.follow(hold, nowEpochMs), atMs: nowEpochMs }
+    })
+    const shorts = shortHolds(holds, seen)
+    const short = longestShortage(shorts)
     if (short !== undefined) return { ...short, balances: balancesOf(holds, nowEpochMs) }
     requireRoom(holds, nowEpochMs)
 
@@ -164,7 +158,7 @@ export function createMemoryLedger<Context>(
       leaseMs,
       admittedAtTick: tick(),
       placements: holds.map((hold) => partitions.reserve(hold, nowEpochMs)),
-      shadowShort,
+      shadowShort: shorts.map(({ quota }) => quota),
       carriers: [id],
       phase: 'open',
       queuePosition: -1,
@@ -222,7 +216,7 @@ export function createMemoryLedger<Context>(
       const now = clamp(nowEpochMs)
       if (knownBy(idempotencyKey) !== undefined) return undefined
       const seen = holds.map((hold) => ({ state: partitions.look(hold, now), atMs: now }))
-      const short = shortageWhereUsedUp(holds, seen)
+      const short = shortageWhereUsedUp(shortHolds(holds, seen))
       return short && { ...short, balances: balancesOf(holds, now) }
     },
 

@@ -1,13 +1,11 @@
-import { longerShortage, roomIn, shortage } from '../balance.js'
-import type { Shortage } from '../balance.js'
+import { longestShortage, shortHolds } from '../balance.js'
+import type { Seen } from '../balance.js'
 import type { Part } from './buckets.js'
 import type { Held, Hold, Reservation, Short } from '../ledger.js'
 import type { Quota } from '../quota.js'
 import type { HeldReply, JoinedReply, LedgerReply, ShortReply } from './replies.js'
 import { balancesOf, unexpected } from './room.js'
-import type { Seen } from '../balance.js'
 import type { RedisRoom } from './room.js'
-import { askedBefore } from '../request.js'
 
 // What the replies of all parts of a reserve come to.
 
@@ -69,10 +67,7 @@ export function shortFrom<Context>(
   back: readonly (Seen | undefined)[],
 ): Short {
   const seen = seeAll(room, holds, parts, replies)
-  let short: Shortage | undefined
-  for (const { quota, asked, at } of shortagesIn(holds, refusing, seen)) {
-    short = longerShortage(short, shortage(quota, at.state, asked, at.atMs))
-  }
+  const short = longestShortage(shortHolds(holds, seenBy(refusing, seen)))
   if (short === undefined) throw unexpected('short')
   return {
     ...short,
@@ -96,19 +91,16 @@ export function isPerhapsOwn<Context>(
   refusing: readonly Part[],
 ): boolean {
   const seen = seeAll(room, holds, parts, replies)
-  return shortagesIn(holds, refusing, seen).every(
-    ({ asked, at }) => (at.state?.reserved ?? 0) >= asked,
+  return shortHolds(holds, seenBy(refusing, seen)).every(
+    ({ quota, asked, at }) => quota.shadow || (at.state?.reserved ?? 0) >= asked,
   )
 }
 
-function shortagesIn(holds: readonly Hold[], refusing: readonly Part[], seen: readonly Seen[]) {
-  return refusing
-    .flatMap(({ indices }) => indices)
-    .map((index) => {
-      const { quota, amount } = holds[index] as Hold
-      return { quota, asked: amount + askedBefore(holds, index), at: seen[index] as Seen }
-    })
-    .filter(({ quota, asked, at }) => !quota.shadow && asked > roomIn(at.state, quota.limit))
+/** What these parts have, by the place among all holds. */
+function seenBy(parts: readonly Part[], seen: readonly Seen[]): Seen[] {
+  const theirs: Seen[] = []
+  for (const index of parts.flatMap(({ indices }) => indices)) theirs[index] = seen[index] as Seen
+  return theirs
 }
 
 /** In the same partitions, in the same order: what is told of the one is true of the other. */

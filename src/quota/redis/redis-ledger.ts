@@ -1,6 +1,6 @@
 import type { Clock } from '../../clock.js'
 import type { Store } from '../../store/store.js'
-import { shortageWhereUsedUp } from '../balance.js'
+import { shortageWhereUsedUp, shortHolds } from '../balance.js'
 import type { Seen } from '../balance.js'
 import { createBuckets } from './buckets.js'
 import type { Buckets } from './buckets.js'
@@ -105,7 +105,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): RedisLe
         if (state === 'unknown') return undefined
         seen.push({ state, atMs })
       }
-      const short = shortageWhereUsedUp(holds, seen)
+      const short = shortageWhereUsedUp(shortHolds(holds, seen))
       if (short === undefined || own.knows(idempotencyKey)) return undefined
       return { ...short, balances: balancesOf(holds, seen) }
     },
