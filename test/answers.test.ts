@@ -14,7 +14,7 @@ import type { PromptReader } from '../src/prompt/prompt.js'
 import { createMemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import { createServices } from '../src/server.js'
 import type { Recorder } from '../src/telemetry/record.js'
-import { examplePolicy } from './example-policy.js'
+import { alice, examplePolicy } from './example-policy.js'
 
 // What a real transport does at a moment of its own choosing, a transport of the test does when it is told.
 
@@ -62,15 +62,7 @@ function rig(recorder: Partial<Recorder> = {}): Rig {
     snapshot: () => ({
       policy: examplePolicy(),
       authenticator: {
-        authenticate: async () => ({
-          issuer: 'https://idp.example',
-          subject: 'alice',
-          tenant: 'acme',
-          groups: ['research'],
-          scopes: [],
-          client: 'app',
-          expiresAtEpochMs: 0,
-        }),
+        authenticate: async () => alice,
         ready: () => true,
         prefetch: async () => undefined,
       },

@@ -6,7 +6,6 @@ import type { Decision } from '../src/decision.js'
 import { deny } from '../src/denial.js'
 import { AbandonedError, DependencyError } from '../src/errors.js'
 import type { Authenticator } from '../src/identity/authenticate.js'
-import type { Principal } from '../src/identity/principal.js'
 import type { Policy } from '../src/policy.js'
 import { createInlineReader } from '../src/prompt/inline.js'
 import type { EncodingName } from '../src/llm/encodings.js'
@@ -15,18 +14,8 @@ import type { Quota } from '../src/quota/quota.js'
 import type { Ledger } from '../src/quota/ledger.js'
 import { createMemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import type { IncomingRequest } from '../src/request.js'
-import { examplePolicy, examplePrices, pricedPolicy } from './example-policy.js'
+import { alice, examplePolicy, examplePrices, pricedPolicy } from './example-policy.js'
 import { calendar } from './quota/quotas.js'
-
-const alice: Principal = {
-  issuer: 'https://idp.example',
-  subject: 'alice',
-  tenant: 'acme',
-  groups: ['research'],
-  scopes: [],
-  client: 'app',
-  expiresAtEpochMs: 0,
-}
 
 const clock = { nowEpochMs: () => Date.UTC(2026, 0, 1), monotonicMs: () => 0 }
 

@@ -1,3 +1,4 @@
+import type { Principal } from '../src/identity/principal.js'
 import type { Policy } from '../src/policy.js'
 
 /** A small policy for tests: one issuer, one model, one grant, a token quota per subject. */
@@ -80,4 +81,15 @@ export function pricedPolicy(...quotas: readonly Partial<Policy['quotas'][number
     models: policy.models.map((model) => ({ ...model, prices: examplePrices })),
     quotas: policy.quotas.flatMap((quota) => quotas.map((changes) => ({ ...quota, ...changes }))),
   }
+}
+
+/** Whom its grant allows. */
+export const alice: Principal = {
+  issuer: 'https://idp.example',
+  subject: 'alice',
+  tenant: 'acme',
+  groups: ['research'],
+  scopes: [],
+  client: 'app',
+  expiresAtEpochMs: 0,
 }

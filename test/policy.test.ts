@@ -1,7 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { isDenial } from '../src/denial.js'
-import type { Principal } from '../src/identity/principal.js'
 import type { Finding } from '../src/inspection/finding.js'
 import { actionOf } from '../src/inspection/rules.js'
 import type { AskSummary } from '../src/llm/ask.js'
@@ -9,18 +8,8 @@ import { holdsFor } from '../src/holds.js'
 import { admitAsk, admitPath, judge, matchesPattern } from '../src/policy.js'
 import type { PartitionDimension } from '../src/quota/quota.js'
 import type { Grant } from '../src/policy.js'
-import { examplePolicy } from './example-policy.js'
+import { alice, examplePolicy } from './example-policy.js'
 import { runs } from './runs.js'
-
-const alice: Principal = {
-  issuer: 'https://idp.example',
-  subject: 'alice',
-  tenant: 'acme',
-  groups: ['research'],
-  scopes: [],
-  client: 'app',
-  expiresAtEpochMs: 0,
-}
 
 const ask: AskSummary = {
   dialect: 'openai',

@@ -21,7 +21,6 @@ import { authorizationService, rateLimitService } from '../src/envoy/protos.js'
 import { createRateLimitService } from '../src/envoy/rate-limit-service.js'
 import type { CheckResponse, RateLimitRequest, RateLimitResponse } from '../src/envoy/wire.js'
 import { DependencyError } from '../src/errors.js'
-import type { Principal } from '../src/identity/principal.js'
 import { createLateReports } from '../src/late-reports.js'
 import { listen } from '../src/listen.js'
 import type { GrpcTls, Listener } from '../src/listen.js'
@@ -37,18 +36,8 @@ import { buildConfig } from '../src/ratelimit/tree.js'
 import type { RateLimitConfig } from '../src/ratelimit/tree.js'
 import type { Recorder } from '../src/telemetry/record.js'
 import { HOUR_MS } from '../src/units.js'
-import { examplePolicy } from './example-policy.js'
+import { alice, examplePolicy } from './example-policy.js'
 import { at } from './ratelimit/rig.js'
-
-const alice: Principal = {
-  issuer: 'https://idp.example',
-  subject: 'alice',
-  tenant: 'acme',
-  groups: ['research'],
-  scopes: [],
-  client: 'app',
-  expiresAtEpochMs: 0,
-}
 
 let prompts: PromptReader
 let directory: string

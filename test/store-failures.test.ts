@@ -8,7 +8,6 @@ import { systemClock } from '../src/clock.js'
 import type { Decision } from '../src/decision.js'
 import { isDenial } from '../src/denial.js'
 import type { Authenticator } from '../src/identity/authenticate.js'
-import type { Principal } from '../src/identity/principal.js'
 import { createInlineReader } from '../src/prompt/inline.js'
 import type { PromptReader } from '../src/prompt/prompt.js'
 import { createFailoverLedger } from '../src/quota/failover/failover-ledger.js'
@@ -19,7 +18,7 @@ import type { OnStoreFailure, Quota } from '../src/quota/quota.js'
 import { createRedisLedger } from '../src/quota/redis/redis-ledger.js'
 import { openStore } from '../src/store/store.js'
 import type { StoreAddress } from '../src/store/store.js'
-import { examplePolicy } from './example-policy.js'
+import { alice, examplePolicy } from './example-policy.js'
 import { startFaultProxy } from './fault-proxy.js'
 import type { FaultProxy } from './fault-proxy.js'
 import { addressOf, startRedis } from './redis-server.js'
@@ -28,15 +27,6 @@ import type { RedisServer } from './redis-server.js'
 // Every way in which Redis fails, through the whole story of Check: each is answered as the quota says, none with a plain
 // allow, none with a 429, and nothing of it is held when Redis is back.
 
-const alice: Principal = {
-  issuer: 'https://idp.example',
-  subject: 'alice',
-  tenant: 'acme',
-  groups: ['research'],
-  scopes: [],
-  client: 'app',
-  expiresAtEpochMs: 0,
-}
 const authenticator: Authenticator = {
   authenticate: async () => alice,
   ready: () => true,

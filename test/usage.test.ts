@@ -6,22 +6,12 @@ import type { ClaimValue, Principal } from '../src/identity/principal.js'
 import { holdsFor } from '../src/holds.js'
 import { createMemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import type { PartitionDimension } from '../src/quota/quota.js'
-import { examplePolicy, pricedPolicy } from './example-policy.js'
+import { alice, examplePolicy, pricedPolicy } from './example-policy.js'
 import { exampleAdmission } from './example-admission.js'
 
 const clock = { nowEpochMs: () => Date.UTC(2026, 0, 1), monotonicMs: () => 0 }
 const estimate = { inputTokens: 70, outputTokens: 30 }
 const request = { path: '/v1/messages', peer: 'spiffe://acme.example/ci' }
-const alice = {
-  issuer: 'https://idp.example',
-  subject: 'alice',
-  tenant: 'acme',
-  groups: ['research'],
-  scopes: [],
-  client: 'app',
-  expiresAtEpochMs: 0,
-}
-
 let listener: HttpListener | undefined
 afterEach(async () => {
   await listener?.stop()

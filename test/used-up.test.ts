@@ -5,7 +5,6 @@ import { authorize } from '../src/authorize.js'
 import type { AuthorizeParts } from '../src/authorize.js'
 import { systemClock } from '../src/clock.js'
 import { holdsFor } from '../src/holds.js'
-import type { Principal } from '../src/identity/principal.js'
 import { createInlineReader } from '../src/prompt/inline.js'
 import type { PromptReader } from '../src/prompt/prompt.js'
 import { createMemoryLedger } from '../src/quota/memory/memory-ledger.js'
@@ -17,7 +16,7 @@ import type { IncomingRequest } from '../src/request.js'
 import { openStore } from '../src/store/store.js'
 import type { Store } from '../src/store/store.js'
 import { refuseUsedUp } from '../src/used-up.js'
-import { examplePolicy } from './example-policy.js'
+import { alice, examplePolicy } from './example-policy.js'
 import { calendar, quotaOf } from './quota/quotas.js'
 import { startRedis } from './redis-server.js'
 import type { RedisServer } from './redis-server.js'
@@ -93,16 +92,6 @@ describe('whether the text is counted', () => {
     },
   )
 })
-
-const alice: Principal = {
-  issuer: 'https://idp.example',
-  subject: 'alice',
-  tenant: 'acme',
-  groups: ['research'],
-  scopes: [],
-  client: 'app',
-  expiresAtEpochMs: 0,
-}
 
 const leaseMs = 1_000_000_000
 const startMs = Date.parse('2026-03-28T22:59:58.500Z')

@@ -1,27 +1,14 @@
-import { afterAll, beforeAll } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import type { Clock } from '../../src/clock.js'
 import { createBuckets } from '../../src/quota/redis/buckets.js'
 import { createRedisLedger } from '../../src/quota/redis/redis-ledger.js'
-import { openStore } from '../../src/store/store.js'
-import type { Store } from '../../src/store/store.js'
-import { startCluster } from '../redis-cluster.js'
-import type { ClusterGroup } from '../redis-cluster.js'
 import { describeLedger } from './ledger.contract.js'
 import { describeAgreement, rememberEndedMs } from './ledger.property.js'
+import { onCluster } from './on-redis.js'
 
 // The partitions of these tests are in buckets of their own, so nearly every request has parts on several nodes.
 
-let group: ClusterGroup
-let store: Store
-beforeAll(async () => {
-  group = await startCluster()
-  store = openStore(group.address, { clock: systemClock, random: Math.random })
-})
-afterAll(async () => {
-  store.close()
-  await group.stop()
-})
+const on = onCluster()
 
 const buckets = createBuckets(12, 'as given')
 
@@ -31,9 +18,9 @@ interface Options {
 }
 
 async function makeLedger(options: Options = {}) {
-  await group.flush()
+  await on.group.flush()
   const given = { timeoutMs: 5000, moments: 'given', buckets, bucketsPerExpire: 12 } as const
-  const shared = { ...store, close: () => undefined }
+  const shared = { ...on.store, close: () => undefined }
   return createRedisLedger<string>({ store: shared, clock: systemClock, ...given, ...options })
 }
 

@@ -1,35 +1,23 @@
 import fc from 'fast-check'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import type { Clock } from '../../src/clock.js'
 import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
 import { createRedisLedger } from '../../src/quota/redis/redis-ledger.js'
-import { openStore } from '../../src/store/store.js'
-import type { Store } from '../../src/store/store.js'
-import { startRedis } from '../redis-server.js'
-import type { RedisServer } from '../redis-server.js'
 import { runs } from '../runs.js'
 import { describeAgreement, rememberEndedMs } from './ledger.property.js'
+import { onRedis } from './on-redis.js'
 import { holdOf, quotaOf } from './quotas.js'
 
-let redis: RedisServer
-let store: Store
-beforeAll(async () => {
-  redis = await startRedis()
-  store = openStore(redis.address, { clock: systemClock, random: Math.random })
-})
-afterAll(async () => {
-  store.close()
-  await redis.stop()
-})
+const on = onRedis()
 
 async function makeLedger(clock: Pick<Clock, 'monotonicMs'> = systemClock) {
-  await redis.client.flushall()
+  await on.redis.client.flushall()
   const given = { timeoutMs: 5000, moments: 'given', rememberEndedMs } as const
-  return createRedisLedger<string>({ store, clock, ...given })
+  return createRedisLedger<string>({ store: on.store, clock, ...given })
 }
 
-describeAgreement('the Redis ledger', makeLedger, 40)
+describeAgreement('the Redis ledger', makeLedger, 20)
 
 // Lua has no whole numbers beyond 2^53, where a debt times its limit soon is.
 test('the Redis ledger lets a debt of any size fall as the memory ledger does, to the unit', async () => {

@@ -1,26 +1,14 @@
 import fc from 'fast-check'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import type { Census } from '../../src/quota/failover/processes.js'
 import { createShares } from '../../src/quota/failover/shares.js'
 import { createRedisProcesses } from '../../src/quota/redis/redis-processes.js'
-import { openStore } from '../../src/store/store.js'
-import type { Store } from '../../src/store/store.js'
-import { startRedis } from '../redis-server.js'
-import type { RedisServer } from '../redis-server.js'
 import { runs } from '../runs.js'
 import { createClaimsStore } from './claims-model.js'
+import { onRedis } from './on-redis.js'
 
-let redis: RedisServer
-let store: Store
-beforeAll(async () => {
-  redis = await startRedis()
-  store = openStore(redis.address, { clock: systemClock, random: Math.random })
-})
-afterAll(async () => {
-  store.close()
-  await redis.stop()
-})
+const on = onRedis()
 
 const startMs = Date.parse('2026-02-02T00:00:00Z')
 const which = fc.nat({ max: 4 })
@@ -52,13 +40,13 @@ test('Redis answers as the model does, whatever its processes say', async () => 
   let granted = 0
   await fc.assert(
     fc.asyncProperty(fc.array(command, { minLength: 10, maxLength: 60 }), async (commands) => {
-      await redis.client.flushall()
+      await on.redis.client.flushall()
       const model = createClaimsStore()
       let nowMs = startMs
       let made = 0
       const join = () => {
         const processId = `process ${String((made += 1))}`
-        const parts = { store, clock: systemClock, timeoutMs: 5000, processId }
+        const parts = { store: on.store, clock: systemClock, timeoutMs: 5000, processId }
         const processes = createRedisProcesses({ ...parts, momentMs: () => nowMs })
         return { processId, processes, shares: createShares(1 + (made % 2)) }
       }
@@ -91,7 +79,7 @@ test('Redis answers as the model does, whatever its processes say', async () => 
             nowMs += asked.ms
             break
           case 'lose':
-            await redis.client.flushall()
+            await on.redis.client.flushall()
             model.lose()
             break
         }

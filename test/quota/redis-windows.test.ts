@@ -1,26 +1,14 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import { DependencyError } from '../../src/errors.js'
 import type { Ledger } from '../../src/quota/ledger.js'
 import type { Quota } from '../../src/quota/quota.js'
 import { createRedisLedger } from '../../src/quota/redis/redis-ledger.js'
 import { loadRedisScripts } from '../../src/quota/redis/scripts.js'
-import { openStore } from '../../src/store/store.js'
-import type { Store } from '../../src/store/store.js'
-import { startRedis } from '../redis-server.js'
-import type { RedisServer } from '../redis-server.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
+import { onRedis } from './on-redis.js'
 
-let redis: RedisServer
-let store: Store
-beforeAll(async () => {
-  redis = await startRedis()
-  store = openStore(redis.address, { clock: systemClock, random: Math.random })
-})
-afterAll(async () => {
-  store.close()
-  await redis.stop()
-})
+const on = onRedis()
 
 /** Reserves one unit under a window of this name, as a later release might spell it. */
 function reserveUnder(window: string): Promise<readonly unknown[]> {
@@ -31,26 +19,31 @@ function reserveUnder(window: string): Promise<readonly unknown[]> {
     '[]',
   ]
   const keys = ['reservation', 'idempotency', 'leases', 'partition']
-  return store.run(loadRedisScripts().reserve, keys, argsUntil, systemClock.monotonicMs() + 5000)
+  return on.store.run(loadRedisScripts().reserve, keys, argsUntil, systemClock.monotonicMs() + 5000)
 }
 
 test.each(['lunar 5', 'calendar decade UTC', 'calendar fixed 1.5', 'Open'])(
   'a script does not guess at a window that it does not know, and writes nothing: %s',
   async (window) => {
     await expect(reserveUnder(window)).rejects.toThrow()
-    expect(await redis.client.dbsize()).toBe(0)
+    expect(await on.redis.client.dbsize()).toBe(0)
   },
 )
 
 test('a script knows the window that it does know', async () => {
   expect((await reserveUnder('calendar fixed 60000'))[0]).toBe('held')
-  expect(await redis.client.dbsize()).toBe(4)
+  expect(await on.redis.client.dbsize()).toBe(4)
 })
 
 test('a lease whose partition this release cannot read keeps no other from running out, and comes again', async () => {
-  await redis.client.flushall()
+  await on.redis.client.flushall()
   const atMs = Date.parse('2026-02-02T00:00:00Z')
-  const options = { store, clock: systemClock, timeoutMs: 5000, moments: 'given' } as const
+  const options = {
+    store: on.store,
+    clock: systemClock,
+    timeoutMs: 5000,
+    moments: 'given',
+  } as const
   const ledger = createRedisLedger<string>(options)
   const reserve = (id: string) =>
     ledger.reserve(
@@ -62,8 +55,8 @@ test('a lease whose partition this release cannot read keeps no other from runni
     )
   for (const id of ['first', 'second']) await reserve(id)
   const key = 'tg2:{0}:p:first a'
-  const stored = (await redis.client.dumpBuffer(key)) ?? Buffer.alloc(0)
-  await redis.client.eval(
+  const stored = (await on.redis.client.dumpBuffer(key)) ?? Buffer.alloc(0)
+  await on.redis.client.eval(
     `local state = cmsgpack.unpack(redis.call('GET', KEYS[1]))
     state.window = 'rolling 60000'
     redis.call('SET', KEYS[1], cmsgpack.pack(state))`,
@@ -73,7 +66,7 @@ test('a lease whose partition this release cannot read keeps no other from runni
   const endedAt = async (ms: number) =>
     (await ledger.expire(ms)).map(({ reservation }) => reservation.id)
   expect(await endedAt(atMs + 3000)).toEqual(['second'])
-  await redis.client.restore(key, 0, stored, 'REPLACE')
+  await on.redis.client.restore(key, 0, stored, 'REPLACE')
   expect(await endedAt(atMs + 62_999)).toEqual([])
   expect(await endedAt(atMs + 63_000)).toEqual(['first'])
 })
@@ -83,14 +76,19 @@ describe('a time zone that only another process knows', () => {
   const berlin = quotaOf({ name: 'berlin', window: calendar('day', 'Europe/Berlin') })
   let ledger: Ledger<string>
   beforeEach(async () => {
-    await redis.client.flushall()
+    await on.redis.client.flushall()
     await open().reserve(requestOf('theirs', berlin, 1000), atMs)
     await renameZone('Europe/Berlin', 'Europe/Bonn__')
     ledger = open()
   })
 
   function open(): Ledger<string> {
-    const options = { store, clock: systemClock, timeoutMs: 5000, moments: 'given' } as const
+    const options = {
+      store: on.store,
+      clock: systemClock,
+      timeoutMs: 5000,
+      moments: 'given',
+    } as const
     return createRedisLedger<string>(options)
   }
 
@@ -100,10 +98,10 @@ describe('a time zone that only another process knows', () => {
 
   /** As a process with newer data of time zones has it. Both names are of one length. */
   async function renameZone(from: string, to: string): Promise<void> {
-    for (const key of await redis.client.keys('tg2:{0}:[rp]:*')) {
-      const stored = (await redis.client.getBuffer(key)) ?? Buffer.alloc(0)
+    for (const key of await on.redis.client.keys('tg2:{0}:[rp]:*')) {
+      const stored = (await on.redis.client.getBuffer(key)) ?? Buffer.alloc(0)
       const renamed = stored.toString('latin1').replaceAll(from, to)
-      await redis.client.set(key, Buffer.from(renamed, 'latin1'), 'KEEPTTL')
+      await on.redis.client.set(key, Buffer.from(renamed, 'latin1'), 'KEEPTTL')
     }
   }
 
@@ -136,13 +134,13 @@ test.each([
   ['month', 28],
   ['year', 365],
 ] as const)('a debt of more than a %s is kept until it has fallen', async (period, days) => {
-  await redis.client.flushall()
+  await on.redis.client.flushall()
   const quota = quotaOf({ limit: 100, window: calendar(period) })
-  const ledger = createRedisLedger<string>({ store, clock: systemClock, timeoutMs: 5000 })
+  const ledger = createRedisLedger<string>({ store: on.store, clock: systemClock, timeoutMs: 5000 })
   const request = { id: 'r', idempotencyKey: 'k', context: '', leaseMs: 1000 }
   await ledger.reserve({ ...request, holds: [holdOf(quota, 0)] }, Date.now())
   // It stands until the second boundary from now, at least.
   await ledger.end('r', { kind: 'settled', inputTokens: 150, outputTokens: 0 }, Date.now())
-  const [key = ''] = await redis.client.keys('tg2:{0}:p:*')
-  expect(await redis.client.pttl(key)).toBeGreaterThan(days * 86_400_000)
+  const [key = ''] = await on.redis.client.keys('tg2:{0}:p:*')
+  expect(await on.redis.client.pttl(key)).toBeGreaterThan(days * 86_400_000)
 })

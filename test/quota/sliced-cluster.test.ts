@@ -1,30 +1,17 @@
-import { afterAll, beforeAll } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import type { Clock } from '../../src/clock.js'
 import type { Ledger } from '../../src/quota/ledger.js'
 import { createBuckets } from '../../src/quota/redis/buckets.js'
 import { createRedisLedger } from '../../src/quota/redis/redis-ledger.js'
 import { createSlicedLedger } from '../../src/quota/slices/sliced-ledger.js'
-import { openStore } from '../../src/store/store.js'
-import type { Store } from '../../src/store/store.js'
-import { startCluster } from '../redis-cluster.js'
-import type { ClusterGroup } from '../redis-cluster.js'
 import { describeLedger } from './ledger.contract.js'
 import { describeAgreement, rememberEndedMs } from './ledger.property.js'
+import { onCluster } from './on-redis.js'
 import { greedy, toldExactly } from './slicing.js'
 
 // As in `cluster-ledger.test.ts`, nearly every request has parts on several nodes, each in a slice of its own.
 
-let group: ClusterGroup
-let store: Store
-beforeAll(async () => {
-  group = await startCluster()
-  store = openStore(group.address, { clock: systemClock, random: Math.random })
-})
-afterAll(async () => {
-  store.close()
-  await group.stop()
-})
+const on = onCluster()
 
 const buckets = createBuckets(12, 'as given')
 
@@ -34,8 +21,8 @@ interface Options {
 }
 
 async function makeLedger(options: Options = {}) {
-  await group.flush()
-  const shared = { ...store, close: () => undefined }
+  await on.group.flush()
+  const shared = { ...on.store, close: () => undefined }
   const given = { timeoutMs: 5000, moments: 'given', buckets } as const
   const parts = { store: shared, clock: systemClock, ...given, ...options }
   const ledger: Ledger<string> = createRedisLedger({ ...parts, bucketsPerExpire: 12 })

@@ -5,6 +5,7 @@ import { dialectNamed } from '../../src/llm/dialects.js'
 import type { EndedReservation } from '../../src/meter.js'
 import type { End } from '../../src/quota/ledger.js'
 import { exampleAdmission } from '../example-admission.js'
+import { alice } from '../example-policy.js'
 
 export const admission = exampleAdmission({ client: 'app', model: 'llama-70b', outputTokens: 200 })
 
@@ -26,15 +27,7 @@ export function allowed(changes: Partial<Decision> = {}): Decision {
       signal: new AbortController().signal,
     },
     dialect: dialectNamed('openai'),
-    principal: {
-      issuer: 'https://idp.example',
-      subject: 'alice',
-      tenant: 'acme',
-      groups: ['research'],
-      scopes: [],
-      client: 'app',
-      expiresAtEpochMs: 0,
-    },
+    principal: alice,
     model: 'llama-70b',
     findings: [],
     shadowQuotas: [],
