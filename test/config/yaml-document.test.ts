@@ -97,46 +97,51 @@ describe('a mistake in the syntax is told with its place and what would be right
   const more = 'nothing more here, the column of the lines above, or quotes around the whole text'
   const pair = 'KEY: VALUE on one line, with a colon and a space'
 
-  test.each([
-    ['a:\n\tb: c', '2 1', 'spaces before what stands here, no tab'],
-    ['a: [b, { c: d }\n', '2 1', closing],
-    ['a: { b: c\n', '2 1', closing],
-    ['a:\n  - b: c\n c: d', '3 1', column],
-    ['a:\n  b: c\n d: e', '3 1', column],
-    ['a: "b', '1 6', 'a closing quote'],
-    ["a: 'b", '1 6', 'a closing quote'],
-    ['a: b: c', '1 4', keys],
-    ['- a: b\n   c: d', '1 6', keys],
-    ['a: @b', '1 4', 'quotes around a text that begins with @, ` or %'],
-    ['a: %b', '1 4', 'quotes around a text that begins with @, ` or %'],
-    [String.raw`a: "b\q"`, '1 6', 'an escape of YAML after \\, or single quotes around the text'],
-    ['a b\nc: d', '1 1', pair],
-    ['a: {b: c d: e}', '1 8', commas],
-    ['a: ["b" "c"]', '1 9', commas],
-    ['a: {"b":c}\nd: {"e" "f"}', '2 9', commas],
-    ['a: "b"#c', '1 7', 'a space before #'],
-    ['a: "b" c', '1 8', more],
-    [' a: b\nc: d', '2 1', more],
-    ['a: &', '1 4', 'a name after & or *, which ends in no colon'],
-    ['b: &y 1\na: &x *y', '2 7', 'an alias without an anchor or tag'],
-    ['a: !!str"b"', '1 9', 'a space after the anchor or tag'],
-    ['a: !!map [b]', '1 4', 'no tag (a word after !)'],
-    [`${'a'.repeat(1100)}: b`, '1 1', 'a key of at most 1024 characters'],
-    ['a: &b &c d', '1 7', 'one anchor'],
-    ['%FOO\n---\na: b', '1 1', 'no line that begins with %'],
-    ['%YAML 1.2\na: b', '2 1', '--- on a line of its own, after lines that begin with %'],
-    ['a: b\n---\nc: d', '2 1', 'one document, without a second one after ---'],
-    [`a: ${'['.repeat(50_000)}`, undefined, 'fewer levels inside each other'],
-  ])('%j', (text, place, expected) => {
-    const [first = ''] = refusalOf(text.slice(0, 60_000)).split('\n')
-    const [line, at] = (place ?? '').split(' ')
-    if (place === undefined) expect(first).toContain(`; expected ${expected}`)
-    else {
-      expect(first).toBe(
-        `f.yaml:${line ?? ''}: syntax is wrong at column ${at ?? ''}; expected ${expected}`,
-      )
-    }
-  })
+  const faults: readonly (readonly [text: string, place: string | undefined, expected: string])[] =
+    [
+      ['a:\n\tb: c', '2 1', 'spaces before what stands here, no tab'],
+      ['a: [b, { c: d }\n', '2 1', closing],
+      ['a: { b: c\n', '2 1', closing],
+      ['a:\n  - b: c\n c: d', '3 1', column],
+      ['a:\n  b: c\n d: e', '3 1', column],
+      ['a: "b', '1 6', 'a closing quote'],
+      ["a: 'b", '1 6', 'a closing quote'],
+      ['a: b: c', '1 4', keys],
+      ['- a: b\n   c: d', '1 6', keys],
+      ['a: @b', '1 4', 'quotes around a text that begins with @, ` or %'],
+      ['a: %b', '1 4', 'quotes around a text that begins with @, ` or %'],
+      [String.raw`a: "b\q"`, '1 6', 'an escape of YAML after \\, or single quotes around the text'],
+      ['a b\nc: d', '1 1', pair],
+      ['a: {b: c d: e}', '1 8', commas],
+      ['a: ["b" "c"]', '1 9', commas],
+      ['a: {"b":c}\nd: {"e" "f"}', '2 9', commas],
+      ['a: "b"#c', '1 7', 'a space before #'],
+      ['a: "b" c', '1 8', more],
+      [' a: b\nc: d', '2 1', more],
+      ['a: &', '1 4', 'a name after & or *, which ends in no colon'],
+      ['b: &y 1\na: &x *y', '2 7', 'an alias without an anchor or tag'],
+      ['a: !!str"b"', '1 9', 'a space after the anchor or tag'],
+      ['a: !!map [b]', '1 4', 'no tag (a word after !)'],
+      [`${'a'.repeat(1100)}: b`, '1 1', 'a key of at most 1024 characters'],
+      ['a: &b &c d', '1 7', 'one anchor'],
+      ['%FOO\n---\na: b', '1 1', 'no line that begins with %'],
+      ['%YAML 1.2\na: b', '2 1', '--- on a line of its own, after lines that begin with %'],
+      ['a: b\n---\nc: d', '2 1', 'one document, without a second one after ---'],
+      [`a: ${'['.repeat(50_000)}`, undefined, 'fewer levels inside each other'],
+    ]
+  test.each(faults.map((fault) => [JSON.stringify(fault[0]).slice(0, 60), ...fault] as const))(
+    '%s',
+    (_, text, place, expected) => {
+      const [first = ''] = refusalOf(text.slice(0, 60_000)).split('\n')
+      const [line, at] = (place ?? '').split(' ')
+      if (place === undefined) expect(first).toContain(`; expected ${expected}`)
+      else {
+        expect(first).toBe(
+          `f.yaml:${line ?? ''}: syntax is wrong at column ${at ?? ''}; expected ${expected}`,
+        )
+      }
+    },
+  )
 })
 
 test('the place of so many nodes is put together, and no more', () => {
