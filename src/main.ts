@@ -68,6 +68,13 @@ export async function serve(policyFile: string): Promise<number> {
 type Closer = () => Promise<void> | void
 
 async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<void> {
+  // Before anything else: by default these signals end the process, and with it what it has begun to answer.
+  const terminating = terminated()
+  let reload = (): void => undefined
+  process.on('SIGHUP', () => {
+    reload()
+  })
+
   const config = readConfig(policyFile, checkFiles)
   const { settings } = config
   const options = partOptions(settings)
@@ -237,10 +244,10 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   atEnd(() => {
     watcher.close()
   })
-  process.on('SIGHUP', () => {
+  reload = () => {
     watcher.reload()
     rateLimits?.reload()
-  })
+  }
 
   await recorder.lifecycle('start', snapshot.policy.generation)
   log.info(
@@ -259,7 +266,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
     )
   }
 
-  const signal = await terminated()
+  const signal = await terminating
   draining = true
   listener.setServing(false)
   if (rateLimits !== undefined) listener.setRateLimitServing(false)

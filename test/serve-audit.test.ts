@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
-import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -48,7 +48,8 @@ interface Tollgate {
   readonly output: () => string
 }
 
-async function start(): Promise<Tollgate> {
+/** As soon as it runs, long before it listens. */
+async function begin(): Promise<Tollgate> {
   const policyFile = join(directory, 'policy.yaml')
   writeFileSync(policyFile, policy())
   const logFile = join(directory, 'log')
@@ -58,13 +59,18 @@ async function start(): Promise<Tollgate> {
     logFile,
   })
   children.push(child)
-  const output = (): string => readFileSync(logFile, 'utf8')
+  return { child, output: () => readFileSync(logFile, 'utf8') }
+}
+
+async function start(): Promise<Tollgate> {
+  const tollgate = await begin()
+  const { child, output } = tollgate
   const patience = { timeout: 25_000, interval: 50 }
   await vi.waitFor(() => {
     if (!child.running()) throw new Error(output())
     expect(output()).toContain('tollgate is listening')
   }, patience)
-  return { child, output }
+  return tollgate
 }
 
 /** How one Check ends: `allow`, the status of a refusal, or the gRPC status of a failure. */
@@ -138,4 +144,23 @@ describe('a record that is required', () => {
     expect(tollgate.output().split('\n')).toContain(last)
     expect(await verdictOf()).toMatch(/^intact: (\d+) of \1 lines are proved/)
   })
+})
+
+test('a signal that comes while it starts ends it as one that comes later does', async () => {
+  rmSync(file)
+  const { child } = await begin()
+  // Its file is the first part that is there: the encodings are loaded after it, which takes the longest of all.
+  await vi.waitFor(
+    () => {
+      expect(existsSync(file)).toBe(true)
+    },
+    { timeout: 25_000, interval: 5 },
+  )
+  child.signal('SIGHUP')
+  child.signal('SIGTERM')
+  expect(await child.exited).toBe(0)
+  expect(records().slice(-2)).toMatchObject([
+    { type: 'lifecycle', event: 'stop' },
+    { type: 'checkpoint' },
+  ])
 })
