@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -12,11 +12,17 @@ export function setup(): void {
   })
   cpSync('src/quota/redis/lua', 'dist/quota/redis/lua', { recursive: true })
   cpSync('src/ratelimit/lua', 'dist/ratelimit/lua', { recursive: true })
-  // One place for what tests write, gone with the run. Short: the path of a Unix socket may have 103 bytes.
+  // One place for what tests write, gone with the run, but for the logs of stacks that failed. Short: the path of a Unix socket may have 103 bytes.
   temporary = mkdtempSync(join(tmpdir(), 'tg-'))
   process.env['TMPDIR'] = temporary
 }
 
 export function teardown(): void {
-  if (temporary !== undefined) rmSync(temporary, { recursive: true, force: true })
+  if (temporary === undefined) return
+  for (const name of readdirSync(temporary)) {
+    if (!name.startsWith('tollgate-demo-')) {
+      rmSync(join(temporary, name), { recursive: true, force: true })
+    }
+  }
+  if (readdirSync(temporary).length === 0) rmdirSync(temporary)
 }

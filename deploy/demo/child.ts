@@ -18,6 +18,8 @@ export interface ChildOptions {
   readonly command: string
   readonly args: readonly string[]
   readonly logFile: string
+  /** What it writes to stdout, where that is not to be among the lines of stderr. */
+  readonly outputFile?: string
   readonly cwd?: string
   /** On top of this process's own. */
   readonly env?: Readonly<Record<string, string>>
@@ -26,14 +28,16 @@ export interface ChildOptions {
 /** @throws Error the program could not be started */
 export async function startChild(options: ChildOptions): Promise<Child> {
   const log = openSync(options.logFile, 'a')
+  const output = options.outputFile === undefined ? log : openSync(options.outputFile, 'a')
   const child = spawn(options.command, options.args, {
     cwd: options.cwd,
     env: { ...process.env, ...options.env },
-    stdio: ['ignore', log, log],
+    stdio: ['ignore', output, log],
     // Its own group: Ctrl-C in the terminal reaches the demo alone, which then stops its parts in order.
     detached: true,
   })
   closeSync(log)
+  if (output !== log) closeSync(output)
   let ended = false
   const exited = new Promise<number | NodeJS.Signals>((resolve) => {
     child.once('exit', (code, signal) => {

@@ -25,6 +25,7 @@ export interface Envoy {
   readonly url: string
   readonly adminUrl: string
   readonly child: Child
+  readonly accessLogFile: string
   /** The rendered configuration. */
   readonly configFile: string
 }
@@ -81,15 +82,19 @@ export async function startEnvoy(
   const command = findEnvoy()
   const configFile = await renderEnvoy(directory, places)
   await writeFile(configFile, change(await readFile(configFile, 'utf8')))
+  const accessLogFile = join(directory, 'envoy-access.log')
   const child = await startChild({
     command,
     // Two workers, so that what only holds within one of them would show. No hot restart: several may run at once.
     args: ['-c', configFile, '--concurrency', '2', '--disable-hot-restart', '--log-level', 'warn'],
     logFile: join(directory, 'envoy.log'),
+    // Envoy writes a line of its access log in pieces: one to stderr between two of them would part it.
+    outputFile: accessLogFile,
   })
   const adminUrl = `http://127.0.0.1:${String(places.adminPort)}`
   await waitUntilReady({ name: 'Envoy', child, url: `${adminUrl}/ready`, timeoutMs: 20_000 })
-  return { url: `http://127.0.0.1:${String(places.listenerPort)}`, adminUrl, child, configFile }
+  const url = `http://127.0.0.1:${String(places.listenerPort)}`
+  return { url, adminUrl, child, accessLogFile, configFile }
 }
 
 interface RenderedClusters {

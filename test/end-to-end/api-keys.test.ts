@@ -148,7 +148,8 @@ test('a key comes and goes with the policy', async () => {
 test('no key, no hash and no random part of one is in a log, a metric or a record', async () => {
   // One whose line Envoy has written, so that those before it are there, too.
   await stack.accessLogOf(await stack.send({ headers: bearer(stranger), body: chat() }))
-  const files = [stack.tollgate.child.logFile, stack.tollgate.auditFile, stack.envoy.child.logFile]
+  const { tollgate, envoy } = stack
+  const files = [tollgate.child.logFile, tollgate.auditFile, envoy.accessLogFile]
   const urls = [`${stack.tollgate.metricsUrl}/metrics`, `${stack.envoy.adminUrl}/stats`]
   const texts = await Promise.all([
     ...files.map((file) => readFile(file, 'utf8')),

@@ -197,7 +197,7 @@ function withQuestions(stack: Stack, credentials: Map<string, string>): TestStac
       return eventually(async () => {
         // Envoy writes its log in batches, at the latest when it ends; the flush is asked for.
         await fetch(`${stack.envoy.adminUrl}/reopen_logs`, { method: 'POST' })
-        const lines = (await readFile(stack.envoy.child.logFile, 'utf8')).split('\n')
+        const lines = (await readFile(stack.envoy.accessLogFile, 'utf8')).split('\n')
         const text = lines.find((line) => line.endsWith('}') && line.includes(requestId))
         if (text === undefined) throw new Error(`no line about ${requestId} in Envoy's access log`)
         return { text, members: JSON.parse(text) as AccessLogLine['members'] }
