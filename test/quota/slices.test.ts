@@ -7,7 +7,7 @@ import { createRedisLedger } from '../../src/quota/redis/redis-ledger.js'
 import { loadRedisScripts } from '../../src/quota/redis/scripts.js'
 import { createSlicedLedger } from '../../src/quota/slices/sliced-ledger.js'
 import type { SliceTuning } from '../../src/quota/slices/sliced-ledger.js'
-import { openStore } from '../../src/store/store.js'
+import { openStore, UnansweredError } from '../../src/store/store.js'
 import { startFaultProxy } from '../fault-proxy.js'
 import type { FaultProxy } from '../fault-proxy.js'
 import { addressOf, startRedis } from '../redis-server.js'
@@ -400,6 +400,40 @@ describe('a process with slices', () => {
     const request = { ...requestOf('b'), holds }
     expect(await ledger.reserve(request, atMs + 999)).toMatchObject({ kind: 'held' })
     expect(ledger.spoilt.decisions).toBe(2)
+  })
+
+  test('is refused what Redis refused where it does not answer when it is asked again', async () => {
+    const ledger = open({ ...given, tuning: greedy })
+    const quota = { ...month, limit: 100 }
+    await ledger.reserve(requestOf('a', [quota]), atMs)
+    // It decides, and nobody hears of it.
+    const lost = (): Promise<never> => Promise.reject(new UnansweredError('lost'))
+    ledger.spoilt.onDecided = () => {
+      ledger.spoilt.onDecided = lost
+      return Promise.resolve()
+    }
+    const holds = [holdOf(quota, 90), holdOf({ ...hour, slices: false }, 90)]
+    const answer = await ledger.reserve({ ...requestOf('b'), holds }, atMs)
+    expect(answer).toMatchObject({ kind: 'short', balances: [{ remaining: 0 }, {}] })
+    expect(ledger.spoilt.decisions).toBe(2)
+    await ledger.expire(atMs)
+    expect(await figures([quota], atMs)).toEqual([[0, 10, 0]])
+  })
+
+  test('is asked nothing again for which there is no time', async () => {
+    const ledger = open({ ...given, tuning: greedy, timeoutMs: 1000 })
+    ledger.spoilt.slowerTurnsMs = 400
+    const quota = { ...month, limit: 100 }
+    await ledger.reserve(requestOf('a', [quota]), atMs)
+    ledger.spoilt.onDecided = () => {
+      ledger.spoilt.aheadMs += 250
+      return Promise.resolve()
+    }
+    const holds = [holdOf(quota, 90), holdOf({ ...hour, slices: false }, 90)]
+    expect(await ledger.reserve({ ...requestOf('b'), holds }, atMs)).toMatchObject({
+      kind: 'short',
+    })
+    expect(ledger.spoilt.decisions).toBe(1)
   })
 
   test('asks again for nothing that came back before, nor when it is too late', async () => {

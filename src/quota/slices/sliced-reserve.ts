@@ -1,5 +1,5 @@
 import type { Clock } from '../../clock.js'
-import { DependencyError } from '../../errors.js'
+import { DependencyError, UndecidedError } from '../../errors.js'
 import { inTime } from '../../store/store.js'
 import { withCarrier } from '../carriers.js'
 import type { Buckets } from '../redis/buckets.js'
@@ -196,8 +196,14 @@ export function createSlicedReserve<Context>(
     })
     // It stays refused where the store does not hear in time of what this process has.
     if (!(await isGivenBack(short, dueMonotonicMs, returned))) return answer
-    const again = await askStore(request, nowEpochMs)
-    return again.kind === 'held' ? asHeld(request, again) : again
+    try {
+      const again = await askStore(request, nowEpochMs)
+      return again.kind === 'held' ? asHeld(request, again) : again
+    } catch (error) {
+      // What was refused is not decided anew by who could not be asked again.
+      if (error instanceof DependencyError && !(error instanceof UndecidedError)) return answer
+      throw error
+    }
   }
 
   async function told<Answer>(
@@ -247,7 +253,9 @@ export function createSlicedReserve<Context>(
         const isBack = isSome((bucket) => turns.returned(bucket) > (returned.get(bucket) ?? 0))
         return isBack && clock.monotonicMs() < dueMs
       }
-      if (comeLate(which, dueMs)) return false
+      // Asking again takes as long as a turn does.
+      const { turns: left, ms } = turns.slicesIn(which)
+      if (comeLate(which, dueMs - ms / Math.max(1, left))) return false
       await tell(which, dueMs, 'slices')
       return true
     } catch (error) {
