@@ -33,7 +33,8 @@ export function partsInTime<T>(
         if (!hasAnswered) return
         const waitMs = leftMs()
         if (waitMs > 0) {
-          timer = setTimeout(lookWhenRead, Math.ceil(waitMs))
+          // A timer can fire early by a part of a millisecond.
+          timer = setTimeout(lookWhenRead, Math.ceil(waitMs) + 1)
           return
         }
       }
