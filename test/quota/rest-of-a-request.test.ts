@@ -8,6 +8,7 @@ import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
 import type { OnStoreFailure } from '../../src/quota/quota.js'
 import { startCluster } from '../redis-cluster.js'
 import type { ClusterGroup } from '../redis-cluster.js'
+import { halfOfAll } from './claims-model.js'
 import { holdOf, quotaOf } from './quotas.js'
 import { away, bucketOf, home, openProcess, reservedIn, streamOf, third } from './three-nodes.js'
 import type { Differences } from './three-nodes.js'
@@ -17,14 +18,14 @@ import type { Differences } from './three-nodes.js'
 /** Longer than a test may take: what is not done at once is never done in time. */
 const NEVER_MS = 300_000
 
-/** Each quota is asked what it says; no process is counted, so none has a share. */
-function overFailure(main: Ledger<string>): GuardedLedger<string> {
-  const processes = { census: () => Promise.reject(new DependencyError('ledger', 'not asked')) }
-  const local = { ledger: createMemoryLedger<string>(), processes, atLeast: 1 }
-  return createFailoverLedger({
-    main,
-    local: { ...local, dueMonotonicMs: () => performance.now() + NEVER_MS },
-  })
+/** Each quota is asked what it says; the share of the process is half of each limit, from the first upkeep on. */
+function overFailure(
+  main: Ledger<string>,
+  dueMs = performance.now() + NEVER_MS,
+): GuardedLedger<string> {
+  const processes = { census: async () => halfOfAll }
+  const local = { ledger: createMemoryLedger<string>(), processes, atLeast: 2 }
+  return createFailoverLedger({ main, local: { ...local, dueMonotonicMs: () => dueMs } })
 }
 
 function gate<T = void>() {
@@ -122,6 +123,19 @@ describe('on a cluster', () => {
     },
   )
 
+  test('what cannot be given back is said not to be back', async () => {
+    const ledger = open({
+      spoil: (script, bucket, send) =>
+        isOf(away, bucket) || (script === 'end' && isOf(third, bucket))
+          ? Promise.reject(new DependencyError('ledger', 'away'))
+          : send(),
+    })
+    const failed = await ledger.reserve(streamOf(), Date.now()).catch((error: unknown) => error)
+    expect(failed).toBeInstanceOf(PartError)
+    expect(await (failed as PartError).isBack).toBe(false)
+    expect(await reservedIn(open())).toEqual([0, 0, 1])
+  })
+
   test('all of its time is for the rest', async () => {
     const dues: number[] = []
     const ledger = open({
@@ -131,11 +145,11 @@ describe('on a cluster', () => {
         return isOf(away, bucket) ? Promise.reject(new DependencyError('ledger', 'away')) : send()
       },
     })
-    await overFailure(ledger).reserve(streamOf(allowing), Date.now())
+    const dueMs = performance.now() + NEVER_MS
+    await overFailure(ledger, dueMs).reserve(streamOf(allowing), Date.now())
     expect(dues).toHaveLength(5)
-    const [first, , , ...rest] = dues as [number, ...number[]]
-    expect(new Set(rest).size).toBe(1)
-    expect(rest[0]).toBeGreaterThan(first)
+    expect(dues.slice(3)).toEqual([dueMs, dueMs])
+    expect(dues[0]).toBeLessThan(dueMs)
   })
 })
 
@@ -212,6 +226,10 @@ describe('of any store', () => {
       'its quotas say so',
       [{ ...here }, { ...gone, quota: { ...gone.quota, onStoreFailure: 'deny' as const } }],
     ],
+    [
+      'its share has no room',
+      [here, { ...gone, amount: 51, quota: { ...gone.quota, onStoreFailure: 'local' as const } }],
+    ],
     ['the rest fails', [here, gone]],
   ])(
     'a request that is refused since %s is told so when the first call is back',
@@ -224,6 +242,7 @@ describe('of any store', () => {
       })
       const failed = () => Promise.reject(new DependencyError('ledger', 'away'))
       const { ledger } = failing(back, failed)
+      await ledger.expire(atMs)
       const refused = ledger
         .reserve({ ...request, holds }, atMs)
         .then(({ kind }) => events.push(kind))
