@@ -42,12 +42,12 @@ build: $(packages) ## compile src/ into dist/
 	@cp -R src/ratelimit/lua dist/ratelimit/
 	@chmod +x dist/cli.js
 
-bench: $(packages) redis $(if $(filter overshoot,$(ARGS)),build envoy peer) ## what a decision costs; ARGS=ledger the ledgers, and the peer if built, ARGS=silent a Redis that stands still, ARGS=overshoot how many pass at once
+bench: $(packages) redis $(if $(filter overshoot,$(ARGS)),build envoy peer) ## what a decision costs; ARGS=ledger the ledgers, and the peer if built, ARGS=silent a Redis, or a node of a Cluster, that stands still, ARGS=overshoot how many pass at once
 	@$(if $(filter overshoot,$(ARGS)),node --import tsx bench/overshoot.ts,$(compiled_bench))
 
 define compiled_bench
 npx tsc -p bench && ln -sfn ../../proto .deps/bench/proto && cp -R src/quota/redis/lua .deps/bench/src/quota/redis/ && cp -R src/ratelimit/lua .deps/bench/src/ratelimit/ && \
-	$(if $(filter ledger,$(ARGS)),node .deps/bench/bench/ledger.js && node .deps/bench/bench/beside-peer.js,$(if $(filter silent,$(ARGS)),node .deps/bench/bench/silent-store.js,node .deps/bench/bench/run.js $(ARGS)))
+	$(if $(filter ledger,$(ARGS)),node .deps/bench/bench/ledger.js && node .deps/bench/bench/beside-peer.js,$(if $(filter silent,$(ARGS)),node .deps/bench/bench/silent-store.js && node .deps/bench/bench/silent-node.js,node .deps/bench/bench/run.js $(ARGS)))
 endef
 
 peer: ## build the envoyproxy/ratelimit that the bench compares with; needs Go

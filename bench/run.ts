@@ -194,7 +194,7 @@ if (directories.length === 0) {
 
 const others = {
   ledger: 'decisions a second, p99, scripts and bytes of Redis of each ledger, and of the peer',
-  silent: 'how long a request waits for a Redis that stands still',
+  silent: 'how long a request waits for a Redis, or a node of a Cluster, that stands still',
   overshoot: 'how many of 64 at once pass a limit that fits 8',
 }
 print('Other figures:')

@@ -60,15 +60,23 @@ export class UndecidedError extends DependencyError {
   }
 }
 
-/** A part of the dependency did not answer, and what the others said was given back: they may be asked alone. */
+/** A part of the dependency did not answer, and what the others hold is on its way back: they may be asked alone. */
 export class PartError extends DependencyError {
   /** What of the call concerns the part that failed, by its place. */
   readonly places: readonly number[]
+  /** Has all that the others held come back? Said when it has, or when it cannot any more in time. Never rejects. */
+  readonly isBack: Promise<boolean>
 
-  constructor(dependency: Dependency, message: string, places: readonly number[]) {
+  constructor(
+    dependency: Dependency,
+    message: string,
+    places: readonly number[],
+    isBack: Promise<boolean> = Promise.resolve(true),
+  ) {
     super(dependency, message)
     this.name = 'PartError'
     this.places = places
+    this.isBack = isBack
   }
 }
 

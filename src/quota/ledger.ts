@@ -60,6 +60,8 @@ export interface ReserveRequest<Context> {
    * adapter has it for one call.
    */
   readonly dueMonotonicMs?: number
+  /** Nothing is asked without what fails of it, so no time is kept for that. */
+  readonly isLast?: boolean
 }
 
 export interface Held<Context> {

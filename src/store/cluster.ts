@@ -18,6 +18,7 @@ export interface ClusterAddress {
 export interface Cluster {
   run(call: Call): Promise<Reply>
   nowMs(key?: string): number | undefined
+  silentMs(key: string): number
   close(): void
 }
 
@@ -198,6 +199,10 @@ export function openCluster(address: ClusterAddress, access: Access, parts: Clus
       const node = key === undefined ? undefined : owners[slotOf(key)]
       const server = node === undefined ? [...servers.values()][0] : servers.get(node)
       return server?.nowMs()
+    },
+    silentMs(key) {
+      const node = owners[slotOf(key)]
+      return (node === undefined ? undefined : servers.get(node)?.silentMs()) ?? 0
     },
     close() {
       closed = true

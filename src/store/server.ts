@@ -15,6 +15,7 @@ import { redirectFrom } from './redirect.js'
 import type { Redirect } from './redirect.js'
 import { createRedisClock, redisNowMs } from './redis-clock.js'
 import type { Script } from './script.js'
+import { createSilence } from './silence.js'
 
 /** What a script answers: a word, Redis's moment in milliseconds, and whatever else. */
 export type Reply = readonly [kind: string, redisMs: number, ...rest: unknown[]]
@@ -40,6 +41,8 @@ export interface Server {
   run(call: Call, asking: boolean): Promise<Reply | Redirect>
   /** What its clock shows, as far as this process knows; undefined before the first connection. */
   nowMs(): number | undefined
+  /** For how long it has answered nobody, while it owes an answer. */
+  silentMs(): number
   close(): void
 }
 
@@ -66,6 +69,7 @@ const PROBE_PAUSE_MS = 250
 export function openServer(parts: ServerParts): Server {
   const { clock, random, find, access, redirects, onUnavailable, onAvailable } = parts
   const redisClock = createRedisClock()
+  const silence = createSilence(clock)
   let available = true
 
   function tell(now: boolean, reason = ''): void {
@@ -127,6 +131,8 @@ export function openServer(parts: ServerParts): Server {
       // It holds for the one command that comes next on the connection.
       if (asking) client.call('ASKING').catch(() => undefined)
       const answer = client.call(command, which, keys.length, ...keys, ...argsUntil(untilMs))
+      const answered = silence.sent()
+      answer.then(answered, answered)
       reply = (await inTime(clock, answer, dueMonotonicMs)) as Reply
     } catch (error) {
       if (error instanceof UnansweredError) throw error
@@ -171,6 +177,7 @@ export function openServer(parts: ServerParts): Server {
       }
     },
     nowMs: () => redisNowMs(redisClock, clock),
+    silentMs: () => silence.ms(),
     close() {
       connection.close()
     },

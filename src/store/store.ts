@@ -54,6 +54,11 @@ export interface Store {
    * @param key in a cluster each node has a clock of its own: that of the node which has this key
    */
   nowMs(key?: string): number | undefined
+  /**
+   * For how long the node that has the key has answered nobody, while it owes an answer; 0 where it owes none. A call
+   * that has failed since it was due is still owed one, as long as its connection lasts.
+   */
+  silentMs(key: string): number
   close(): void
 }
 
@@ -77,6 +82,7 @@ export function openStore(address: StoreAddress, parts: StoreParts): Store {
       return reply
     },
     nowMs: () => server.nowMs(),
+    silentMs: () => server.silentMs(),
     close() {
       server.close()
     },

@@ -160,10 +160,10 @@ describe.each([
 describe('a repeat that passes to nobody', () => {
   test('keeps nothing of a first call that was never whole', async () => {
     const { spoil, ran, goOn } = losing(home, [home, third])
-    const one = open((script, bucket, send) =>
+    const one = open((script, bucket, send, dueMs) =>
       script === 'reserve' && bucket === bucketOf(away)
         ? Promise.reject(new DependencyError('ledger', 'not sent'))
-        : spoil(script, bucket, send),
+        : spoil(script, bucket, send, dueMs),
     )
     const other = open()
     const stream = streamOf()

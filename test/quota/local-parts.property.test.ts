@@ -23,6 +23,7 @@ const holds = [
 ]
 
 const which = fc.nat({ max: 30 })
+const comesBack = fc.constantFrom('before' as const, 'meanwhile' as const, 'later' as const)
 const command = fc.oneof(
   { weight: 5, arbitrary: fc.record({ do: fc.constant('ask' as const), process: which }) },
   {
@@ -38,6 +39,8 @@ const command = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('lease' as const) }) },
 )
 
+const commands = fc.array(command, { minLength: 5, maxLength: 50 })
+
 interface Pass {
   readonly process: number
   readonly stream: string
@@ -48,8 +51,9 @@ interface Pass {
 test('however parts of the store go and come, a pass is whole until its report, and what becomes of it is told once', async () => {
   let inParts = 0
   await fc.assert(
-    fc.asyncProperty(fc.array(command, { minLength: 5, maxLength: 50 }), async (commands) => {
+    fc.asyncProperty(commands, fc.infiniteStream(comesBack), async (commands, backs) => {
       const store = createStoreInParts()
+      store.comesBack = () => backs.next().value as 'before'
       const processes = [store.join(), store.join()]
       let nowMs = startMs
       const told = new Map<string, string[]>()

@@ -599,6 +599,35 @@ test('a node that hangs leaves the quotas of the others counted, where there wer
   }
 })
 
+test('no slice of a node that is silent is waited for', async () => {
+  let turn = (): void => undefined
+  const turned = new Promise<void>((resolve) => {
+    turn = resolve
+  })
+  const asked: string[] = []
+  const ledger = openProcess(group, {
+    moments: 'given',
+    // Beyond that of the test: only what is silent is not waited for.
+    timeoutMs: 300_000,
+    silentMs: (bucket) => (bucket === bucketOf(away) ? Infinity : 0),
+    tuning: { isSliced: () => true, warmMs: Infinity },
+    spoil: async (script, bucket, send) => {
+      asked.push(`${script} ${String(bucket)}`)
+      if (script === 'turn' && bucket === bucketOf(away)) await turned
+      return send()
+    },
+  })
+  ledgers.push(ledger)
+  // It may do without that node, too.
+  const answered = Promise.allSettled([ledger.reserve(requestOf(), atMs)])
+  await eventually(() => {
+    expect(asked).toContain(`turn ${String(bucketOf(away))}`)
+    expect(asked).toContain(`reserve ${String(bucketOf(home))}`)
+  })
+  turn()
+  await answered
+})
+
 test('a node that hangs keeps its slices where another says what is short', async () => {
   const ledger = await opened('given', true, 500)
   const hung = group.masterOf(`{${tagOf(away)}}`)

@@ -1,3 +1,4 @@
+import { setImmediate as nextTick } from 'node:timers/promises'
 import { DependencyError, PartError, UndecidedError } from '../../src/errors.js'
 import { createFailoverLedger } from '../../src/quota/failover/failover-ledger.js'
 import type { GuardedLedger } from '../../src/quota/failover/guarded-ledger.js'
@@ -15,6 +16,8 @@ export interface StoreInParts {
   readonly asked: string[]
   /** Runs before each answer, once. */
   beforeAnswer: (() => Promise<void>) | undefined
+  /** When what a call held comes back that a part failed: before it fails, while the rest is asked, or a second later. */
+  comesBack: () => 'before' | 'meanwhile' | 'later'
   join(): ProcessInParts
 }
 
@@ -27,6 +30,9 @@ export interface ProcessInParts {
 export function createStoreInParts(): StoreInParts {
   const ledger = createMemoryLedger<string>()
   const away = new Set<string>()
+  /** The keys of calls that failed and hold something still. */
+  const trying = new Set<string>()
+  const toGiveBack: (() => Promise<Ended<string> | undefined>)[] = []
   const isAway = ({ partitionKey }: Hold): boolean => away.has(partitionKey)
 
   /** Fails where a part of what is held is away; nothing is ended by halves here. */
@@ -37,6 +43,10 @@ export function createStoreInParts(): StoreInParts {
 
   async function reserve(request: ReserveRequest<string>, nowEpochMs: number) {
     const places = request.holds.flatMap((hold, index) => (isAway(hold) ? [index] : []))
+    // It is found by its key, and not whole.
+    if (trying.has(request.idempotencyKey)) {
+      throw new UndecidedError('ledger', 'an earlier call with the same key is not done')
+    }
     if (places.length === 0) {
       const answer = await ledger.reserve(request, nowEpochMs)
       if (answer.kind === 'short' || !answer.reservation.holds.some(isAway)) return answer
@@ -48,8 +58,21 @@ export function createStoreInParts(): StoreInParts {
     const rest = { ...request, id: `try ${request.id}`, holds }
     const tried = await ledger.reserve(rest, nowEpochMs)
     if (tried.kind === 'short') return tried
-    await ledger.abandon(tried.reservation.id, nowEpochMs, tried.carrier)
-    throw new PartError('ledger', 'a part is away', places)
+    trying.add(request.idempotencyKey)
+    const giveBack = async (): Promise<Ended<string> | undefined> => {
+      trying.delete(request.idempotencyKey)
+      return ledger.abandon(tried.reservation.id, nowEpochMs, tried.carrier)
+    }
+    const when = store.comesBack()
+    if (when === 'before') await giveBack()
+    if (when === 'later') toGiveBack.push(giveBack)
+    const isBack =
+      when === 'meanwhile'
+        ? nextTick()
+            .then(giveBack)
+            .then(() => true)
+        : Promise.resolve(when === 'before')
+    throw new PartError('ledger', 'a part is away', places, isBack)
   }
 
   const store: StoreInParts = {
@@ -57,6 +80,7 @@ export function createStoreInParts(): StoreInParts {
     away,
     asked: [],
     beforeAnswer: undefined,
+    comesBack: () => 'before',
     join() {
       const local = createMemoryLedger<string>()
       /** What could not be given back. */
@@ -82,6 +106,10 @@ export function createStoreInParts(): StoreInParts {
         },
         async expire(nowEpochMs) {
           const ended: Ended<string>[] = []
+          for (const giveBack of toGiveBack.splice(0)) {
+            const told = await giveBack()
+            if (told !== undefined) ended.push(told)
+          }
           for (const [id, carrier] of left.values()) {
             const told = await main.abandon(id, nowEpochMs, carrier).catch(() => undefined)
             if (told !== undefined) ended.push(told)

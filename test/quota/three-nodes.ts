@@ -21,11 +21,14 @@ export type Spoil = (
   script: keyof RedisScripts,
   bucket: number,
   send: () => Promise<Reply>,
+  dueMs: number,
 ) => Promise<Reply>
 
 export interface Differences {
   readonly spoil?: Spoil | undefined
   readonly timeoutMs?: number
+  /** For how long the node of a bucket is silent. */
+  readonly silentMs?: ((bucket: number) => number) | undefined
   /** It decides from slices, as this says. */
   readonly tuning?: Partial<SliceTuning>
   /** The moments that the test passes count. */
@@ -36,18 +39,21 @@ export interface Differences {
 /** As one process would have it. */
 export function openProcess(
   group: ClusterGroup,
-  { spoil, timeoutMs = 5000, tuning, moments, bucketsPerExpire = 1 }: Differences = {},
+  { spoil, silentMs, timeoutMs = 5000, tuning, moments, bucketsPerExpire = 1 }: Differences = {},
 ): Ledger<string> {
   const inner = openStore(group.address, { clock: systemClock, random: Math.random })
   const names = Object.entries(loadRedisScripts()) as [keyof RedisScripts, { digest: string }][]
+  const bucketOfKey = (key = ''): number | undefined =>
+    bucketOfTag.get(/\{(\d+)\}/.exec(key)?.[1] ?? '')
   const store: Store = {
     ...inner,
+    silentMs: (key) => (silentMs ? silentMs(bucketOfKey(key) ?? -1) : inner.silentMs(key)),
     async run(script, keys, ...rest) {
       const send = (): Promise<Reply> => inner.run(script, keys, ...rest)
       const name = names.find(([, { digest }]) => digest === script.digest)?.[0]
-      const bucket = bucketOfTag.get(/\{(\d+)\}/.exec(keys[0] ?? '')?.[1] ?? '')
+      const bucket = bucketOfKey(keys[0])
       if (spoil === undefined || name === undefined || bucket === undefined) return send()
-      return spoil(name, bucket, send)
+      return spoil(name, bucket, send, rest[1])
     },
   }
   const given = moments === undefined ? {} : { moments }

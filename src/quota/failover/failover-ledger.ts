@@ -4,7 +4,7 @@ import { createFirstAnswers } from './first-answers.js'
 import { answerOf, mayPass } from './guarded-ledger.js'
 import { createLocalParts } from './local-parts.js'
 import type { GuardedHeld, GuardedLedger, StoreFailure, Unavailable } from './guarded-ledger.js'
-import type { Hold, Ledger, ReserveRequest, Short } from '../ledger.js'
+import type { Held, Hold, Ledger, ReserveRequest, Short } from '../ledger.js'
 import type { MemoryLedger } from '../memory/memory-ledger.js'
 import { heldWithout, namesOf, planFor } from './plan.js'
 import type { Plan } from './plan.js'
@@ -92,24 +92,28 @@ export function createFailoverLedger<Context>(
    */
   async function reserveRest(
     request: ReserveRequest<Context>,
-    { message: fault, places }: PartError,
+    { message: fault, places, isBack }: PartError,
     nowEpochMs: number,
   ): Promise<GuardedHeld<Context> | Short | Unavailable | undefined> {
     const failed = request.holds.filter((_, index) => places.includes(index))
     const holds = request.holds.filter((_, index) => !places.includes(index))
     const plan = planFor({ ...request, holds: failed }, shares)
-    if ('refusing' in plan) return unavailable(plan.refusing, plan.why, fault)
+    if ('refusing' in plan) {
+      await isBack
+      return unavailable(plan.refusing, plan.why, fault)
+    }
     const hold = (inShare: readonly Hold[]): Promise<Fitted<Context>> =>
       parts.reserve(request, inShare, nowEpochMs)
     const part =
       plan.local.length === 0 ? undefined : await holdInShare(plan, hold, fault, nowEpochMs)
-    if (part?.kind === 'unavailable') return part
+    if (part?.kind === 'unavailable') {
+      await isBack
+      return part
+    }
     let isWhole = false
     try {
-      // Under another id: what was asked for under the first may still be on its way to be abandoned.
-      const rest = { ...request, id: `${request.id}-2`, holds }
-      const answer = await main.reserve(rest, nowEpochMs)
-      if (answer.kind === 'short') return answer
+      const answer = await reserveBeside({ ...request, holds }, isBack, nowEpochMs)
+      if (answer?.kind !== 'held') return answer
       isWhole = true
       const held =
         part === undefined
@@ -119,10 +123,36 @@ export function createFailoverLedger<Context>(
       return held
     } catch (error) {
       faultOf(error)
+      // What is refused is not told before what it held is back.
+      await isBack
+      if (error instanceof PartError) await error.isBack
       return undefined
     } finally {
       if (part !== undefined && !isWhole) await parts.giveBack(part, nowEpochMs)
     }
+  }
+
+  /**
+   * Holds the rest while what a first call held of it is on its way back. That comes to each node before this does, as a
+   * rule; where not, this is short for it or finds it by the key, so it is asked once more when all is back. Each time
+   * under another id: what was given up under one comes to nothing.
+   *
+   * @returns undefined where it is short, perhaps for what has not come back
+   */
+  async function reserveBeside(
+    request: ReserveRequest<Context>,
+    isBack: Promise<boolean>,
+    nowEpochMs: number,
+  ): Promise<Held<Context> | Short | undefined> {
+    const ask = (id: string): Promise<Held<Context> | Short> =>
+      main.reserve({ ...request, id, isLast: true }, nowEpochMs)
+    const beside = await ask(`${request.id}-2`).catch((error: unknown) => {
+      if (!(error instanceof UndecidedError)) throw error
+    })
+    if (beside?.kind === 'held') return beside
+    const isAllBack = await isBack
+    const after = await ask(`${request.id}-3`)
+    return after.kind === 'held' || isAllBack ? after : undefined
   }
 
   /** The same stream again: it is held already, by some of its quotas. */

@@ -8,6 +8,7 @@ import { hasFigures, heldFrom, holdTheSame, isPerhapsOwn, shortFrom } from './an
 import type { Calendars } from './calendars.js'
 import type { RedisEnds } from './ends.js'
 import { storedIdempotencyKey, storedLeases, storedReservation } from './stored-keys.js'
+import { partsInTime } from './parts-in-time.js'
 import type { HeldReply, LedgerReply } from './replies.js'
 import type { ShortReply, Told } from './replies.js'
 import { unexpected } from './room.js'
@@ -21,6 +22,8 @@ import { spell } from '../windows/windows.js'
  * rest alone, and for looking at an earlier call.
  */
 const KEPT = 0.25
+/** Of `timeoutMs`: a node that has answered nobody for so long is done without, once others have answered. */
+const PATIENCE = 0.5
 
 /** A reserve, as its parts were answered. */
 interface Asked<Context> {
@@ -30,8 +33,8 @@ interface Asked<Context> {
   readonly parts: readonly Part[]
   /** Undefined where a part failed. */
   readonly replies: readonly (LedgerReply | undefined)[]
-  /** Where the partitions stand of what was given back, by its place among the holds. */
-  readonly back: readonly (Seen | undefined)[]
+  /** Where the partitions stand of what was given back, by its place among the holds: when it is, or time is over. */
+  readonly back: Promise<readonly (Seen | undefined)[]>
   readonly nowEpochMs: number
   readonly dueMs: number
 }
@@ -94,9 +97,14 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     const { id, holds } = request
     const parts = buckets.partsOf(holds, home)
     const dueMs = given.dueMonotonicMs ?? room.dueMs()
-    const keptMs = parts.length === 1 ? 0 : (dueMs - room.clock.monotonicMs()) * KEPT
-    const outcomes = await Promise.allSettled(
+    const keepsNothing = parts.length === 1 || given.isLast === true
+    const keptMs = keepsNothing ? 0 : (dueMs - room.clock.monotonicMs()) * KEPT
+    const outcomes = await partsInTime(
       parts.map((part) => reservePart(request, part, home, nowEpochMs, dueMs - keptMs)),
+      {
+        silentMs: (index) => room.silentMs((parts[index] as Part).bucket),
+        patienceMs: room.timeoutMs * PATIENCE,
+      },
     )
     const replies = outcomes.map(replyIn)
     const told = toldIn(replies[0])
@@ -109,13 +117,14 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
       return heldFrom(room, reservation, answer, parts, replies)
     }
 
-    const back = await giveBack(request, home, parts, outcomes, nowEpochMs, dueMs)
+    const back = giveBack(request, home, parts, outcomes, nowEpochMs, dueMs)
     const failed = outcomes.find((outcome) => outcome.status === 'rejected')
     const asked: Asked<Context> = { request, home, parts, replies, back, nowEpochMs, dueMs }
     if (told !== undefined) {
       return repeated(asked, own.get(told[0]) ?? reader.read(told), failed?.reason)
     }
     if (failed !== undefined) return shortBesideFailure(asked, failed.reason)
+    const seen = await back
     const answered = replies as LedgerReply[]
     const other = answered.find(([kind]) => kind !== 'held' && kind !== 'short')
     if (other?.[0] === 'in_use') throw new RangeError('the reservation id is in use')
@@ -126,7 +135,7 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
       parts,
       answered as (HeldReply | ShortReply)[],
       shortIn(asked),
-      back,
+      seen,
     )
   }
 
@@ -152,13 +161,14 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
    * Where some parts failed.
    *
    * @returns what the parts that answered are short by, whatever the others would say
-   * @throws PartError it names what could not be asked, where all else was given back
+   * @throws PartError it names what could not be asked, while all else is on its way back
    */
-  function shortBesideFailure(asked: Asked<Context>, failure: unknown): Short {
-    const { request, parts, replies, back } = asked
+  async function shortBesideFailure(asked: Asked<Context>, failure: unknown): Promise<Short> {
+    const { request, parts, replies } = asked
     const refusing = shortIn(asked)
     if (refusing.length === 0 || own.knows(request.idempotencyKey))
       throw partFailure(asked, failure)
+    const back = await asked.back
     const answered = parts.filter((_, index) => hasFigures(replies[index]))
     const figures = replies.filter(hasFigures)
     // Whether there is an earlier call, its home alone would say.
@@ -174,15 +184,15 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
 
   /** The failure, with the parts that it leaves, where that is not all of them. */
   function partFailure({ parts, replies, back }: Asked<Context>, failure: unknown): unknown {
-    const isGone = ({ indices }: Part, index: number): boolean => {
-      const reply = replies[index]
-      if (reply === undefined) return true
-      return holdsItself(reply) && !indices.every((at) => back[at])
-    }
-    const gone = parts.filter(isGone)
+    const gone = parts.filter((_, index) => replies[index] === undefined)
     if (gone.length === parts.length || !(failure instanceof DependencyError)) return failure
+    const held = parts.filter((_, index) => holdsItself(replies[index]))
+    const isBack = back.then(
+      (seen) => held.every(({ indices }) => indices.every((at) => seen[at])),
+      () => false,
+    )
     const places = gone.flatMap(({ indices }) => indices)
-    return new PartError('ledger', failure.message, places)
+    return new PartError('ledger', failure.message, places, isBack)
   }
 
   function shortIn({ parts, replies }: Asked<Context>): readonly Part[] {
@@ -198,7 +208,8 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     first: Reservation<Context>,
     failure: unknown,
   ): Promise<Held<Context> | Short> {
-    const { request, home, parts, replies, back, nowEpochMs, dueMs } = asked
+    const { request, home, parts, replies, nowEpochMs, dueMs } = asked
+    const back = await asked.back
     const carried = { id: first.id, carrier: request.id, holds: first.holds }
     const firstParts = buckets.partsOf(first.holds, home) as [Part, ...Part[]]
     const [homePart, ...others] = firstParts

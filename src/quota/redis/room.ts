@@ -13,7 +13,7 @@ import { createAsk } from './ask.js'
 import type { Ask } from './ask.js'
 import { createCalendarSource } from './calendars.js'
 import type { CalendarSource, Calendars } from './calendars.js'
-import { storedPartition } from './stored-keys.js'
+import { storedLeases, storedPartition } from './stored-keys.js'
 import { createReservationReader, stateFrom } from './replies.js'
 import type { Figures, ReservationReader } from './replies.js'
 import { loadRedisScripts } from './scripts.js'
@@ -34,6 +34,9 @@ export interface RedisRoom<Context> {
   readonly last: LastFigures
   readonly timelineOf: (hold: Hold) => Timeline
   readonly clock: Pick<Clock, 'monotonicMs'>
+  readonly timeoutMs: number
+  /** For how long the node that has a bucket has answered nobody, while it owes an answer. */
+  silentMs(bucket: number): number
   /** When what begins now is due, where it is not said. */
   dueMs(): number
   readonly rememberEndedMs: number
@@ -81,6 +84,8 @@ export function createRedisRoom<Context>(options: RedisRoomOptions): RedisRoom<C
     last,
     timelineOf,
     clock,
+    timeoutMs,
+    silentMs: (bucket) => store.silentMs(storedLeases(buckets.tagOf(bucket))),
     dueMs: () => clock.monotonicMs() + timeoutMs,
     rememberEndedMs,
     nowAt(nowEpochMs, key) {

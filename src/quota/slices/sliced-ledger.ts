@@ -125,6 +125,7 @@ export function createSlicedLedger<Context>(
     buckets,
     isSliced: tuning.isSliced,
     nowFrom,
+    silentMs: (bucket) => store.silentMs(storedLeases(buckets.tagOf(bucket))),
     tick,
     arm,
   })

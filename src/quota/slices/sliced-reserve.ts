@@ -35,6 +35,8 @@ export interface SlicedReserveOptions<Context> {
   readonly isSliced: (quota: Quota) => boolean
   /** The moment at the node that has the bucket, as this process knows it. */
   readonly nowFrom: (nowEpochMs: number, bucket: number) => number
+  /** For how long that node has answered nobody, while it owes an answer. */
+  readonly silentMs: (bucket: number) => number
   readonly tick: () => number
   /** What has to be told to the store is told soon. */
   readonly arm: () => void
@@ -45,7 +47,10 @@ const MAX_PENDING = 4000
 const MAX_PENDING_IN_BUCKET = 1000
 /** The one under way, or one that begins at once: that is as long as the store itself takes. */
 const MAX_TURNS_AHEAD = 1
-/** Of the time of a request over several buckets: the rest is for the store, which can do without a node that hangs. */
+/**
+ * Of the time of a request over several buckets, less that for which a node of them is silent already: the rest is for
+ * the store, which can do without a node that hangs.
+ */
 const WAITED = 0.5
 /** One for the first slice, one where others used it up first. */
 const MAX_TAKINGS = 3
@@ -55,7 +60,8 @@ const tooSlow = (): DependencyError => new DependencyError('ledger', 'Redis was 
 export function createSlicedReserve<Context>(
   options: SlicedReserveOptions<Context>,
 ): SlicedReserve<Context> {
-  const { ledger, decided, turns, slices, clock, buckets, isSliced, nowFrom, tick, arm } = options
+  const { ledger, decided, turns, slices, clock, buckets, isSliced } = options
+  const { nowFrom, silentMs, tick, arm } = options
 
   function hold(
     request: ReserveRequest<Context>,
@@ -163,7 +169,8 @@ export function createSlicedReserve<Context>(
   /** Waits for the slices, where that is no longer than asking the store. They are for later requests where not. */
   async function isTaken(which: ReadonlySet<number>, dueMs: number): Promise<boolean> {
     const nowMs = clock.monotonicMs()
-    const untilMs = which.size === 1 ? dueMs : nowMs + (dueMs - nowMs) * WAITED
+    const longestMs = (dueMs - nowMs) * WAITED - Math.max(...[...which].map(silentMs))
+    const untilMs = which.size === 1 ? dueMs : nowMs + longestMs
     if (comeLate(which, untilMs) || turns.slicesIn(which).turns > MAX_TURNS_AHEAD) return false
     try {
       await tell(which, untilMs, 'slices')
