@@ -49,6 +49,11 @@ export type Window =
 export const storeFailureAnswers = ['deny', 'local', 'allow'] as const
 export type OnStoreFailure = (typeof storeFailureAnswers)[number]
 
+/** Does it refuse what it cannot be asked about? */
+export function deniesUnasked({ shadow, onStoreFailure = 'deny' }: Quota): boolean {
+  return !shadow && onStoreFailure === 'deny'
+}
+
 /** All slices of a partition together are at most this part of its limit (`lua/turn.lua`). */
 export const SLICED_PART = 10
 

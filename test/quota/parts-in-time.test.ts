@@ -5,8 +5,12 @@ import { UnansweredError } from '../../src/store/store.js'
 
 const PATIENCE_MS = 5
 
-/** Two calls that end when they are told to, and the silence of the node of each. */
-function twoCalls() {
+/**
+ * Two calls that end when they are told to, and the silence of the node of each.
+ *
+ * @param needed those that nothing can be done without
+ */
+function twoCalls(needed: readonly number[] = []) {
   const silentMs = [0, 0]
   const calls = [0, 1].map(() => {
     let end = { answer: (_: string): void => undefined, fail: (_: Error): void => undefined }
@@ -18,7 +22,11 @@ function twoCalls() {
   let outcomes: readonly PromiseSettledResult<string>[] | undefined
   const over = partsInTime(
     calls.map(({ promise }) => promise),
-    { silentMs: (index) => silentMs[index] ?? 0, patienceMs: PATIENCE_MS },
+    {
+      silentMs: (index) => silentMs[index] ?? 0,
+      patienceMs: PATIENCE_MS,
+      isNeeded: (index) => needed.includes(index),
+    },
   ).then((settled) => {
     outcomes = settled
     return settled
@@ -68,6 +76,16 @@ test('one of a node that falls silent is given up then', async () => {
   expect(soFar()).toBeUndefined()
   silentMs[1] = PATIENCE_MS
   expect(await over).toEqual(givenUp)
+})
+
+test('one that nothing can be done without is waited for, however silent its node is', async () => {
+  const { silentMs, calls, over, soFar } = twoCalls([1])
+  silentMs[1] = PATIENCE_MS
+  calls[0].answer('held')
+  await settle()
+  expect(soFar()).toBeUndefined()
+  calls[1].answer('held too')
+  expect(await over).toMatchObject([{ value: 'held' }, { value: 'held too' }])
 })
 
 test('where nobody has answered, no silence ends the waiting', async () => {

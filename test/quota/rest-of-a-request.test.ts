@@ -72,7 +72,7 @@ describe('on a cluster', () => {
           ? ((late = passed.then(send)) as ReturnType<typeof send>)
           : send(),
     })
-    const failed = ledger.reserve(streamOf(), Date.now())
+    const failed = ledger.reserve(streamOf(allowing), Date.now())
     await expect(failed).rejects.toMatchObject({ name: 'PartError', places: [1] })
     const { isBack } = (await failed.catch((error: unknown) => error)) as PartError
     expect(await isBack).toBe(true)
@@ -92,9 +92,34 @@ describe('on a cluster', () => {
         return reply
       },
     })
-    await expect(ledger.reserve(streamOf(), Date.now())).rejects.toThrow(PartError)
+    await expect(ledger.reserve(streamOf(allowing), Date.now())).rejects.toThrow(PartError)
     await vi.waitFor(async () => expect(await reservedIn(open())).toEqual([0, 0, 0]))
     pass()
+  })
+
+  test.each([
+    ['of a quota that denies what it cannot be asked about', streamOf()],
+    ['of the rest of a request', { ...streamOf(allowing), isLast: true }],
+  ])('a node that is silent is waited for where a part %s is there', async (_, stream) => {
+    const { pass, passed } = gate()
+    const ledger = open({
+      timeoutMs: NEVER_MS,
+      silentMs: (bucket) => (isOf(away, bucket) ? NEVER_MS : 0),
+      spoil: async (script, bucket, send) => {
+        const reply = await send()
+        if (script === 'reserve' && isOf(away, bucket)) await passed
+        return reply
+      },
+    })
+    let isOver = false
+    const held = ledger.reserve(stream, Date.now()).finally(() => {
+      isOver = true
+    })
+    await vi.waitFor(async () => expect(await reservedIn(open())).toEqual([10, 10, 1]))
+    for (let times = 0; times < 5; times += 1) await nextTick()
+    expect(isOver).toBe(false)
+    pass()
+    expect(await held).toMatchObject({ kind: 'held', repeated: false })
   })
 
   test.each([

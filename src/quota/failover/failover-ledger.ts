@@ -1,7 +1,6 @@
 import { DependencyError, PartError, UndecidedError } from '../../errors.js'
 import { createCensuses } from './censuses.js'
 import { createFirstAnswers } from './first-answers.js'
-import { answerOf, mayPass } from './guarded-ledger.js'
 import { createLocalParts } from './local-parts.js'
 import type { GuardedHeld, GuardedLedger, StoreFailure, Unavailable } from './guarded-ledger.js'
 import type { Held, Hold, Ledger, ReserveRequest, Short } from '../ledger.js'
@@ -9,6 +8,7 @@ import type { MemoryLedger } from '../memory/memory-ledger.js'
 import { heldWithout, namesOf, planFor } from './plan.js'
 import type { Plan } from './plan.js'
 import type { Processes } from './processes.js'
+import { deniesUnasked } from '../quota.js'
 import type { Quota } from '../quota.js'
 import { reserveWhatFits } from './reserve-what-fits.js'
 import type { Fitted } from './reserve-what-fits.js'
@@ -176,9 +176,7 @@ export function createFailoverLedger<Context>(
         return await main.exhausted(request, nowEpochMs)
       } catch (error) {
         const fault = faultOf(error)
-        const refusing = request.holds.find(
-          ({ quota }) => !mayPass(quota) && answerOf(quota) === 'deny',
-        )
+        const refusing = request.holds.find(({ quota }) => deniesUnasked(quota))
         // The others are asked when it is known what the request takes.
         return refusing && unavailable(refusing.quota, 'store', fault)
       }

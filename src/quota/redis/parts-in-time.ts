@@ -5,6 +5,8 @@ export interface PartsInTime {
   readonly silentMs: (index: number) => number
   /** A node that is silent for so long is waited for no longer, once others have answered. */
   readonly patienceMs: number
+  /** Nothing can be done without this part: it is waited for to its end. */
+  readonly isNeeded: (index: number) => boolean
 }
 
 /**
@@ -14,7 +16,7 @@ export interface PartsInTime {
  */
 export function partsInTime<T>(
   asked: readonly Promise<T>[],
-  { silentMs, patienceMs }: PartsInTime,
+  { silentMs, patienceMs, isNeeded }: PartsInTime,
 ): Promise<PromiseSettledResult<T>[]> {
   return new Promise((resolve) => {
     const outcomes = new Map<number, PromiseSettledResult<T>>()
@@ -23,7 +25,10 @@ export function partsInTime<T>(
     let looking: NodeJS.Immediate | undefined
 
     function leftMs(): number {
-      const left = asked.map((_, index) => (outcomes.has(index) ? 0 : patienceMs - silentMs(index)))
+      const left = asked.map((_, index) => {
+        if (outcomes.has(index)) return 0
+        return isNeeded(index) ? Infinity : patienceMs - silentMs(index)
+      })
       return Math.max(0, ...left)
     }
 
@@ -32,6 +37,7 @@ export function partsInTime<T>(
       if (outcomes.size < asked.length) {
         if (!hasAnswered) return
         const waitMs = leftMs()
+        if (waitMs === Infinity) return
         if (waitMs > 0) {
           // A timer can fire early by a part of a millisecond.
           timer = setTimeout(lookWhenRead, Math.ceil(waitMs) + 1)

@@ -3,12 +3,13 @@ import { UnansweredError } from '../../store/store.js'
 import type { Part } from './buckets.js'
 import { elsewhereOf } from './elsewhere.js'
 import type { Held, Hold, Reservation, ReserveRequest, Short } from '../ledger.js'
-import type { Quota } from '../quota.js'
+import { deniesUnasked } from '../quota.js'
 import { hasFigures, heldFrom, holdTheSame, isPerhapsOwn, shortFrom } from './answers.js'
 import type { Calendars } from './calendars.js'
 import type { RedisEnds } from './ends.js'
 import { storedIdempotencyKey, storedLeases, storedReservation } from './stored-keys.js'
 import { partsInTime } from './parts-in-time.js'
+import { quotaText } from './quota-text.js'
 import type { HeldReply, LedgerReply } from './replies.js'
 import type { ShortReply, Told } from './replies.js'
 import { unexpected } from './room.js'
@@ -22,7 +23,7 @@ import { spell } from '../windows/windows.js'
  * rest alone, and for looking at an earlier call.
  */
 const KEPT = 0.25
-/** Of `timeoutMs`: a node that has answered nobody for so long is done without, once others have answered. */
+/** Of `timeoutMs`: a node that has answered nobody for so long is done without, if it can be, once others have answered. */
 const PATIENCE = 0.5
 
 /** A reserve, as its parts were answered. */
@@ -104,6 +105,7 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
       {
         silentMs: (index) => room.silentMs((parts[index] as Part).bucket),
         patienceMs: room.timeoutMs * PATIENCE,
+        isNeeded: (index) => isNeeded(parts[index] as Part, given),
       },
     )
     const replies = outcomes.map(replyIn)
@@ -269,6 +271,11 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
   }
 }
 
+/** Without it the request is refused, or not decided. */
+function isNeeded({ indices }: Part, { holds, isLast }: ReserveRequest<unknown>): boolean {
+  return isLast === true || indices.some((index) => deniesUnasked((holds[index] as Hold).quota))
+}
+
 function isUnanswered(outcome: PromiseSettledResult<LedgerReply> | undefined): boolean {
   return outcome?.status === 'rejected' && outcome.reason instanceof UnansweredError
 }
@@ -284,17 +291,4 @@ function holdsItself(reply: LedgerReply | undefined): boolean {
 /** The reservation of an earlier call that has the key. */
 function toldIn(reply: LedgerReply | undefined): Told | undefined {
   return reply?.[0] === 'held' ? reply[5] : undefined
-}
-
-/** A quota is never changed, so it is spelled once. */
-const quotaTexts = new WeakMap<Quota, string>()
-
-/** As a reservation is kept with it. */
-export function quotaText({ quota }: Hold): string {
-  let text = quotaTexts.get(quota)
-  if (text === undefined) {
-    text = JSON.stringify(quota)
-    quotaTexts.set(quota, text)
-  }
-  return text
 }

@@ -12,7 +12,7 @@ import {
 import { storedReservation, storedSlices, storedTurn } from '../redis/stored-keys.js'
 import { stateFrom } from '../redis/replies.js'
 import type { Figures, UncoveredReply } from '../redis/replies.js'
-import { quotaText } from '../redis/reserve.js'
+import { quotaText } from '../redis/quota-text.js'
 import type { Slice, Taking } from './slices.js'
 import type { Timeline } from '../windows/timeline.js'
 import { createWindowState } from '../windows/window-state.js'
