@@ -33,6 +33,8 @@ export interface Differences {
   readonly moments?: 'given' | undefined
   readonly bucketsPerExpire?: number
   readonly clock?: Pick<Clock, 'monotonicMs'>
+  /** By how much it takes the moment of a node to be earlier than it is, asked each time. */
+  readonly behindMs?: () => number
 }
 
 /** As one process would have it. */
@@ -45,12 +47,17 @@ export function openProcess(
     moments,
     bucketsPerExpire = 1,
     clock = systemClock,
+    behindMs = () => 0,
   }: Differences = {},
 ): Ledger<string> {
   const inner = openStore(group.address, { clock, random: Math.random })
   const names = Object.entries(loadRedisScripts()) as [keyof RedisScripts, { digest: string }][]
   const store: Store = {
     ...inner,
+    nowMs(key) {
+      const nowMs = inner.nowMs(key)
+      return nowMs && nowMs - behindMs()
+    },
     async run(script, keys, ...rest) {
       const send = (): Promise<Reply> => inner.run(script, keys, ...rest)
       const name = names.find(([, { digest }]) => digest === script.digest)?.[0]

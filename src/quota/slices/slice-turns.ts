@@ -64,8 +64,8 @@ export interface SliceTurnsOptions<Context> extends Omit<
   readonly onGivenUp: (pending: Pending<Context>) => void
 }
 
-/** At home, elsewhere once more, and both again where that came late: further ones are of what came meanwhile. */
-const STAGES = 4
+/** Elsewhere, at home, and elsewhere once more: further ones are of what came meanwhile, or late. */
+const STAGES = 3
 
 export function createSliceTurns<Context>(
   options: SliceTurnsOptions<Context>,
