@@ -99,8 +99,11 @@ test('it is marked while the turn that tells of it has no answer', async () => {
   ledger.ahead.ms += 500
   expect(marksOf(ledger)).toEqual([])
   const third = ledger.expire(atMs)
-  await eventually(() => expectComing(open(), id))
-  answer()
+  try {
+    await eventually(() => expectComing(open(), id))
+  } finally {
+    answer()
+  }
   await Promise.all([first, second, third])
   expect(await open().find(id, atMs)).toMatchObject({ id })
 })
