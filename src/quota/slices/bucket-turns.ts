@@ -23,7 +23,7 @@ export interface BucketTurns<Context> {
   withdraw(pending: Pending<Context>): void
   /** Adopts in the next turn what was set aside since it could not be adopted. */
   retry(pending: Pending<Context>): void
-  /** It waits for longer than a turn takes: what the last one asked failed, or has no answer yet, or it is aside. */
+  /** It is not told at home for a while: it is aside, or away from home the last turn failed, or has no answer yet. */
   isLate(pending: Pending<Context>): boolean
   giveBack(slice: Slice, amount: number): void
   take(taking: Taking): void
@@ -234,10 +234,12 @@ export function createBucketTurns<Context>(
       toTell.withdraw(pending)
     },
     retry,
-    isLate: (pending) =>
-      hasFailed ||
-      aside.has(pending) ||
-      (open !== undefined && clock.monotonicMs() - firstAskedMs >= LATE_MS),
+    isLate(pending) {
+      if (aside.has(pending)) return true
+      // A home that does not answer is away for its report, too.
+      if (pending.parts[0].bucket === bucket) return false
+      return hasFailed || (open !== undefined && clock.monotonicMs() - firstAskedMs >= LATE_MS)
+    },
     giveBack(slice, amount) {
       toTell.giveBack(slice, amount)
     },

@@ -8,7 +8,8 @@ import type { Pending } from './slice-turn.js'
 /**
  * Tells the home of what was decided here, and cannot be told there for now, that it comes: a node that has another part
  * is away, or has one that this release cannot read. A report that reaches another process looks for it at home, and is
- * kept there as long as the mark stands. The mark has a short life, so it goes with this process.
+ * kept there as long as the mark stands. The mark has a short life, so it goes with this process; what is told is found
+ * before it.
  */
 export interface Coming {
   /** Marks what is late, and what was marked a while ago. What fails is told the next time. Never fails. */
