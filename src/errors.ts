@@ -60,6 +60,17 @@ export class UndecidedError extends DependencyError {
   }
 }
 
+/**
+ * What the call is about is not there yet, and the dependency knows that it comes: it is asked for again for as long as
+ * that is so.
+ */
+export class ComingError extends UndecidedError {
+  constructor(dependency: Dependency, message: string) {
+    super(dependency, message)
+    this.name = 'ComingError'
+  }
+}
+
 /** A part of the dependency did not answer, and what the others hold is on its way back: they may be asked alone. */
 export class PartError extends DependencyError {
   /** What of the call concerns the part that failed, by its place. */

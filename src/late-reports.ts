@@ -1,4 +1,4 @@
-import { DependencyError } from './errors.js'
+import { ComingError, DependencyError } from './errors.js'
 import { meter } from './meter.js'
 import type { EndedReservation, MeterParts, Report } from './meter.js'
 import { isOfOneCall } from './store/store.js'
@@ -13,8 +13,8 @@ export interface LateReports {
   keep(report: Report): void
   /**
    * Meters some of what is kept, oldest first. What fails waits behind the rest, so that one node that is away holds
-   * up no report for the others. What the ledger answers and cannot end is given up at its tenth failure. Does nothing
-   * while an earlier round is under way.
+   * up no report for the others. What the ledger answers and cannot end is given up at its tenth failure, but for what it
+   * says to be coming. Does nothing while an earlier round is under way.
    *
    * @returns what ended, and undefined for each report that is given up because it ended nothing
    */
@@ -63,7 +63,8 @@ export function createLateReports(): LateReports {
           failed.delete(report.reservationId)
           throw error
         }
-        if (isOfOneCall(error)) kept.answered += 1
+        // One that comes is ended when it is there, however long that takes.
+        if (isOfOneCall(error)) kept.answered += error instanceof ComingError ? 0 : 1
         else hasFailed = true
         if (kept.answered < MAX_ANSWERED) putLast(kept)
         else if (failed.delete(report.reservationId)) yield undefined

@@ -20,7 +20,7 @@ import type {
   RateLimitRequest,
   RateLimitResponse,
 } from './envoy/wire.js'
-import { AbandonedError, DependencyError, InvalidCallError } from './errors.js'
+import { AbandonedError, ComingError, DependencyError, InvalidCallError } from './errors.js'
 import type { EarlyReports } from './early-reports.js'
 import type { LateReports } from './late-reports.js'
 import { meter } from './meter.js'
@@ -124,6 +124,8 @@ export function createServices(parts: ServiceParts): Services {
     try {
       return await meter(report, parts)
     } catch (error) {
+      // It is early, and nothing has failed.
+      if (error instanceof ComingError) return undefined
       if (error instanceof DependencyError) parts.lateReports.keep(report)
       throw error
     }

@@ -4,7 +4,7 @@ import { systemClock } from '../src/clock.js'
 import { systemTimers } from '../src/config/follow.js'
 import { createEarlyReports } from '../src/early-reports.js'
 import type { EarlyReports } from '../src/early-reports.js'
-import { DependencyError, UndecidedError } from '../src/errors.js'
+import { ComingError, DependencyError, UndecidedError } from '../src/errors.js'
 import { createGenerationRates } from '../src/llm/generation-rate.js'
 import { meter } from '../src/meter.js'
 import type { EndedReservation, Report } from '../src/meter.js'
@@ -181,7 +181,11 @@ describe('an early report', () => {
     expect([told.length, early.count()]).toEqual([100, 0])
   })
 
-  test.each([new ScriptError('raised'), new UndecidedError('ledger', 'unclear')])(
+  test.each([
+    new ScriptError('raised'),
+    new UndecidedError('ledger', 'unclear'),
+    new ComingError('ledger', 'it comes'),
+  ])(
     'that a ledger which is there gives up on holds up no other, and is a late one after its last try: %s',
     async (error) => {
       find = async (id, at) => {

@@ -20,7 +20,7 @@ import type { ListenAddress } from '../src/config/address.js'
 import { authorizationService, rateLimitService } from '../src/envoy/protos.js'
 import { createRateLimitService } from '../src/envoy/rate-limit-service.js'
 import type { CheckResponse, RateLimitRequest, RateLimitResponse } from '../src/envoy/wire.js'
-import { DependencyError } from '../src/errors.js'
+import { ComingError, DependencyError } from '../src/errors.js'
 import { createLateReports } from '../src/late-reports.js'
 import { listen } from '../src/listen.js'
 import type { GrpcTls, Listener } from '../src/listen.js'
@@ -550,6 +550,15 @@ describe('the report', () => {
     expect((await report(it.client, 'a-second').done).error).toBeNull()
     expect([outcomes, kept]).toEqual([[undefined], ['of-another', 'a-second']])
     expect(it.lateReports()).toBe(0)
+  })
+
+  test('of a reservation that a shared ledger says to be coming has not failed, and is kept as early', async () => {
+    const kept: string[] = []
+    const earlyReports = { keep: ({ reservationId }: Report) => kept.push(reservationId) > 0 }
+    const find = () => Promise.reject(new ComingError('ledger', 'it comes'))
+    const it = await rig({ parts: { ledger: { ...createMemoryLedger(), find }, earlyReports } })
+    expect((await report(it.client, 'of-another').done).error).toBeNull()
+    expect([kept, it.lateReports()]).toEqual([['of-another'], 0])
   })
 
   test('of an unknown reservation is taken, and ends nothing', async () => {

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { Admission } from '../src/admission.js'
-import { DependencyError } from '../src/errors.js'
+import { ComingError, DependencyError } from '../src/errors.js'
 import { createGenerationRates } from '../src/llm/generation-rate.js'
 import { createLateReports } from '../src/late-reports.js'
 import type { EndedReservation, Report } from '../src/meter.js'
@@ -195,6 +195,27 @@ describe('once a second', () => {
       expect([reported, lateReports.count()]).toEqual([[], 2])
       await upkeep(failing)
       expect([reported, failures, lateReports.count()]).toEqual([[undefined, undefined], [], 0])
+    })
+
+    test('of a reservation that comes are kept however often they are tried, shorten no round, and end it', async () => {
+      const { lateReports } = parts
+      let monotonicMs = 0
+      let isThere = false
+      const find: typeof ledger.find = async (id, now) => {
+        monotonicMs += 500
+        if (!isThere) throw new ComingError('ledger', 'it comes')
+        return ledger.find(id, now)
+      }
+      const clock = { nowEpochMs: () => nowEpochMs, monotonicMs: () => monotonicMs }
+      const coming = { ...parts, clock, ledger: { ...ledger, find } }
+      for (const id of ['a', 'r']) lateReports.keep(reportOf(id))
+      for (let times = 0; times < 20; times += 1) await upkeep(coming)
+      expect([monotonicMs, reported, lateReports.count()]).toEqual([20_000, [], 2])
+      await reserve()
+      isThere = true
+      await upkeep(coming)
+      expect(ended.map((one) => one.ended.outcome)).toEqual(['settled'])
+      expect([failures, lateReports.count()]).toEqual([[], 0])
     })
 
     test('are tried by one round at a time', async () => {

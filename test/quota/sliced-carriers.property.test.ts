@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { setImmediate as nextTick } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
-import { DependencyError } from '../../src/errors.js'
+import { ComingError, DependencyError } from '../../src/errors.js'
 import type { End, Ended, Hold, Ledger } from '../../src/quota/ledger.js'
 import type { RedisScripts } from '../../src/quota/redis/scripts.js'
 import { UnansweredError } from '../../src/store/store.js'
@@ -13,7 +13,8 @@ import { greedy } from './slicing.js'
 import { holdsOnThreeNodes, openProcess, streamOf } from './three-nodes.js'
 
 // As in `carriers.property.test.ts`, by processes that decide from slices on all three nodes, each of which they tell of
-// it by turns of its own: in whatever order these come, whatever fails, and whatever is given up and reported meanwhile.
+// it by turns of its own: in whatever order these come, whatever fails, and whatever is given up and reported meanwhile;
+// also where a process has stood still since it knew the moment, so that what it tells a node comes late there.
 
 const PROCESSES = 3
 const LIMIT_MS = 120_000 * proofScale
@@ -25,6 +26,8 @@ type Fate = 'runs' | 'unsent' | 'lost' | 'late'
 interface Weather {
   scheduler: fc.Scheduler
   fates: Iterator<Fate>
+  /** Has it stood still? */
+  stood: Iterator<boolean>
 }
 let weather: Weather | undefined
 let underWay = 0
@@ -59,13 +62,17 @@ async function spoil(
   }
 }
 
+function behindMs(): number {
+  return weather?.stood.next().value === true ? 40_000 : 0
+}
+
 let group: ClusterGroup
 let processes: readonly Ledger<string>[]
 let onlooker: Ledger<string>
 beforeAll(async () => {
   group = await startCluster()
   processes = Array.from({ length: PROCESSES }, () =>
-    openProcess(group, { spoil, timeoutMs: LIMIT_MS, tuning }),
+    openProcess(group, { spoil, timeoutMs: LIMIT_MS, tuning, behindMs }),
   )
   onlooker = openProcess(group)
 })
@@ -134,6 +141,10 @@ const fate = fc.oneof(
   { weight: 2, arbitrary: fc.constant('lost' as const) },
   { weight: 2, arbitrary: fc.constant('late' as const) },
 )
+const stood = fc.oneof(
+  { weight: 3, arbitrary: fc.constant(false) },
+  { weight: 1, arbitrary: fc.constant(true) },
+)
 /** One call for the stream, and what comes of its answer: it is given up, reported at a process, or neither. */
 const call = fc.record({
   by: fc.nat({ max: PROCESSES - 1 }),
@@ -150,11 +161,12 @@ test(
       fc.asyncProperty(
         fc.scheduler(),
         fc.infiniteStream(fate),
+        fc.infiniteStream(stood),
         fc.array(call, { minLength: 1, maxLength: 3 }),
         upkeep,
-        async (scheduler, fates, calls, expired) => {
+        async (scheduler, fates, stands, calls, expired) => {
           await begin()
-          const given: Weather = { scheduler, fates }
+          const given: Weather = { scheduler, fates, stood: stands }
           const stream = streamOf(holds)
           const ended: string[] = []
           const tell = (told: Ended<string> | undefined): void => {
@@ -182,7 +194,12 @@ test(
 
           async function reportAt(ledger: Ledger<string>): Promise<void> {
             if (report === undefined || ended.includes('settled')) return
-            tell(await ledger.end(report, settled, nowMs()))
+            try {
+              tell(await ledger.end(report, settled, nowMs()))
+            } catch (error) {
+              // It is kept, and told again.
+              if (!(error instanceof ComingError)) throw error
+            }
           }
 
           weather = given

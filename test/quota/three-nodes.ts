@@ -1,4 +1,5 @@
 import { systemClock } from '../../src/clock.js'
+import type { Clock } from '../../src/clock.js'
 import { createBuckets } from '../../src/quota/redis/buckets.js'
 import type { Hold, Ledger } from '../../src/quota/ledger.js'
 import type { Quota } from '../../src/quota/quota.js'
@@ -34,20 +35,36 @@ export interface Differences {
   /** The moments that the test passes count. */
   readonly moments?: 'given' | undefined
   readonly bucketsPerExpire?: number
+  readonly clock?: Pick<Clock, 'monotonicMs'>
+  /** By how much it takes the moment of a node to be earlier than it is, asked each time. */
+  readonly behindMs?: () => number
 }
 
 /** As one process would have it. */
 export function openProcess(
   group: ClusterGroup,
-  { spoil, silentMs, timeoutMs = 5000, tuning, moments, bucketsPerExpire = 1 }: Differences = {},
+  {
+    spoil,
+    silentMs,
+    timeoutMs = 5000,
+    tuning,
+    moments,
+    bucketsPerExpire = 1,
+    clock = systemClock,
+    behindMs = () => 0,
+  }: Differences = {},
 ): Ledger<string> {
-  const inner = openStore(group.address, { clock: systemClock, random: Math.random })
+  const inner = openStore(group.address, { clock, random: Math.random })
   const names = Object.entries(loadRedisScripts()) as [keyof RedisScripts, { digest: string }][]
   const bucketOfKey = (key = ''): number | undefined =>
     bucketOfTag.get(/\{(\d+)\}/.exec(key)?.[1] ?? '')
   const store: Store = {
     ...inner,
     silentMs: (key) => (silentMs ? silentMs(bucketOfKey(key) ?? -1) : inner.silentMs(key)),
+    nowMs(key) {
+      const nowMs = inner.nowMs(key)
+      return nowMs && nowMs - behindMs()
+    },
     async run(script, keys, ...rest) {
       const send = (): Promise<Reply> => inner.run(script, keys, ...rest)
       const name = names.find(([, { digest }]) => digest === script.digest)?.[0]
@@ -57,7 +74,7 @@ export function openProcess(
     },
   }
   const given = moments === undefined ? {} : { moments }
-  const parts = { store, clock: systemClock, timeoutMs, buckets, ...given }
+  const parts = { store, clock, timeoutMs, buckets, ...given }
   const ledger = createRedisLedger<string>({ ...parts, bucketsPerExpire })
   if (tuning === undefined) return ledger
   return createSlicedLedger({ ...parts, ledger, random: Math.random, tuning })

@@ -1,10 +1,11 @@
+import { ComingError } from '../../errors.js'
 import type { Part } from './buckets.js'
 import type { End } from '../end.js'
 import { actualsOf, createEndPart, endedWith } from './end-part.js'
 import { createGivingBack } from './giving-back.js'
 import type { GivingBack, Known } from './giving-back.js'
 import type { Ended, Found, Reservation } from '../ledger.js'
-import { storedReservation } from './stored-keys.js'
+import { storedComing, storedReservation } from './stored-keys.js'
 import { unexpected } from './room.js'
 import type { Seen } from '../balance.js'
 import type { RedisRoom } from './room.js'
@@ -42,13 +43,18 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
   const found = createRecent<Reservation<Context>>(rememberEndedMs)
 
   async function find(id: string, nowEpochMs: number): Promise<Reservation<Context> | undefined> {
-    const key = storedReservation(id, buckets.tagOf(buckets.homeOfId(id)))
+    const tag = buckets.tagOf(buckets.homeOfId(id))
+    const key = storedReservation(id, tag)
     // Where the moments are given, what is known here is a moment older too.
     const nowMs = room.nowAt(nowEpochMs, key)
     const known = own.get(id) ?? begun.get(id)?.reservation
     if (known !== undefined) return known
-    const reply = await ask(scripts.find, [key], {}, nowMs, () => ({}))
+    const call = { coming: storedComing(id, tag) }
+    const reply = await ask(scripts.find, [key], call, nowMs, () => ({}))
     if (reply[0] === 'unknown') return undefined
+    if (reply[0] === 'coming') {
+      throw new ComingError('ledger', 'Redis is yet to be told of the reservation')
+    }
     if (reply[0] !== 'found') throw unexpected(reply[0])
     const reservation = reader.read(reply[2])
     remember(reservation)
@@ -106,11 +112,24 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     return own.get(id) ?? found.get(id) ?? find(id, nowEpochMs)
   }
 
+  /** What is given up before Redis is told of it finds that under its id when it comes. */
+  async function knownToGiveBack(
+    id: string,
+    nowEpochMs: number,
+  ): Promise<Reservation<Context> | undefined> {
+    try {
+      return await known(id, nowEpochMs)
+    } catch (error) {
+      if (error instanceof ComingError) return undefined
+      throw error
+    }
+  }
+
   function homeOf(id: string): number {
     return own.homeOf(id) ?? buckets.homeOfId(id)
   }
 
-  const givingBack = createGivingBack({ room, endPart, find: known, homeOf })
+  const givingBack = createGivingBack({ room, endPart, find: knownToGiveBack, homeOf })
 
   return {
     ...givingBack,

@@ -88,7 +88,10 @@ export type LedgerReply =
   | JoinedReply
   | FiguresReply<'balances'>
   | UncoveredReply
-  | readonly [kind: 'in_use' | 'abandoned' | 'unknown' | 'left' | 'kept', redisMs: number]
+  | readonly [
+      kind: 'in_use' | 'abandoned' | 'unknown' | 'coming' | 'left' | 'kept',
+      redisMs: number,
+    ]
 
 /** The state as the memory ledger would have it, so that waits and balances are computed by the same code. */
 export function stateFrom(

@@ -8,6 +8,7 @@ export interface RedisScripts {
   readonly end: Script
   readonly expire: Script
   readonly find: Script
+  readonly coming: Script
   readonly join: Script
   readonly balances: Script
   readonly turn: Script
@@ -22,9 +23,10 @@ export function loadRedisScripts(): RedisScripts {
     end: withPrelude(prelude, 'end'),
     expire: withPrelude(withSlices, 'expire', 'slot'),
     find: withPrelude(prelude, 'find'),
+    coming: withPrelude(prelude, 'coming'),
     join: withPrelude(prelude, 'join'),
     balances: withPrelude(prelude, 'balances'),
-    turn: withPrelude(withSlices, 'turn'),
+    turn: withPrelude(withSlices + read('adoptions'), 'turn'),
     slices: withPrelude(prelude, 'slices'),
   }
 }

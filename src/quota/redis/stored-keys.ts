@@ -36,6 +36,11 @@ export function storedIdempotencyKey(key: string, tag = ONLY_TAG): string {
   return `${SCHEMA}:{${tag}}:i:${shortHash(key)}`
 }
 
+/** That a reservation will be under this id, which its process cannot tell yet. Not under the key that it will have. */
+export function storedComing(id: string, tag = ONLY_TAG): string {
+  return `${SCHEMA}:{${tag}}:c:${shortHash(id)}`
+}
+
 /** Processes by when they were last seen, and what part of each limit they claim; one script has both. */
 export const PROCESSES = `${SCHEMA}:{processes}`
 export const SHARES = `${SCHEMA}:{processes}:shares`

@@ -6,9 +6,10 @@ import type { Ask } from '../redis/ask.js'
 import type { Buckets } from '../redis/buckets.js'
 import type { Calendars, CalendarSource } from '../redis/calendars.js'
 import type { Script } from '../../store/store.js'
-import { halve, partIn, sliceFrom, spellTurn } from './slice-turn.js'
+import { halve, sliceFrom, spellTurn } from './slice-turn.js'
 import type { Adopted, Pending, Told, Turn, TurnReply } from './slice-turn.js'
 import type { Slice, Taking } from './slices.js'
+import { createToTell } from './to-tell.js'
 import type { Timeline } from '../windows/timeline.js'
 
 /**
@@ -22,6 +23,8 @@ export interface BucketTurns<Context> {
   withdraw(pending: Pending<Context>): void
   /** Adopts in the next turn what was set aside since it could not be adopted. */
   retry(pending: Pending<Context>): void
+  /** It is not told at home for a while: it is aside, or away from home the last turn failed, or has no answer yet. */
+  isLate(pending: Pending<Context>): boolean
   giveBack(slice: Slice, amount: number): void
   take(taking: Taking): void
   /**
@@ -72,32 +75,30 @@ export interface TurnsOptions<Context> {
   readonly onSetAside: (pending: Pending<Context>, bucket: number) => void
   /** Too many are aside: it will not be adopted, and its place stays spent. */
   readonly onGivenUp: (pending: Pending<Context>, bucket: number) => void
+  /** Something is late that was not, or still. */
+  readonly onLate: () => void
 }
-
-/** So much one turn does: some 1 ms of Redis's time. */
-const MAX_ADOPTED = 32
-const MAX_HOLDS = 96
-const MAX_RETURNED = 16
-const MAX_TAKEN = 16
 
 /** What was admitted in the bucket and cannot be adopted: beyond, the oldest is given up. */
 const MAX_ASIDE = 256
+
+/** A turn is late that has had no answer for so long: well before a report is given up that looks for what it tells. */
+const LATE_MS = 500
 
 export function createBucketTurns<Context>(
   options: BucketTurnsOptions<Context>,
 ): BucketTurns<Context> {
   const { script, ask: askStore, calendars, clock, moments, owner, share, lifeMs } = options
-  const { buckets, bucket, nowMs, timelineOf, onAdopted, onTaken, onSetAside, onGivenUp } = options
+  const { buckets, bucket, nowMs, timelineOf, onAdopted, onTaken } = options
+  const { onSetAside, onGivenUp, onLate } = options
 
-  // In the order in which they came, by a number that grows.
-  const pendings = new Map<Pending<Context>, number>()
-  const returns = new Map<Slice, { amount: number; readonly asked: number }>()
-  const takings = new Map<Taking, number>()
-  let asked = 0
+  const toTell = createToTell<Context>(owner, bucket)
   let turns = 0
-  let slices = 0
   /** Asked, and not answered. */
   let open: Turn<Context> | undefined
+  /** Of the one that is open. */
+  let firstAskedMs = 0
+  let hasFailed = false
   /** Of one that the script gave up on. */
   const pieces: Told<Context>[] = []
   const aside = new Set<Pending<Context>>()
@@ -108,40 +109,14 @@ export function createBucketTurns<Context>(
   let lastTurnMs = 0
   let returnedTimes = 0
 
-  function compose(): Told<Context> | undefined {
-    const adopted: Pending<Context>[] = []
-    let holds = 0
-    for (const pending of pendings.keys()) {
-      holds += partIn(pending, bucket).indices.length
-      if (adopted.length === MAX_ADOPTED || (holds > MAX_HOLDS && adopted.length > 0)) break
-      adopted.push(pending)
-    }
-    const returned: (readonly [Slice, number])[] = []
-    for (const [slice, { amount }] of returns) {
-      if (returned.length === MAX_RETURNED) break
-      returned.push([slice, amount])
-    }
-    const taken = [...takings.keys()].slice(0, MAX_TAKEN).map((taking) => {
-      return { taking, id: `${owner} ${String((slices += 1))}` }
-    })
-    if (adopted.length + returned.length + taken.length === 0) return undefined
-
-    for (const pending of adopted) {
-      pendings.delete(pending)
-      pending.sent = true
-    }
-    for (const [slice] of returned) returns.delete(slice)
-    for (const { taking } of taken) takings.delete(taking)
-    return { adopted, returned, taken }
-  }
-
   function nextTurn(): Turn<Context> | undefined {
-    const told = pieces.shift() ?? compose()
+    const told = pieces.shift() ?? toTell.next()
+    firstAskedMs = clock.monotonicMs()
     return told && { ...told, number: (turns += 1) }
   }
 
   function retry(pending: Pending<Context>): void {
-    if (aside.delete(pending)) pendings.set(pending, (asked += 1))
+    if (aside.delete(pending)) toTell.adopt(pending)
   }
 
   function retryOldest(): void {
@@ -156,6 +131,7 @@ export function createBucketTurns<Context>(
   function setAside(pending: Pending<Context>): void {
     aside.add(pending)
     onSetAside(pending, bucket)
+    onLate()
     const [oldest] = aside
     if (aside.size <= MAX_ASIDE || oldest === undefined) return
     aside.delete(oldest)
@@ -210,14 +186,8 @@ export function createBucketTurns<Context>(
     }
   }
 
-  function firstReturn(): number {
-    for (const { asked: number } of returns.values()) return number
-    return Infinity
-  }
-
   function isAnswered({ until, what }: Waiter): boolean {
-    const oldest = Math.min(firstOf(takings), firstReturn())
-    return until < (what === 'slices' ? oldest : Math.min(oldest, firstOf(pendings)))
+    return until < toTell.oldest(what)
   }
 
   async function askOrDivide(turn: Turn<Context>): Promise<void> {
@@ -225,8 +195,10 @@ export function createBucketTurns<Context>(
     try {
       await ask(turn)
       lastTurnMs = clock.monotonicMs() - sentMs
+      hasFailed = false
     } catch (error) {
-      if (!(error instanceof ScriptError)) throw error
+      hasFailed = !(error instanceof ScriptError)
+      if (hasFailed) throw error
       divide(turn)
     }
   }
@@ -247,6 +219,7 @@ export function createBucketTurns<Context>(
     } catch (error) {
       const failed = waiters
       waiters = []
+      onLate()
       for (const { reject } of failed) reject(error)
     } finally {
       isAsking = false
@@ -255,27 +228,31 @@ export function createBucketTurns<Context>(
 
   return {
     adopt(pending) {
-      pendings.set(pending, (asked += 1))
+      toTell.adopt(pending)
     },
     withdraw(pending) {
-      pendings.delete(pending)
+      toTell.withdraw(pending)
     },
     retry,
+    isLate(pending) {
+      if (aside.has(pending)) return true
+      // A home that does not answer is away for its report, too.
+      if (pending.parts[0].bucket === bucket) return false
+      return hasFailed || (open !== undefined && clock.monotonicMs() - firstAskedMs >= LATE_MS)
+    },
     giveBack(slice, amount) {
-      const known = returns.get(slice)
-      if (known === undefined) returns.set(slice, { amount, asked: (asked += 1) })
-      else known.amount += amount
+      toTell.giveBack(slice, amount)
     },
     take(taking) {
-      takings.set(taking, (asked += 1))
+      toTell.take(taking)
     },
     slicesIn() {
-      const asks = Math.ceil(Math.max(takings.size / MAX_TAKEN, returns.size / MAX_RETURNED))
-      const turnsLeft = (open === undefined ? 0 : 1) + pieces.length + asks
+      const turnsLeft = (open === undefined ? 0 : 1) + pieces.length + toTell.turnsOfSlices()
       return { turns: turnsLeft, ms: turnsLeft * lastTurnMs }
     },
     isReturning: () =>
-      returns.size + (open?.returned.length ?? 0) > 0 ||
+      toTell.isReturning() ||
+      (open?.returned.length ?? 0) > 0 ||
       pieces.some(({ returned }) => returned.length > 0),
     returned: () => returnedTimes,
     retryOldest,
@@ -284,7 +261,7 @@ export function createBucketTurns<Context>(
     },
     flush(what) {
       return new Promise((resolve, reject) => {
-        waiters.push({ until: asked, what, resolve, reject })
+        waiters.push({ until: toTell.last(), what, resolve, reject })
         if (!isAsking) void askOn()
       })
     },
@@ -297,10 +274,4 @@ interface Waiter {
   readonly what: 'all' | 'slices'
   readonly resolve: () => void
   readonly reject: (error: unknown) => void
-}
-
-/** The number of the oldest. */
-function firstOf(asked: ReadonlyMap<unknown, number>): number {
-  for (const number of asked.values()) return number
-  return Infinity
 }

@@ -35,8 +35,18 @@ export interface Pending<Context> {
   sent: boolean
   /** The carriers that were given up since. They are taken away when the answer is there. */
   readonly givenUp: Set<string>
-  /** Its home said that another reservation has its key: by bucket, the id of that one's part there, if it has one. */
-  moved?: ReadonlyMap<number, string | undefined>
+  /** Its home said that another reservation has its key: by bucket, what that is there. */
+  moved?: ReadonlyMap<number, Moved>
+}
+
+/** The part of another reservation that the answers of a pending one carry from now on. */
+export interface Moved {
+  /** Its id; undefined: it has none there. */
+  readonly to: string | undefined
+  /** Before that moment, by the clock of the node, what is not there may have its place taken by this one's. */
+  readonly beforeMs?: number | undefined
+  /** The other is known to have ended: what is not there has been, so this one's is given back. */
+  readonly over?: true
 }
 
 export interface PendingPart extends Part {
@@ -50,10 +60,15 @@ export function partIn({ parts }: Pending<unknown>, bucket: number): PendingPart
 
 /**
  * What became of a part of a pending request. `known`: another reservation has its key, to which its id leads from now
- * on; with that one's id and the stored partitions that it has elsewhere, if it is live.
+ * on; with that one's id and the stored partitions that it has elsewhere, if it is live. `late`: nothing was changed, since
+ * it came after the moment before which it could.
  */
 export type Adopted =
-  'adopted' | 'abandoned' | 'moved' | readonly [kind: 'known', id?: string, ...elsewhere: string[]]
+  | 'adopted'
+  | 'abandoned'
+  | 'moved'
+  | 'late'
+  | readonly [kind: 'known', id?: string, ...elsewhere: string[]]
 
 /** All that one script call tells of. */
 export interface Turn<Context> extends Told<Context> {
@@ -160,12 +175,11 @@ export function spellTurn<Context>(
       const { id, idempotencyKey, holds, context, leaseMs } = request
       const [home] = parts
       const isHome = bucket === home.bucket
-      const to = moved?.get(bucket)
+      const { to, beforeMs, over } = moved?.get(bucket) ?? {}
+      const isMoved = moved !== undefined && !isHome
       reservationKeys.push(
         storedReservation(id, tag),
-        moved === undefined
-          ? storedIdempotencyKey(idempotencyKey, tag)
-          : storedReservation(to ?? id, tag),
+        isMoved ? storedReservation(to ?? id, tag) : storedIdempotencyKey(idempotencyKey, tag),
       )
       texts.push(
         isHome ? JSON.stringify(context) : '',
@@ -178,7 +192,8 @@ export function spellTurn<Context>(
         admittedMs,
         ...(isHome ? {} : { part: true }),
         ...(isHome && parts.length > 1 ? { elsewhere: elsewhereOf(buckets, holds, home) } : {}),
-        ...(moved === undefined ? {} : { moved: true, to }),
+        ...(isMoved ? { moved: true, to, beforeMs, over } : {}),
+        ...(moved !== undefined && isHome ? { again: true } : {}),
         holds: indices.map((index) => {
           const hold = holds[index] as Hold
           const { quota, amount } = hold

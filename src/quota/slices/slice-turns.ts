@@ -7,6 +7,7 @@ import { createCalendarSource } from '../redis/calendars.js'
 import { loadRedisScripts } from '../redis/scripts.js'
 import { createBucketTurns } from './bucket-turns.js'
 import type { BucketTurns, TurnsOptions } from './bucket-turns.js'
+import { createComing } from './coming.js'
 import { partIn } from './slice-turn.js'
 import type { Pending } from './slice-turn.js'
 import type { Slice, Taking } from './slices.js'
@@ -21,6 +22,8 @@ export interface SliceTurns<Context> {
   withdraw(pending: Pending<Context>): void
   /** Adopts in the next turn what was set aside since it could not be adopted. */
   retry(pending: Pending<Context>): void
+  /** Tells the homes of what is late that it comes. */
+  tellLate(): void
   giveBack(slice: Slice, amount: number): void
   take(taking: Taking): void
   /** As `BucketTurns`, of that bucket where it takes longest. */
@@ -43,7 +46,7 @@ export interface SliceTurns<Context> {
 
 export interface SliceTurnsOptions<Context> extends Omit<
   TurnsOptions<Context>,
-  'onAdopted' | 'onSetAside' | 'onGivenUp'
+  'onAdopted' | 'onSetAside' | 'onGivenUp' | 'onLate'
 > {
   readonly store: Store
   readonly timeoutMs: number
@@ -61,7 +64,7 @@ export interface SliceTurnsOptions<Context> extends Omit<
   readonly onGivenUp: (pending: Pending<Context>) => void
 }
 
-/** Elsewhere, at home, and elsewhere once more: further ones are of what came meanwhile. */
+/** Elsewhere, at home, and elsewhere once more: further ones are of what came meanwhile, or late. */
 const STAGES = 3
 
 export function createSliceTurns<Context>(
@@ -69,7 +72,7 @@ export function createSliceTurns<Context>(
 ): SliceTurns<Context> {
   const { store, buckets, clock, timeoutMs, moments, nowAt } = options
   const { onSetAside, onGivenUp } = options
-  const { turn: script } = loadRedisScripts()
+  const { turn: script, coming: mark } = loadRedisScripts()
   const calendars = createCalendarSource()
   const ask = createAsk({ store, clock, calendars, timeoutMs, moments })
   const told = new Map<number, BucketTurns<Context>>()
@@ -82,6 +85,14 @@ export function createSliceTurns<Context>(
       turnsOf(bucket).adopt(pending)
       flushSoon(bucket)
     },
+  })
+
+  const coming = createComing<Context>({
+    ...{ script: mark, ask, buckets, clock, nowAt },
+    late: () =>
+      adoptions.all().filter((pending) => {
+        return adoptions.waitsFor(pending).some((bucket) => told.get(bucket)?.isLate(pending))
+      }),
   })
 
   function flushSoon(bucket: number): void {
@@ -115,6 +126,9 @@ export function createSliceTurns<Context>(
           adoptions.forget(pending)
           onGivenUp(pending)
         },
+        onLate: () => {
+          coming.tell()
+        },
       })
       told.set(bucket, turns)
     }
@@ -140,6 +154,9 @@ export function createSliceTurns<Context>(
     },
     retry(pending) {
       for (const bucket of adoptions.waitsFor(pending)) turnsOf(bucket).retry(pending)
+    },
+    tellLate: () => {
+      coming.tell()
     },
     giveBack(slice, amount) {
       ofPartition(slice.hold.partitionKey).giveBack(slice, amount)

@@ -146,6 +146,8 @@ export function createSlicedEnds<Context>(
       const failures: unknown[] = []
       const failed = (error: unknown): void => void failures.push(error)
       const ended: Ended<Context>[] = []
+      // Before what has no answer is waited for.
+      turns.tellLate()
       turns.retryOldest()
       await turns.flush().catch(failed)
       await giveUp(MAX_GIVEN_UP_PER_CALL, ended, nowEpochMs).catch(failed)

@@ -5,7 +5,7 @@
 -- partitions that it is in, as far as the process knows them.
 -- ARGV: the call { actuals = units to amounts, released, abandoned, byKey, bars, rememberMs }. `byKey`: the call may have
 -- found an earlier reservation by its idempotency key instead of making its own. `bars`: by a report, away from its home:
--- what comes here in its place after it has ended as well (turn.lua).
+-- what comes here in its place after it has ended as well (adoptions.lua).
 -- Answers 'ended' or 'unknown'; 'left' where other answers carry it; 'kept' where nothing may be taken away: it ended, or
 -- not all are known that carry it.
 
@@ -23,13 +23,19 @@ local function bar()
   if not redis.call('GET', ownKey) then keep(ownKey, cmsgpack.pack({ phase = 'abandoned' }), call.rememberMs) end
 end
 
-local function bar_part()
-  keep(KEYS[1], cmsgpack.pack({ phase = 'abandoned', actuals = call.actuals }), call.rememberMs)
+local function bar_part(forMs)
+  keep(KEYS[1], cmsgpack.pack({ phase = 'abandoned', actuals = call.actuals }), forMs)
 end
 
 if not is_live(reservation) then
   if not abandoned then
-    if call.bars and (not reservation or reservation.phase == 'abandoned') then bar_part() end
+    if call.bars and (not reservation or reservation.phase == 'abandoned') then
+      -- There is hardly ever none, and what comes in its place may be of a process that stood still: as long as it can.
+      bar_part(ORPHANED_MS)
+    elseif call.bars then
+      -- Another try, since its home did not answer: until that has, it must not look as if it had never been here.
+      redis.call('PEXPIRE', KEYS[1], whole(call.rememberMs + KEPT_MS), 'GT')
+    end
     return { 'unknown', clockMs }
   end
   bar()
@@ -81,7 +87,7 @@ if call.released then
   -- What was released holds nothing any more: a repeated call that found it would pass uncharged.
   if ownsKey then redis.call('DEL', reservation.idempotencyKey) end
   redis.call('DEL', reservationKey)
-  if call.bars then bar_part() end
+  if call.bars then bar_part(call.rememberMs) end
 else
   keep(reservationKey, packed, call.rememberMs)
   if ownsKey then keep(reservation.idempotencyKey, reservationKey, call.rememberMs) end

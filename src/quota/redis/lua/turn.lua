@@ -7,14 +7,16 @@
 -- KEYS: the process's last turn, leases, slices that are due, then of each partition its state and its slices, then
 -- of each reservation its own key, and its idempotency key or that of the reservation that it is moved to.
 -- ARGV: the call { turn, windows = of each partition the names, adopted = { { id, admittedMs, leaseMs, carriers,
--- holds = { { at, slice, amount, limit, window, unit, generation, cell } }, part, elsewhere, moved, to } },
+-- holds = { { at, slice, amount, limit, window, unit, generation, cell } }, part, elsewhere, again, moved, to,
+-- beforeMs, over } },
 -- returned = { { at, slice, amount } }, taken = { { at, slice, amount, least, limit, window, leaseMs } },
 -- share = { one, all }, lifeMs }, then context and quotas of each reservation. `at` is the partition's number; `part`
 -- and `elsewhere` are as in reserve.lua. `moved`: the part was adopted, and its home was not, since another
--- reservation has the key: `to` is the id of that, where it has a part here.
--- Answers 'turned' with what became of each reservation ('adopted', 'abandoned', 'moved', or 'known' where another has its
--- key, with its id and what it holds elsewhere if it is live), and of each taking its figures and what was taken;
--- 'outdated' if a later turn was here before.
+-- reservation has the key: `to` is the id of that, where it has a part here; before the moment `beforeMs` this may take its
+-- place; `over`: that has ended. `again`: its home, which said so, is asked what became of that.
+-- Answers 'turned' with what became of each reservation ('adopted', 'abandoned', 'moved', 'late' where nothing was changed,
+-- or 'known' where another has its key, with its id and what it holds elsewhere if it is live), and of each taking its
+-- figures and what was taken; 'outdated' if a later turn was here before.
 
 local MAX_SLICES = 64
 
@@ -24,7 +26,6 @@ local last = packedTurn and cmsgpack.unpack(packedTurn)
 if last and last.turn == call.turn then return { 'turned', clockMs, last.adopted, last.taken } end
 if last and last.turn > call.turn then return { 'outdated', clockMs } end
 
-local partitions = {}
 local firstReservation = 3 + 2 * #call.windows
 
 for at, names in ipairs(call.windows) do
@@ -33,114 +34,7 @@ for at, names in ipairs(call.windows) do
   partitions[at] = partition
 end
 
-local function slice_of(part)
-  for _, slice in ipairs(partitions[part.at].slices) do
-    if slice.id == part.slice then return slice end
-  end
-end
-
-local function is_open(name)
-  return window_named(name).kind == 'open'
-end
-
--- Reservations ----------------------------------------------------------------------------------------------
-
-local answers, reservations, repeats, aliases, gone = {}, {}, {}, {}, {}
-
-local function carry_all(reservation, carriers)
-  for _, carrier in ipairs(carriers or {}) do carry(reservation, carrier) end
-  if not carriers then reservation.carriers, reservation.repeated = nil, true end
-end
-
-local function adopt(asked, reservationKey, idempotencyKey, context, quotas)
-  local same = load_reservation(reservationKey)
-  if same and same.phase ~= 'alias' then return same.phase == 'abandoned' and 'abandoned' or 'adopted' end
-  local knownKey = not asked.part and redis.call('GET', idempotencyKey)
-  local known = knownKey and load_reservation(knownKey)
-  if known and known.phase ~= 'abandoned' then
-    -- Another process was asked too: its reservation is carried by these answers as well.
-    carry_all(known, asked.carriers)
-    repeats[#repeats + 1] = { key = knownKey, packed = cmsgpack.pack(known) }
-    if not is_live(known) then return { 'known' } end
-    -- They have gone out with another id, which their report may bring to any process. As long as a late one settles.
-    local packed = cmsgpack.pack({ phase = 'alias', of = knownKey })
-    aliases[#aliases + 1] = { key = reservationKey, packed = packed, forMs = 2 * asked.leaseMs }
-    local answer = { 'known', known.id }
-    for index, each in ipairs(known.elsewhere or {}) do answer[index + 2] = each[2] end
-    return answer
-  end
-  local forMs = 2 * asked.leaseMs + ORPHANED_MS
-  local placements = {}
-  for index, part in ipairs(asked.holds) do
-    local partition = partitions[part.at]
-    local slice = slice_of(part)
-    if slice then slice.left = math.max(0, slice.left - part.amount) end
-    local placement = {
-      key = partition.key, amount = part.amount, limit = part.limit, window = part.window, unit = part.unit,
-      generation = part.generation, cell = part.cell,
-      -- A slice of an open window that is gone has given its places back.
-      counted = (slice or not is_open(part.window)) and part.amount or 0,
-    }
-    local state = load_state(partition.key)
-    if state and belongs(state, placement) then
-      state.holders = state.holders + 1
-      state.heldUntilMs = math.max(state.heldUntilMs, partition.nowMs + forMs)
-    end
-    placements[index] = placement
-  end
-  reservations[#reservations + 1] = {
-    key = reservationKey, idempotencyKey = not asked.part and idempotencyKey,
-    dueMs = asked.admittedMs + asked.leaseMs, forMs = forMs,
-    packed = cmsgpack.pack({
-      id = asked.id, idempotencyKey = idempotencyKey, phase = 'open',
-      carriers = asked.carriers, repeated = not asked.carriers or #asked.carriers > 1,
-      admittedMs = asked.admittedMs, leaseMs = asked.leaseMs, shadowShort = {}, placements = placements,
-      context = context, quotas = quotas, part = asked.part, elsewhere = asked.elsewhere,
-    }),
-  }
-  return 'adopted'
-end
-
--- Another reservation has the key. The answers that went out with this one carry its part here, and what this one holds
--- is given back. Where it has none any more, as nobody carried it, this one takes its place, since what has passed stays
--- held; if its report was here already, this is what the report ended (end.lua).
-local function move(asked, ownKey, otherKey)
-  local own = load_reservation(ownKey)
-  local other = asked.to and load_reservation(otherKey)
-  local isThere = other and other.phase ~= 'abandoned'
-  if isThere then
-    carry_all(other, asked.carriers)
-    repeats[#repeats + 1] = { key = otherKey, packed = cmsgpack.pack(other) }
-  end
-  if not is_live(own) then return 'moved' end
-  gone[#gone + 1] = ownKey
-  local actuals = other and other.actuals
-  if asked.to and not isThere and not actuals then
-    own.id = asked.to
-    -- Its own call may come yet, unless that was given up here.
-    own.moved = not other or nil
-    own.carriers, own.repeated = asked.carriers, not asked.carriers or #asked.carriers > 1
-    local leases = own.phase == 'open' and 1 or 2
-    reservations[#reservations + 1] = {
-      key = otherKey, dueMs = own.admittedMs + leases * own.leaseMs, forMs = 2 * own.leaseMs + ORPHANED_MS,
-      packed = cmsgpack.pack(own),
-    }
-    return 'moved'
-  end
-  for index, part in ipairs(asked.holds) do
-    local placement, nowMs = own.placements[index], partitions[part.at].nowMs
-    local actual = actuals and not isThere and (actuals[placement.unit] or placement.amount) or 0
-    end_placement(placement, own.phase, actual, nowMs)
-    let_go(placement, nowMs)
-  end
-  if actuals and not isThere then
-    -- Once: a third process may come with its own.
-    own.phase = 'ended'
-    repeats[#repeats + 1] = { key = otherKey, packed = cmsgpack.pack(own) }
-  end
-  return 'moved'
-end
-
+local answers = {}
 for index, asked in ipairs(call.adopted) do
   local at = firstReservation + 2 * index - 1
   if asked.moved then
