@@ -1,4 +1,5 @@
 import { systemClock } from '../../src/clock.js'
+import type { Clock } from '../../src/clock.js'
 import { createBuckets } from '../../src/quota/redis/buckets.js'
 import type { Hold, Ledger } from '../../src/quota/ledger.js'
 import type { Quota } from '../../src/quota/quota.js'
@@ -26,6 +27,8 @@ export type Spoil = (
 export interface Differences {
   readonly spoil?: Spoil | undefined
   readonly timeoutMs?: number
+  /** What the ledger's own moments are by. */
+  readonly clock?: Pick<Clock, 'monotonicMs'>
   /** It decides from slices, as this says. */
   readonly tuning?: Partial<SliceTuning>
   /** The moments that the test passes count. */
@@ -36,7 +39,14 @@ export interface Differences {
 /** As one process would have it. */
 export function openProcess(
   group: ClusterGroup,
-  { spoil, timeoutMs = 5000, tuning, moments, bucketsPerExpire = 1 }: Differences = {},
+  {
+    spoil,
+    timeoutMs = 5000,
+    tuning,
+    moments,
+    bucketsPerExpire = 1,
+    clock = systemClock,
+  }: Differences = {},
 ): Ledger<string> {
   const inner = openStore(group.address, { clock: systemClock, random: Math.random })
   const names = Object.entries(loadRedisScripts()) as [keyof RedisScripts, { digest: string }][]
@@ -51,7 +61,7 @@ export function openProcess(
     },
   }
   const given = moments === undefined ? {} : { moments }
-  const parts = { store, clock: systemClock, timeoutMs, buckets, ...given }
+  const parts = { store, clock, timeoutMs, buckets, ...given }
   const ledger = createRedisLedger<string>({ ...parts, bucketsPerExpire })
   if (tuning === undefined) return ledger
   return createSlicedLedger({ ...parts, ledger, random: Math.random, tuning })
