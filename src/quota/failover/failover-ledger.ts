@@ -84,7 +84,7 @@ export function createFailoverLedger<Context>(
     fault: string,
     nowEpochMs: number,
   ): Promise<GuardedHeld<Context> | Unavailable> {
-    const plan = planFor(request, shares)
+    const plan = planFor(request, shares, nowEpochMs)
     if ('refusing' in plan) return unavailable(plan.refusing, plan.why, fault)
     const hold = (holds: readonly Hold[]): Promise<Fitted<Context>> =>
       reserveWhatFits({ ...request, id: LOCAL_ID + request.id, holds }, local.ledger, nowEpochMs)
@@ -102,7 +102,7 @@ export function createFailoverLedger<Context>(
   ): Promise<GuardedHeld<Context> | Short | Unavailable | undefined> {
     const failed = request.holds.filter((_, index) => places.includes(index))
     const holds = request.holds.filter((_, index) => !places.includes(index))
-    const plan = planFor({ ...request, holds: failed }, shares)
+    const plan = planFor({ ...request, holds: failed }, shares, nowEpochMs)
     if ('refusing' in plan) return unavailable(plan.refusing, plan.why, fault)
     const hold = (inShare: readonly Hold[]): Promise<Fitted<Context>> =>
       parts.reserve(request, inShare, nowEpochMs)
@@ -160,6 +160,7 @@ export function createFailoverLedger<Context>(
     },
 
     async reserve(given, nowEpochMs) {
+      shares.saw(given.leaseMs, nowEpochMs)
       // One for both calls that `main` may be asked.
       const request = { ...given, dueMonotonicMs: local.dueMonotonicMs() }
       if (local.ledger.knows(request.idempotencyKey)) {
