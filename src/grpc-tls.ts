@@ -1,8 +1,9 @@
-import { createHash, X509Certificate } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createSecureContext } from 'node:tls'
 import { experimental } from '@grpc/grpc-js'
 import type { ServerCredentials } from '@grpc/grpc-js'
+import { readCertificates } from './certificates.js'
 
 /** PEM. */
 export interface TlsFiles {
@@ -84,10 +85,10 @@ function see({ certFile, keyFile, clientCaFile }: TlsFiles): Seen {
   }
 }
 
-/** OpenSSL would take a file without any certificate for an authority that has issued none. */
+/** OpenSSL takes a file whose certificates it cannot read for authorities that have issued none. */
 function requireUsable({ cert, key, clientCa }: TlsContents): void {
   createSecureContext({ cert, key, ca: clientCa })
-  new X509Certificate(clientCa)
+  readCertificates(clientCa.toString('latin1'))
 }
 
 /** The code alone: the text of an error could hold what is in the file. */

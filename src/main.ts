@@ -37,7 +37,7 @@ import type { Log } from './telemetry/log.js'
 import { createMetrics } from './telemetry/metrics.js'
 import { createRecorder } from './telemetry/record.js'
 import { SECOND_MS } from './units.js'
-import { upkeep } from './upkeep.js'
+import { createUpkeep } from './upkeep.js'
 
 /** Policies are read in a thread of their own: a large one would hold the event loop up. */
 const loadWorkerFile = new URL('./config/load-worker.js', import.meta.url)
@@ -198,6 +198,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   const listener = await at('listen.grpc', listen({ ...options.grpc, addServices }))
   atEnd(() => listener.stop(0))
 
+  const upkeep = createUpkeep()
   const everySecond = setInterval(() => {
     if (rateLimits !== undefined) listener.setRateLimitServing(rateLimitsServe())
     tellOfTls(listener.lookAtTls(), log)

@@ -83,9 +83,12 @@ export function isShared({ ledger }: MeterParts): boolean {
 }
 
 /** Ends what was never reported: its lease ran out, all of it stays spent; or it was given back later than it should be. */
-export async function expireLeases(parts: MeterParts): Promise<readonly EndedReservation[]> {
+export async function expireLeases(
+  parts: MeterParts,
+  onFailure?: (error: unknown) => void,
+): Promise<readonly EndedReservation[]> {
   const nowEpochMs = parts.clock.nowEpochMs()
-  const expired = await parts.ledger.expire(nowEpochMs)
+  const expired = await parts.ledger.expire(nowEpochMs, onFailure)
   return expired.map((ended) => ({
     atEpochMs: nowEpochMs,
     ended,

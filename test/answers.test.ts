@@ -83,6 +83,7 @@ function rig(recorder: Partial<Recorder> = {}): Rig {
       },
       lifecycle: async () => undefined,
       failure: () => undefined,
+      upkeep: () => undefined,
       ...recorder,
     },
   })

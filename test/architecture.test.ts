@@ -16,6 +16,7 @@ const ranks: Record<string, number> = {
   'money.ts': 0,
   'prices.ts': 0,
   'spiffe.ts': 0,
+  'certificates.ts': 0,
   'headers.ts': 0,
   'errors.ts': 0,
   'denial.ts': 0,

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -42,6 +43,9 @@ function put(from: DemoCertificates, what: 'all' | 'key' | 'authority'): void {
   if (what !== 'authority') copyFileSync(server.keyFile, files().keyFile)
   if (what !== 'key') copyFileSync(from.authorityFile, files().clientCaFile)
 }
+
+const authorityOf = ({ authorityFile }: DemoCertificates): string =>
+  readFileSync(authorityFile, 'utf8')
 
 let listener: Listener
 const closings: (() => unknown)[] = []
@@ -119,6 +123,13 @@ test('an authority alone can change', async () => {
   expect(await peer(old, old)()).toBe(false)
 })
 
+test('a bundle of several is taken', async () => {
+  writeFileSync(files().clientCaFile, `a comment\n${authorityOf(fresh)}\n${authorityOf(fresh)}`)
+  listener.lookAtTls()
+  expect(listener.lookAtTls()).toEqual(renewed)
+  expect(await peer(old, fresh)()).toBe(true)
+})
+
 test('what changes between two looks waits for the next', async () => {
   put(fresh, 'key')
   expect(listener.lookAtTls()).toEqual(same)
@@ -141,7 +152,30 @@ test.each<[string, () => void, RegExp]>([
     () => {
       writeFileSync(files().clientCaFile, 'secret')
     },
+    /^(ERR_OSSL_\w+|it cannot be read)$/,
+  ],
+  [
+    'an authority in DER',
+    () => {
+      writeFileSync(files().clientCaFile, new X509Certificate(authorityOf(fresh)).raw)
+    },
+    /^it cannot be read$/,
+  ],
+  [
+    'a second authority that is broken',
+    () => {
+      const broken = authorityOf(fresh).replace(/\n[^\n]+\n/, '\nMIIB\n')
+      writeFileSync(files().clientCaFile, authorityOf(fresh) + broken)
+    },
     /^ERR_OSSL_\w+$/,
+  ],
+  [
+    'a second authority that is cut off',
+    () => {
+      const cut = authorityOf(fresh).slice(0, 100)
+      writeFileSync(files().clientCaFile, authorityOf(fresh) + cut)
+    },
+    /^it cannot be read$/,
   ],
   [
     'half a key',

@@ -127,6 +127,7 @@ async function rig(options: RigOptions = {}): Promise<Rig> {
         ended.push(reservation)
       },
       report: () => undefined,
+      upkeep: () => undefined,
       lifecycle: async () => undefined,
       failure: (_operation, error, requestId) => {
         failures.push(error)

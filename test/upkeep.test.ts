@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Admission } from '../src/admission.js'
 import { ComingError, DependencyError } from '../src/errors.js'
 import { createGenerationRates } from '../src/llm/generation-rate.js'
@@ -7,7 +7,7 @@ import type { EndedReservation, Report } from '../src/meter.js'
 import { createMemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import type { MemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import { DAY_MS } from '../src/units.js'
-import { upkeep } from '../src/upkeep.js'
+import { createUpkeep } from '../src/upkeep.js'
 import type { UpkeepParts } from '../src/upkeep.js'
 import { ScriptError } from '../src/store/store.js'
 import { holdOf, quotaOf } from './quota/quotas.js'
@@ -34,6 +34,8 @@ let served: boolean[]
 let reported: unknown[]
 let sizes: number[]
 let parts: UpkeepParts
+let upkeep: (parts: UpkeepParts) => Promise<void>
+let changes: unknown[]
 
 beforeEach(() => {
   nowEpochMs = 1_700_000_000_000
@@ -43,6 +45,8 @@ beforeEach(() => {
   served = []
   reported = []
   sizes = []
+  changes = []
+  upkeep = createUpkeep()
   parts = {
     ledger,
     rates: createGenerationRates(),
@@ -54,6 +58,7 @@ beforeEach(() => {
       },
       failure: (operation, error) => failures.push([operation, error]),
       report: (reservation) => reported.push(reservation),
+      upkeep: (change) => changes.push(change),
     },
     lateReports: createLateReports(),
     ready: () => true,
@@ -68,6 +73,23 @@ async function reserve(): Promise<void> {
 
 async function remaining(): Promise<readonly number[]> {
   return (await ledger.balances(holds, nowEpochMs)).map((balance) => balance.remaining)
+}
+
+const report: Report = {
+  reservationId: 'r',
+  usage: {
+    inputTokens: 90,
+    outputTokens: 10,
+    cachedTokens: undefined,
+    cacheWriteTokens: undefined,
+  },
+  bytesSent: 1000,
+  durationMs: 2000,
+  endStatus: 200,
+  attempts: 1,
+  upstreamBytesSent: 300,
+  upstreamBytesReceived: 1200,
+  upstreamDurationMs: 1900,
 }
 
 describe('once a second', () => {
@@ -105,22 +127,6 @@ describe('once a second', () => {
 
   describe('late reports', () => {
     const gone = new DependencyError('ledger', 'gone')
-    const report: Report = {
-      reservationId: 'r',
-      usage: {
-        inputTokens: 90,
-        outputTokens: 10,
-        cachedTokens: undefined,
-        cacheWriteTokens: undefined,
-      },
-      bytesSent: 1000,
-      durationMs: 2000,
-      endStatus: 200,
-      attempts: 1,
-      upstreamBytesSent: 300,
-      upstreamBytesReceived: 1200,
-      upstreamDurationMs: 1900,
-    }
     const reportOf = (reservationId: string): Report => ({ ...report, reservationId })
     test('settle their reservation once the ledger answers', async () => {
       await reserve()
@@ -265,6 +271,84 @@ describe('once a second', () => {
       expect(ended.map((one) => one.ended.outcome)).toEqual(['settled'])
       // 500 in one round.
       expect([reported.length, lateReports.count()]).toEqual([500, 9500])
+    })
+  })
+
+  test('leases are ended by one round at a time, and reports wait for none of an earlier one', async () => {
+    await reserve()
+    let asked = 0
+    let answer = (): void => undefined
+    const hanging: typeof ledger.expire = () => {
+      asked += 1
+      return new Promise((resolve) => {
+        answer = () => {
+          resolve([])
+        }
+      })
+    }
+    const hung = { ...parts, ledger: { ...ledger, expire: hanging } }
+    const first = upkeep(hung)
+    await vi.waitFor(() => {
+      expect(asked).toBe(1)
+    })
+    parts.lateReports.keep({ ...report, reservationId: 'r' })
+    await upkeep(hung)
+    expect(ended.map((one) => one.ended.outcome)).toEqual(['settled'])
+    expect(asked).toBe(1)
+    answer()
+    await first
+    const third = upkeep(hung)
+    await vi.waitFor(() => {
+      expect(asked).toBe(2)
+    })
+    answer()
+    await third
+  })
+
+  describe('what fails', () => {
+    const gone = new DependencyError('ledger', 'gone')
+    let monotonicMs = 0
+    const roundAt = (
+      atMs: number,
+      expire: typeof ledger.expire = (now) => ledger.expire(now),
+    ): Promise<void> => {
+      monotonicMs = atMs
+      const clock = { nowEpochMs: () => nowEpochMs, monotonicMs: () => monotonicMs }
+      return upkeep({ ...parts, clock, ledger: { ...ledger, expire } })
+    }
+    const failing = (): Promise<never> => Promise.reject(gone)
+    /** Other things end meanwhile. */
+    const failingBeside: typeof ledger.expire = async (now, onFailure) => {
+      onFailure?.(gone)
+      return ledger.expire(now)
+    }
+
+    test.each([
+      ['alone', failing],
+      ['beside what ends', failingBeside],
+    ])(
+      'is told once when it has gone on for 10 s, %s, and once when it is over',
+      async (_, fail) => {
+        for (const atMs of [0, 1000, 9999]) await roundAt(atMs, fail)
+        expect([failures.length, changes]).toEqual([3, []])
+        await roundAt(10_000, fail)
+        await roundAt(11_000, fail)
+        expect(changes).toEqual([{ goesOn: true, error: gone }])
+        await roundAt(20_999)
+        expect(changes.length).toBe(1)
+        await roundAt(21_000)
+        await roundAt(22_000)
+        expect(changes.slice(1)).toEqual([{ goesOn: false }])
+      },
+    )
+
+    test('now and then does not go on', async () => {
+      for (const atMs of [0, 10_000, 20_000, 30_000]) {
+        await roundAt(atMs, failing)
+        await roundAt(atMs + 9999)
+        await roundAt(atMs + 10_000)
+      }
+      expect([failures.length, changes]).toEqual([4, []])
     })
   })
 

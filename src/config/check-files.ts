@@ -1,7 +1,8 @@
-import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { createPrivateKey } from 'node:crypto'
 import { accessSync, constants } from 'node:fs'
 import { dirname } from 'node:path'
 import { readSigningKey } from '../audit/checkpoint.js'
+import { readCertificates } from '../certificates.js'
 import { ConfigError } from '../errors.js'
 import type { ConfigFault } from '../errors.js'
 import { readText } from './load.js'
@@ -63,15 +64,6 @@ function readPassword(text: string): string {
   const password = text.trimEnd()
   if (/^[^\p{Cc}]+$/u.test(password)) return password
   throw new Error('not one line')
-}
-
-/** OpenSSL takes a bundle as far as it understands it, and says nothing of the rest. */
-function readCertificates(text: string): readonly X509Certificate[] {
-  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? []
-  const began = text.split('-----BEGIN CERTIFICATE').length - 1
-  if (blocks.length === 0 || blocks.length !== began)
-    throw new Error('a certificate without an end')
-  return blocks.map((block) => new X509Certificate(block))
 }
 
 function checkPair(

@@ -84,10 +84,23 @@ export function createDeadlineQueue<T extends Queued>(): DeadlineQueue<T> {
   }
 }
 
-/** Takes out all that are due, earliest first. */
-export function* takeAllDue<T extends Queued>(
+/** Of one call: a few milliseconds in one piece, whatever is due. */
+const MAX_WORK = 2000
+
+/**
+ * Takes out those that are due, earliest first, up to what may be done in one piece; the rest is left to the next call.
+ *
+ * @param workOf what it takes to let go of one, in steps of some 2 µs
+ */
+export function* takeSomeDue<T extends Queued>(
   queue: DeadlineQueue<T>,
   nowEpochMs: number,
+  workOf: (item: T) => number,
 ): Generator<T, void> {
-  for (let item = queue.takeDue(nowEpochMs); item; item = queue.takeDue(nowEpochMs)) yield item
+  for (let work = 0; work < MAX_WORK;) {
+    const item = queue.takeDue(nowEpochMs)
+    if (item === undefined) return
+    work += workOf(item)
+    yield item
+  }
 }

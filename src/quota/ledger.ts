@@ -152,9 +152,15 @@ export interface Ledger<Context> {
   abandon(id: string, nowEpochMs: number, carrier?: string): Promise<Ended<Context> | undefined>
   /**
    * Ends the reservations whose lease ran out, and those whose `abandon` failed (`released`), and frees what can no longer
-   * matter. Called about once a second.
+   * matter. Called about once a second. Where something has failed and nothing has ended it rejects, after all was done
+   * that could be: the same fails again the next time.
+   *
+   * @param onFailure is told of the first failure where something else has ended, which nobody else is told of
    */
-  expire(nowEpochMs: number): Promise<readonly Ended<Context>[]>
+  expire(
+    nowEpochMs: number,
+    onFailure?: (error: unknown) => void,
+  ): Promise<readonly Ended<Context>[]>
   /** Where the given partitions stand; for `/usage`. `amount` of the holds is ignored. */
   balances(holds: readonly Hold[], nowEpochMs: number): Promise<readonly Balance[]>
   /** How much this process holds at this moment; for metrics, and for a drain that waits for reports. */

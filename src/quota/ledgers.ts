@@ -8,6 +8,7 @@ import type { GuardedLedger } from './failover/guarded-ledger.js'
 import { boundsIn, createMemoryLedger } from './memory/memory-ledger.js'
 import { createRedisLedger } from './redis/redis-ledger.js'
 import { createRedisProcesses } from './redis/redis-processes.js'
+import { rememberedIn } from './remembered.js'
 import { createSlicedLedger } from './slices/sliced-ledger.js'
 
 /** What a policy says of each kind of ledger. File paths are absolute. */
@@ -52,14 +53,21 @@ const ledgers: {
     { address, timeoutMs, maxPartitions, processes }: LedgerSettings<'redis'>,
     parts: LedgerParts,
   ) => {
-    const { clock, random, processId } = parts
+    const { clock, random, processId, heapBytes } = parts
+    const remembered = rememberedIn(heapBytes)
+    const options = memoryOptions(maxPartitions, parts)
     const store = openStore(address, parts)
     const buckets = createBuckets('cluster' in address ? CLUSTER_BUCKETS : 1)
-    const ledger = createRedisLedger<Context>({ store, clock, timeoutMs, buckets })
+    const ledger = createRedisLedger<Context>({ store, clock, timeoutMs, buckets, remembered })
     return createFailoverLedger<Context>({
-      main: createSlicedLedger({ ledger, store, clock, random, timeoutMs, buckets }),
+      main: createSlicedLedger({ ledger, store, clock, random, timeoutMs, buckets, remembered }),
+      remembered,
       local: {
-        ledger: createMemoryLedger(memoryOptions(maxPartitions, parts)),
+        // The other half is for what is remembered of the store.
+        ledger: createMemoryLedger({
+          ...options,
+          maxReservations: Math.floor(options.maxReservations / 2),
+        }),
         processes: createRedisProcesses({ store, clock, timeoutMs, processId }),
         atLeast: processes,
         dueMonotonicMs: () => clock.monotonicMs() + timeoutMs,

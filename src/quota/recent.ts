@@ -1,7 +1,7 @@
 /**
  * Remembers values for a while after they are done: at least `rememberMs`, less than twice that plus the time
- * between two calls of `rotate`. Two generations, of which the older is dropped whole: remembering and
- * forgetting cost the same whatever the number.
+ * between two calls of `rotate`; fewer where they are too many. Two generations, of which the older is dropped whole:
+ * remembering and forgetting cost the same whatever the number.
  */
 export interface Recent<T> {
   add(key: string, value: T): void
@@ -13,30 +13,61 @@ export interface Recent<T> {
   clear(): void
 }
 
-export function createRecent<T>(rememberMs: number): Recent<T> {
-  let younger = new Map<string, T>()
-  let older = new Map<string, T>()
+/** What a memory may take. */
+export interface RecentBounds<T> {
+  /** Of all values, each as it weighs; half of that is kept at least. */
+  readonly maxWeight: number
+  readonly weightOf: (value: T) => number
+}
+
+interface Generation<T> {
+  readonly values: Map<string, T>
+  weight: number
+}
+
+/** @param bounds default: none, for what is bounded otherwise */
+export function createRecent<T>(rememberMs: number, bounds?: RecentBounds<T>): Recent<T> {
+  const { maxWeight = Infinity, weightOf = () => 1 } = bounds ?? {}
+  let younger: Generation<T> = { values: new Map(), weight: 0 }
+  let older: Generation<T> = { values: new Map(), weight: 0 }
   let rotatedAtEpochMs = 0
+
+  function removeFrom({ values }: Generation<T>, key: string): number {
+    const value = values.get(key)
+    return value !== undefined && values.delete(key) ? weightOf(value) : 0
+  }
+
+  function remove(key: string): void {
+    younger.weight -= removeFrom(younger, key)
+    older.weight -= removeFrom(older, key)
+  }
+
+  function age(): void {
+    older = younger
+    younger = { values: new Map(), weight: 0 }
+  }
+
   return {
     add(key, value) {
-      older.delete(key)
-      younger.set(key, value)
+      remove(key)
+      const weight = weightOf(value)
+      // One that is too heavy by itself would push out all others.
+      if (weight > maxWeight / 2) return
+      if (younger.weight + weight > maxWeight / 2) age()
+      younger.values.set(key, value)
+      younger.weight += weight
     },
-    get: (key) => younger.get(key) ?? older.get(key),
-    remove(key) {
-      younger.delete(key)
-      older.delete(key)
-    },
+    get: (key) => younger.values.get(key) ?? older.values.get(key),
+    remove,
     rotate(nowEpochMs) {
       if (nowEpochMs - rotatedAtEpochMs < rememberMs) return
-      older = younger
-      younger = new Map()
+      age()
       rotatedAtEpochMs = nowEpochMs
     },
-    count: () => younger.size + older.size,
+    count: () => younger.values.size + older.values.size,
     clear() {
-      younger.clear()
-      older.clear()
+      age()
+      age()
     },
   }
 }

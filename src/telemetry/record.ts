@@ -46,7 +46,12 @@ export interface Recorder {
    * @param requestId of the request that it failed for, if for one
    */
   failure(operation: Operation, error: unknown, requestId?: string): void
+  /** What is due once a second goes on failing, or no longer does. */
+  upkeep(change: UpkeepChange): void
 }
+
+export type UpkeepChange =
+  { readonly goesOn: true; readonly error: unknown } | { readonly goesOn: false }
 
 export function createRecorder(parts: RecorderParts): Recorder {
   const { log, metrics, audit, clock } = parts
@@ -111,10 +116,19 @@ export function createRecorder(parts: RecorderParts): Recorder {
       metrics.countFailure(operation, cause)
       // Envoy gives calls up all the time; that is no fault of anything here.
       if (cause === 'abandoned') log.debug({ operation, requestId, error }, 'given up')
-      // Once a second while the store is away, which is said once.
+      // Once a second while the store is away, or something in it cannot be ended; that it goes on is said once.
       else if (operation === 'expire' && cause === 'ledger')
         log.debug({ operation, error }, 'failed')
       else log.error({ operation, requestId, cause, error }, 'failed')
+    },
+
+    upkeep(change) {
+      if (change.goesOn) {
+        const { error } = change
+        log.warn({ error }, 'some reservations cannot be ended or given back: it is tried again')
+      } else {
+        log.info('what is due is ended and given back again')
+      }
     },
   }
 }

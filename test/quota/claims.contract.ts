@@ -58,7 +58,7 @@ export function describeClaims(name: string, open: () => GivenClaims): void {
   }
 
   const of = (names: string, quota = minute): (number | undefined)[] =>
-    [...names].map((process) => sharesOf(process).of(quota, leaseMs)?.limit)
+    [...names].map((process) => sharesOf(process).of(quota, leaseMs, nowMs)?.limit)
 
   async function start(names: string, atLeast = 1): Promise<void> {
     join(names, atLeast)
@@ -337,7 +337,7 @@ export function describeClaims(name: string, open: () => GivenClaims): void {
       const known = { atMs: nowMs + aheadMs, entries: JSON.stringify({ entries }) }
       await store.census('a', { ...sharesOf('a').said(nowMs), known }, nowMs + aheadMs)
       await stay(12, 'a')
-      expect(sharesOf('a').of({ ...day, limit: 1e9 }, leaseMs)).toBeUndefined()
+      expect(sharesOf('a').of({ ...day, limit: 1e9 }, leaseMs, nowMs)).toBeUndefined()
     })
 
     test('takes nothing that it is told of for later than now', async () => {

@@ -4,6 +4,7 @@ import { createLocalParts } from '../../src/quota/failover/local-parts.js'
 import type { End, Hold, ReserveRequest } from '../../src/quota/ledger.js'
 import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
 import type { OnStoreFailure } from '../../src/quota/quota.js'
+import { rememberedIn } from '../../src/quota/remembered.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
 import { createStoreInParts } from './store-in-parts.js'
 import type { ProcessInParts, StoreInParts } from './store-in-parts.js'
@@ -460,7 +461,7 @@ describe('a part that a call which was given up has left to another one', () => 
   /** Both hold in the store, each for itself. */
   async function joinTwice() {
     const [there, here] = [createMemoryLedger<string>(), createMemoryLedger<string>()]
-    const parts = createLocalParts(here)
+    const parts = createLocalParts(here, rememberedIn())
     for (const id of ['x', 'y']) {
       const request = requestOf({ id, holds: [first, gone] })
       const inStore = await there.reserve({ ...request, idempotencyKey: id, holds: [first] }, nowMs)

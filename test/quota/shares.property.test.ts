@@ -15,7 +15,8 @@ const quotas: readonly Quota[] = [
   quotaOf({ ...base, name: 'calendar', window: calendar('minute') }),
   quotaOf({ ...base, name: 'parallel', unit: 'in_flight', window: { kind: 'open' } }),
 ]
-const leaseMs = 120_000
+/** The first two are of different horizons (`shares.ts`). */
+const leasesMs = [120_000, 600_000] as const
 const timelineOf = createTimelines()
 
 const which = fc.nat({ max: 20 })
@@ -62,6 +63,8 @@ const command = fc.oneof(
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('join' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('leave' as const), which }) },
+  // A policy with another lease.
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('reload' as const) }) },
   // With what it has not told, and perhaps with one in its place.
   {
     weight: 2,
@@ -78,6 +81,7 @@ interface Admitted {
   readonly quota: Quota
   readonly amount: number
   readonly atMs: number
+  readonly leaseMs: number
   /** Nobody can know of it, as docs/design.md says. */
   readonly isLost: () => boolean
   ended: boolean
@@ -172,6 +176,7 @@ test('however often the store goes, loses its memory, its answers are lost and p
         const admitted: Admitted[] = []
         let nowMs = startMs
         let ids = 0
+        let leaseMs: number = leasesMs[0]
 
         const knowledge = createKnowledge(store, () => nowMs)
         const heard = (process: SmallProcess): void => {
@@ -198,9 +203,9 @@ test('however often the store goes, loses its memory, its answers are lost and p
           }
         }
         const cutOff = new Map<SmallProcess, { deafUntilMs: number; untilMs: number }>()
-        const counts = ({ quota, atMs, ended }: Admitted): boolean => {
+        const counts = ({ quota, atMs, leaseMs: ofLeaseMs, ended }: Admitted): boolean => {
           const timeline = timelineOf(quota.window)
-          if (timeline.kind === 'open') return !ended && atMs + leaseMs > nowMs
+          if (timeline.kind === 'open') return !ended && atMs + ofLeaseMs > nowMs
           return timeline.cellAt(atMs) >= timeline.oldestCellAt(nowMs)
         }
         const reserve = async (
@@ -220,6 +225,7 @@ test('however often the store goes, loses its memory, its answers are lost and p
             quota,
             amount,
             atMs: nowMs,
+            leaseMs,
             isLost: knowledge.admit(process, quota),
             ended: false,
           })
@@ -247,6 +253,20 @@ test('however often the store goes, loses its memory, its answers are lost and p
             if (quota === undefined || (only !== undefined && index !== only)) continue
             await fill(process, quota)
           }
+        }
+
+        /** Each has had requests with either lease: one that begins with a shorter one is the case that the design excepts. */
+        const hasRequests = async (process: SmallProcess): Promise<void> => {
+          for (const each of leasesMs) {
+            const id = String((ids += 1))
+            const request = { id, idempotencyKey: id, holds: [], context: '', leaseMs: each }
+            await process.ledger.reserve(request, nowMs)
+          }
+        }
+        const join = async (): Promise<void> => {
+          const process = store.join()
+          await hasRequests(process)
+          processes.push(process)
         }
 
         await wait(12)
@@ -297,7 +317,11 @@ test('however often the store goes, loses its memory, its answers are lost and p
               break
             }
             case 'join':
-              if (processes.length < 8) processes.push(store.join())
+              if (processes.length < 8) await join()
+              break
+            case 'reload':
+              for (const process of processes) await hasRequests(process)
+              leaseMs = leaseMs === leasesMs[0] ? leasesMs[1] : leasesMs[0]
               break
             case 'leave': {
               const index = asked.which % processes.length
@@ -311,7 +335,7 @@ test('however often the store goes, loses its memory, its answers are lost and p
             case 'die':
               if (processes.length === 1) break
               processes.splice(asked.which % processes.length, 1)
-              if (asked.isReplaced) processes.push(store.join())
+              if (asked.isReplaced) await join()
               break
           }
         }
@@ -321,4 +345,49 @@ test('however often the store goes, loses its memory, its answers are lost and p
   )
   // A property of what never happens would hold as well.
   expect(admittedInAll).toBeGreaterThan(300)
+})
+
+test('after a reload to a shorter lease, what is in flight by the longer one counts in the shares of all', async () => {
+  const parallel = quotas.find(({ window }) => window.kind === 'open') as Quota
+  const [shortMs, longMs] = leasesMs
+  const store = createSmallStore(startMs - 7_000_000)
+  const processes = [store.join()]
+  let nowMs = startMs
+  let ids = 0
+  const wait = async (seconds: number): Promise<void> => {
+    for (let second = 0; second < seconds; second += 1) {
+      nowMs += 1000
+      store.atMs += 1000
+      for (const { ledger } of processes) await ledger.expire(nowMs).catch(() => undefined)
+    }
+  }
+  /** How much one can get of it. */
+  const fill = async ({ ledger }: SmallProcess, leaseMs: number): Promise<number> => {
+    for (let held = 0; ; held += 1) {
+      const id = String((ids += 1))
+      const holds = [holdOf(parallel, 1)]
+      const request = { id, idempotencyKey: id, holds, context: '', leaseMs }
+      if ((await ledger.reserve(request, nowMs)).kind !== 'held') return held
+    }
+  }
+  const outage = async (leaseMs: number): Promise<number> => {
+    store.isUp = false
+    let held = 0
+    for (const process of processes) held += await fill(process, leaseMs)
+    store.isUp = true
+    return held
+  }
+
+  await wait(12)
+  expect(await outage(longMs)).toBe(parallel.limit)
+  processes.push(store.join())
+  const other = processes[1] as SmallProcess
+  const request = { id: 'other', idempotencyKey: 'other', holds: [], context: '', leaseMs: longMs }
+  await other.ledger.reserve(request, nowMs)
+  // Longer than what was admitted by the shorter lease may matter.
+  await wait(200)
+  expect(await outage(shortMs)).toBe(0)
+  // Nothing is in flight any more by any of them, nor would the store have it that it is.
+  await wait(2 * (longMs / 1000))
+  expect(await outage(shortMs)).toBeGreaterThan(parallel.limit / 2)
 })

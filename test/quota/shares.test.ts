@@ -24,7 +24,7 @@ function learn(said: Partial<Census> = {}, atEpochMs = nowMs): void {
   shares.learn({ ...census, version: 1, table: undefined, ...said }, atEpochMs)
 }
 
-const shareOf = (quota = minute): number | undefined => shares.of(quota, leaseMs)?.limit
+const shareOf = (quota = minute): number | undefined => shares.of(quota, leaseMs, nowMs)?.limit
 
 describe('a share', () => {
   test('is the part of the limit that the store granted last, rounded down', () => {
@@ -53,11 +53,11 @@ describe('a share', () => {
 
   test('is the same object as long as it is the same, for the ledger to keep', () => {
     learn()
-    const first = shares.of(minute, leaseMs)
+    const first = shares.of(minute, leaseMs, nowMs)
     learn()
-    expect(shares.of(minute, leaseMs)).toBe(first)
+    expect(shares.of(minute, leaseMs, nowMs)).toBe(first)
     learn({ claims: same(4) })
-    expect(shares.of(minute, leaseMs)).not.toBe(first)
+    expect(shares.of(minute, leaseMs, nowMs)).not.toBe(first)
   })
 
   test.each<[string, Window, number]>([
@@ -80,8 +80,28 @@ describe('a share', () => {
   test('of what is in flight goes by the lease, and there is none beyond all horizons', () => {
     learn({ claims: [1, 2, 3, 4, 5, 6] })
     const parallel = quotaOf({ limit: 60, unit: 'in_flight', window: { kind: 'open' } })
-    expect(shares.of(parallel, 3_600_000)?.limit).toBe(30)
-    expect(shares.of(parallel, 400 * 86_400_000)).toBeUndefined()
+    expect(shares.of(parallel, 3_600_000, nowMs)?.limit).toBe(30)
+    expect(shares.of(parallel, 400 * 86_400_000, nowMs)).toBeUndefined()
+  })
+
+  test('of what is in flight stays with a longer lease, for two of it after the last request that had it', () => {
+    learn({ claims: [1, 2, 3, 4, 5, 6] })
+    const parallel = quotaOf({ limit: 60, unit: 'in_flight', window: { kind: 'open' } })
+    const limits = (atMs: number): (number | undefined)[] =>
+      [parallel, minute].map((quota) => shares.of(quota, leaseMs, atMs)?.limit)
+    const longMs = 3_600_000
+    shares.saw(longMs, nowMs - 5000)
+    shares.saw(longMs, nowMs)
+    shares.saw(longMs, nowMs - 1000)
+    shares.saw(400 * 86_400_000, nowMs)
+    for (const atMs of [nowMs, nowMs + 2 * longMs - 1]) {
+      shares.saw(leaseMs, atMs)
+      expect(limits(atMs)).toEqual([30, 100])
+    }
+    expect(limits(nowMs + 2 * longMs)).toEqual([60, 100])
+    // A longer one is as long as it is.
+    expect(shares.of(parallel, 2 * 86_400_000, nowMs)?.limit).toBe(20)
+    expect(shares.of(parallel, 400 * 86_400_000, nowMs)).toBeUndefined()
   })
 
   test('is not had any more by a process that leaves, whatever it is answered', () => {

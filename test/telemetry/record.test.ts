@@ -469,4 +469,14 @@ describe('everything else', () => {
     expect(await count('tollgate_failures_total{operation="expire",cause="ledger"}')).toBe(1)
     expect(lines[0]).toMatchObject({ level: 'debug' })
   })
+
+  test('that it goes on, or is over, is said in the log', async () => {
+    const recorder = recorderWith(false)
+    recorder.upkeep({ goesOn: true, error: new DependencyError('ledger', 'no answer') })
+    recorder.upkeep({ goesOn: false })
+    expect(lines).toMatchObject([
+      { level: 'warn', error: { message: 'no answer' } },
+      { level: 'info' },
+    ])
+  })
 })

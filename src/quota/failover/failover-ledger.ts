@@ -1,5 +1,6 @@
 import { DependencyError, PartError, UndecidedError } from '../../errors.js'
 import { createCensuses } from './censuses.js'
+import { endedBeside } from '../expired.js'
 import { createFirstAnswers } from './first-answers.js'
 import { createLocalParts } from './local-parts.js'
 import type { GuardedHeld, GuardedLedger, StoreFailure, Unavailable } from './guarded-ledger.js'
@@ -10,6 +11,8 @@ import type { Plan } from './plan.js'
 import type { Processes } from './processes.js'
 import { deniesUnasked } from '../quota.js'
 import type { Quota } from '../quota.js'
+import { rememberedIn } from '../remembered.js'
+import type { Remembered } from '../remembered.js'
 import { reserveWhatFits } from './reserve-what-fits.js'
 import type { Fitted } from './reserve-what-fits.js'
 import { createShares } from './shares.js'
@@ -17,6 +20,8 @@ import { createShares } from './shares.js'
 export interface FailoverLedgerOptions<Context> {
   /** The ledger that counts as long as it answers. */
   readonly main: Ledger<Context>
+  /** What is remembered of it here at most. */
+  readonly remembered?: Remembered
   /** What is there of this process while it does not. */
   readonly local: {
     /** Keeps what was admitted in any outage, so that many short ones admit no more than a long one. */
@@ -46,10 +51,10 @@ const LOCAL_ID = 'local-ledger-'
 export function createFailoverLedger<Context>(
   options: FailoverLedgerOptions<Context>,
 ): GuardedLedger<Context> {
-  const { main, local } = options
+  const { main, local, remembered = rememberedIn() } = options
   const shares = createShares(local.atLeast)
-  const firsts = createFirstAnswers<Context>()
-  const parts = createLocalParts(local.ledger)
+  const firsts = createFirstAnswers<Context>(remembered)
+  const parts = createLocalParts(local.ledger, remembered)
   const censuses = createCensuses(local.processes, shares)
 
   function ledgerOf(id: string): Ledger<Context> {
@@ -79,7 +84,7 @@ export function createFailoverLedger<Context>(
     fault: string,
     nowEpochMs: number,
   ): Promise<GuardedHeld<Context> | Unavailable> {
-    const plan = planFor(request, shares)
+    const plan = planFor(request, shares, nowEpochMs)
     if ('refusing' in plan) return unavailable(plan.refusing, plan.why, fault)
     const hold = (holds: readonly Hold[]): Promise<Fitted<Context>> =>
       reserveWhatFits({ ...request, id: LOCAL_ID + request.id, holds }, local.ledger, nowEpochMs)
@@ -97,7 +102,7 @@ export function createFailoverLedger<Context>(
   ): Promise<GuardedHeld<Context> | Short | Unavailable | undefined> {
     const failed = request.holds.filter((_, index) => places.includes(index))
     const holds = request.holds.filter((_, index) => !places.includes(index))
-    const plan = planFor({ ...request, holds: failed }, shares)
+    const plan = planFor({ ...request, holds: failed }, shares, nowEpochMs)
     if ('refusing' in plan) {
       await isBack
       return unavailable(plan.refusing, plan.why, fault)
@@ -183,6 +188,7 @@ export function createFailoverLedger<Context>(
     },
 
     async reserve(given, nowEpochMs) {
+      shares.saw(given.leaseMs, nowEpochMs)
       // One for both calls that `main` may be asked.
       const request = { ...given, dueMonotonicMs: local.dueMonotonicMs() }
       if (local.ledger.knows(request.idempotencyKey)) {
@@ -227,25 +233,21 @@ export function createFailoverLedger<Context>(
       return ended && parts.told(ended)
     },
 
-    async expire(nowEpochMs) {
+    async expire(nowEpochMs, onFailure) {
       firsts.forgetDue(nowEpochMs)
       parts.forgetDue(nowEpochMs)
       const here = await local.ledger.expire(nowEpochMs)
       const unsettled = here.filter((ended) => !parts.isPart(ended))
       const failures: unknown[] = []
+      const failed = (error: unknown): void => void failures.push(error)
+      await censuses.ask(nowEpochMs).catch(failed)
       try {
-        await censuses.ask(nowEpochMs)
+        const ended = await main.expire(nowEpochMs, failed)
+        unsettled.push(...ended.map((each) => parts.told(each)))
       } catch (error) {
-        failures.push(error)
+        failed(error)
       }
-      try {
-        unsettled.push(...(await main.expire(nowEpochMs)).map((ended) => parts.told(ended)))
-      } catch (error) {
-        failures.push(error)
-      }
-      // What has ended is told nobody else; what failed fails again the next time.
-      if (failures.length > 0 && unsettled.length === 0) throw failures[0]
-      return unsettled
+      return endedBeside(unsettled, failures, onFailure)
     },
 
     balances: async (holds, nowEpochMs) => main.balances(holds, nowEpochMs),

@@ -1,11 +1,18 @@
 import { isCarriedByNone, withCarrier, withoutCarrier } from '../carriers.js'
 import type { Carriers } from '../carriers.js'
-import { createDeadlineQueue, takeAllDue } from '../deadline-queue.js'
+import { createDeadlineQueue, takeSomeDue } from '../deadline-queue.js'
 import type { Queued } from '../deadline-queue.js'
 import type { GuardedHeld } from './guarded-ledger.js'
 import type { ReserveRequest } from '../ledger.js'
+import { createRecent } from '../recent.js'
+import { bytesOf, KEY_BYTES } from '../remembered.js'
+import type { Remembered } from '../remembered.js'
 
-/** What a process answered the calls of streams that are held, for when their store cannot be asked. */
+/**
+ * What a process answered the calls of streams that are held, for when their store cannot be asked. Where there is no
+ * room for all, the oldest are forgotten: while the store is away their repeats are decided anew, which may charge a
+ * stream twice, and lets none pass uncharged.
+ */
 export interface FirstAnswers<Context> {
   add(
     request: Pick<ReserveRequest<Context>, 'idempotencyKey' | 'leaseMs'>,
@@ -23,7 +30,8 @@ export interface FirstAnswers<Context> {
    * Nobody has the answer.
    *
    * @returns the carrier that the store is to be told of, where it knew the first answer alone and no other has that;
-   *   one that was not repeated here is that itself. Undefined: another answer here carries the reservation.
+   *   one that was not repeated here is that itself. Undefined: another answer here carries the reservation, or may, since
+   *   it was repeated before it was forgotten; then its report or its lease alone ends it.
    */
   giveUp(id: string, carrier: string): string | undefined
   /** It ended: its stream is over. */
@@ -39,16 +47,32 @@ interface First<Context> extends Queued {
   carriers: Carriers
 }
 
-/** The oldest beyond are forgotten: their repeats are decided anew while the store is away. */
-const MAX_FIRST = 200_000
-
-export function createFirstAnswers<Context>(): FirstAnswers<Context> {
+export function createFirstAnswers<Context>({
+  shared,
+  eachBytes,
+}: Remembered): FirstAnswers<Context> {
   const byKey = new Map<string, First<Context>>()
   const byId = new Map<string, First<Context>>()
   const queue = createDeadlineQueue<First<Context>>()
+  /** Ids of what was forgotten though an answer that the store does not know of carries it. */
+  const repeated = createRecent<true>(Infinity, {
+    maxWeight: eachBytes,
+    weightOf: () => KEY_BYTES,
+  })
+  const taken = shared.join(() => {
+    const oldest = queue.takeDue(Infinity)
+    if (oldest === undefined) return false
+    drop(oldest)
+    const { held, carriers } = oldest
+    if (withoutCarrier(carriers, held.carrier)?.length !== 0) {
+      repeated.add(held.reservation.id, true)
+    }
+    return true
+  })
 
   function drop(first: First<Context>): void {
-    byKey.delete(first.idempotencyKey)
+    if (!byKey.delete(first.idempotencyKey)) return
+    taken.freed(bytesOf(first.held.reservation))
     byId.delete(first.held.reservation.id)
     queue.remove(first)
   }
@@ -56,6 +80,7 @@ export function createFirstAnswers<Context>(): FirstAnswers<Context> {
   function remove(id: string): void {
     const first = byId.get(id)
     if (first !== undefined) drop(first)
+    repeated.remove(id)
   }
 
   return {
@@ -64,10 +89,6 @@ export function createFirstAnswers<Context>(): FirstAnswers<Context> {
       const before = byKey.get(idempotencyKey)
       if (before?.held.reservation.id === id) return
       if (before !== undefined) drop(before)
-      if (byKey.size >= MAX_FIRST) {
-        const oldest = queue.takeDue(Infinity)
-        if (oldest !== undefined) drop(oldest)
-      }
       const answer = { ...held, repeated: true, balances: [] }
       const carriers = [held.carrier]
       const first = { idempotencyKey, held: answer, carriers, queuePosition: -1 }
@@ -75,6 +96,7 @@ export function createFirstAnswers<Context>(): FirstAnswers<Context> {
       byId.set(id, first)
       // Its report may be as late as that.
       queue.put(first, nowEpochMs + 2 * leaseMs)
+      taken.took(bytesOf(held.reservation))
     },
     knows: (idempotencyKey) => byKey.has(idempotencyKey),
     isPartial: (idempotencyKey) => byKey.get(idempotencyKey)?.held.fallback !== undefined,
@@ -85,6 +107,7 @@ export function createFirstAnswers<Context>(): FirstAnswers<Context> {
       return { ...first.held, carrier: id }
     },
     giveUp(id, carrier) {
+      if (repeated.get(id) === true) return undefined
       const first = byId.get(id)
       const told = first?.held.carrier
       const isOfFirst = carrier === told || (first?.carriers?.includes(carrier) ?? true)
@@ -96,11 +119,13 @@ export function createFirstAnswers<Context>(): FirstAnswers<Context> {
     },
     remove,
     forgetDue(nowEpochMs) {
-      for (const first of takeAllDue(queue, nowEpochMs)) drop(first)
+      for (const first of takeSomeDue(queue, nowEpochMs, () => 1)) drop(first)
     },
     clear() {
       byKey.clear()
       byId.clear()
+      repeated.clear()
+      taken.freedAll()
     },
   }
 }

@@ -1,16 +1,18 @@
 import { UndecidedError } from '../../errors.js'
-import { createDeadlineQueue, takeAllDue } from '../deadline-queue.js'
+import { createDeadlineQueue, takeSomeDue } from '../deadline-queue.js'
 import type { Queued } from '../deadline-queue.js'
 import type { End } from '../end.js'
 import type { GuardedHeld } from './guarded-ledger.js'
 import type { Ended, Held, Hold, Ledger, ReserveRequest } from '../ledger.js'
+import { bytesOf } from '../remembered.js'
+import type { Remembered } from '../remembered.js'
 import { reserveWhatFits } from './reserve-what-fits.js'
 import type { Fitted } from './reserve-what-fits.js'
 
 /**
  * Reservations of two parts: what the store holds has its id there, which every process ends; what this process's share
- * holds beside it is known here alone, and has its lease where the report comes elsewhere. What became of them is told
- * once, with the first.
+ * holds beside it is known here alone, and has its lease where the report comes elsewhere, or where there is no room to
+ * remember which belong together. What became of them is told once, with the first.
  */
 export interface LocalParts<Context> {
   /** Holds the part of this process; `join` or `giveBack` follows. */
@@ -65,7 +67,10 @@ interface Joined extends Queued {
 /** Too long for chance to make one of a random id. */
 const PART_ID = 'local-part-of-'
 
-export function createLocalParts<Context>(ledger: Ledger<Context>): LocalParts<Context> {
+export function createLocalParts<Context>(
+  ledger: Ledger<Context>,
+  { shared }: Remembered,
+): LocalParts<Context> {
   const byId = new Map<string, Joined>()
   const queue = createDeadlineQueue<Joined>()
   /**
@@ -73,6 +78,11 @@ export function createLocalParts<Context>(ledger: Ledger<Context>): LocalParts<C
    * stream holds anew there, and the same part here.
    */
   const byPart = new Map<string, Set<Joined>>()
+  const taken = shared.join(() => {
+    const oldest = queue.takeDue(Infinity)
+    if (oldest !== undefined) drop(oldest)
+    return oldest !== undefined
+  })
 
   /** With all others of its part, which ends once, with whichever is told first. */
   function drop(joined: Joined): void {
@@ -84,8 +94,10 @@ export function createLocalParts<Context>(ledger: Ledger<Context>): LocalParts<C
 
   function forget(id: string): void {
     const joined = byId.get(id)
-    if (joined !== undefined) queue.remove(joined)
+    if (joined === undefined) return
+    queue.remove(joined)
     byId.delete(id)
+    taken.freed(bytesOf(joined))
   }
 
   /** A part that ends so is held no longer, though what it was joined to may still be told. */
@@ -132,6 +144,7 @@ export function createLocalParts<Context>(ledger: Ledger<Context>): LocalParts<C
         // Its report may be as late as that.
         queue.put(joined, nowEpochMs + 2 * leaseMs)
         byPart.set(partId, (byPart.get(partId) ?? new Set()).add(joined))
+        taken.took(bytesOf(joined))
       }
       joined.carriers.set(inStore.carrier, part.carrier)
       return {
@@ -173,7 +186,7 @@ export function createLocalParts<Context>(ledger: Ledger<Context>): LocalParts<C
     isPart: ({ reservation }) => reservation.id.startsWith(PART_ID),
 
     forgetDue(nowEpochMs) {
-      for (const joined of takeAllDue(queue, nowEpochMs)) drop(joined)
+      for (const joined of takeSomeDue(queue, nowEpochMs, workOf)) drop(joined)
     },
 
     count: () => byPart.size,
@@ -181,8 +194,13 @@ export function createLocalParts<Context>(ledger: Ledger<Context>): LocalParts<C
     clear() {
       byId.clear()
       byPart.clear()
+      taken.freedAll()
     },
   }
+}
+
+function workOf({ holds }: Joined): number {
+  return 1 + holds.length
 }
 
 function whole<Context>(

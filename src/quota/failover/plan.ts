@@ -20,12 +20,13 @@ interface Refusing {
 export function planFor(
   { holds, leaseMs }: Pick<ReserveRequest<unknown>, 'holds' | 'leaseMs'>,
   shares: Pick<Shares, 'of'>,
+  nowEpochMs: number,
 ): Plan | Refusing {
   const [inShare, uncounted, shadowShort]: [Hold[], Hold[], Quota[]] = [[], [], []]
   for (const hold of holds) {
     const { quota } = hold
     const answer = answerOf(quota)
-    const share = answer === 'local' ? shares.of(quota, leaseMs) : undefined
+    const share = answer === 'local' ? shares.of(quota, leaseMs, nowEpochMs) : undefined
     if (share !== undefined) inShare.push({ ...hold, quota: share })
     else if (mayPass(quota)) uncounted.push(hold)
     else return { refusing: quota, why: answer === 'local' ? 'share' : 'store' }

@@ -23,7 +23,12 @@ export interface Shares {
    *
    * @param leaseMs for how long a request may hold what no window frees
    */
-  of(quota: Quota, leaseMs: number): Quota | undefined
+  of(quota: Quota, leaseMs: number, nowEpochMs: number): Quota | undefined
+  /**
+   * A request has come, of whatever quota. A policy that is read anew may shorten the lease, and what this process or
+   * another admitted before is held all the same: for as long it stays with the longer one.
+   */
+  saw(leaseMs: number, nowEpochMs: number): void
   /** Something may be admitted by a share. */
   used(nowEpochMs: number): void
   /** As seen last; 0 as long as this process has no share. */
@@ -61,6 +66,9 @@ interface Table {
   readonly atEpochMs: number
 }
 
+/** Another process may read a shorter lease later than this one, by as long as the lease was. */
+const LEASES_HELD = 2
+
 export function createShares(atLeast: number): Shares {
   /** A quota is never changed, and a claim seldom. */
   const derived = new WeakMap<Quota, Quota>()
@@ -71,6 +79,15 @@ export function createShares(atLeast: number): Shares {
   /** Of a store that lost its memory, which is to be told of it. */
   let lost: Table | undefined
   let isLeaving = false
+  /** Of leases, by their horizon: until when something may be held that was admitted under one. */
+  const heldUntilEpochMs = HORIZONS_MS.map(() => -Infinity)
+
+  function horizonOf({ window }: Quota, leaseMs: number, nowEpochMs: number): number {
+    const horizon = horizonBeyond(mattersForMs(window, leaseMs))
+    if (window.kind !== 'open' || horizon === -1) return horizon
+    const held = heldUntilEpochMs.findLastIndex((untilMs) => nowEpochMs < untilMs)
+    return Math.max(horizon, held)
+  }
 
   return {
     said(nowEpochMs) {
@@ -112,9 +129,8 @@ export function createShares(atLeast: number): Shares {
       claims = NOTHING
     },
 
-    of(quota, leaseMs) {
-      const horizon = HORIZONS_MS.findIndex((ms) => ms >= mattersForMs(quota.window, leaseMs))
-      const divisor = claims[horizon] ?? 0
+    of(quota, leaseMs, nowEpochMs) {
+      const divisor = claims[horizonOf(quota, leaseMs, nowEpochMs)] ?? 0
       const limit = divisor === 0 ? 0 : Math.floor(shared(quota) / divisor)
       if (limit === 0) return undefined
       let share = derived.get(quota)
@@ -123,6 +139,13 @@ export function createShares(atLeast: number): Shares {
         derived.set(quota, share)
       }
       return share
+    },
+
+    saw(leaseMs, nowEpochMs) {
+      const horizon = horizonBeyond(leaseMs)
+      const before = heldUntilEpochMs[horizon]
+      if (before === undefined) return
+      heldUntilEpochMs[horizon] = Math.max(before, nowEpochMs + LEASES_HELD * leaseMs)
     },
 
     used(nowEpochMs) {
@@ -136,6 +159,11 @@ export function createShares(atLeast: number): Shares {
 
     processes: () => (claims.some((claim) => claim > 0) ? (last?.processes ?? 0) : 0),
   }
+}
+
+/** The first that is as long; -1: none is. */
+function horizonBeyond(mattersMs: number): number {
+  return HORIZONS_MS.findIndex((ms) => ms >= mattersMs)
 }
 
 function largerClaim(one: number, other: number): number {

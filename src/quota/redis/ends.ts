@@ -10,6 +10,7 @@ import { unexpected } from './room.js'
 import type { Seen } from '../balance.js'
 import type { RedisRoom } from './room.js'
 import { createRecent } from '../recent.js'
+import { bytesOf } from '../remembered.js'
 
 /** How reservations end: by their report, or since no answer carries them any more. */
 export interface RedisEnds<Context> extends GivingBack<Context> {
@@ -30,17 +31,20 @@ interface Begun<Context> {
   readonly late: boolean
 }
 
-/** Reservations that ended in a part of their buckets; beyond, their leases end the rest. */
-const MAX_BEGUN = 10_000
-/** Between the question for a reservation of another process, and its end. */
-const MAX_FOUND = 10_000
-
 export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Context> {
   const { buckets, scripts, ask, own, reader, rememberEndedMs } = room
+  const maxWeight = room.remembered.eachBytes
   const endPart = createEndPart(room)
-  /** What has ended at home, and not yet everywhere. */
-  const begun = createRecent<Begun<Context>>(rememberEndedMs)
-  const found = createRecent<Reservation<Context>>(rememberEndedMs)
+  /** What has ended at home, and not yet everywhere; of what is forgotten, leases end the rest. */
+  const begun = createRecent<Begun<Context>>(rememberEndedMs, {
+    maxWeight,
+    weightOf: ({ reservation }) => bytesOf(reservation),
+  })
+  /** Between the question for a reservation of another process, and its end. */
+  const found = createRecent<Reservation<Context>>(rememberEndedMs, {
+    maxWeight,
+    weightOf: bytesOf,
+  })
 
   async function find(id: string, nowEpochMs: number): Promise<Reservation<Context> | undefined> {
     const tag = buckets.tagOf(buckets.homeOfId(id))
@@ -59,12 +63,12 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     const reservation = reader.read(reply[2])
     remember(reservation)
     // As its report asks for it again: once its home has ended, it says no more where its other parts are.
-    if (id !== reservation.id && found.count() < MAX_FOUND) found.add(id, reservation)
+    if (id !== reservation.id) found.add(id, reservation)
     return reservation
   }
 
   function remember(reservation: Reservation<Context>): void {
-    if (found.count() < MAX_FOUND) found.add(reservation.id, reservation)
+    found.add(reservation.id, reservation)
   }
 
   async function endByReport(
@@ -98,7 +102,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     if (failed !== undefined) {
       // Said again, the home no longer knows: what it said is kept until all the others have ended it too, as long as
       // the report is tried again.
-      if (ended !== undefined && begun.count() < MAX_BEGUN) begun.add(id, ended)
+      if (ended !== undefined) begun.add(id, ended)
       throw failed.reason
     }
     found.remove(id)

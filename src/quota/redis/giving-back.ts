@@ -5,8 +5,10 @@ import type { Part } from './buckets.js'
 import { actualsOf, endedWith } from './end-part.js'
 import type { Carried, EndPart, NotEnded } from './end-part.js'
 import type { Ended, Reservation } from '../ledger.js'
+import { bytesOf } from '../remembered.js'
 import type { EndedReply } from './replies.js'
 import type { RedisRoom } from './room.js'
+import { SECOND_MS } from '../../units.js'
 
 /** A reservation that the process knows by other ways than its own reserve. */
 export interface Known<Context> {
@@ -35,8 +37,8 @@ export interface GivingBack<Context> {
   /** The same, of parts that did not answer. */
   leaveInBackground(carried: Carried, nowEpochMs: number): void
   /**
-   * Tries again what could not be given back, and adds what of it has ended by that. Never fails but for the first
-   * failure, after all were tried.
+   * Tries again what could not be given back, and adds what of it has ended by that. Not beside another round: there is
+   * one at a time. Never fails but for the first failure, after all were tried that there was time for.
    */
   retry(ended: Ended<Context>[], nowEpochMs: number): Promise<void>
   clear(): void
@@ -64,6 +66,8 @@ interface ToGiveBack<Context> extends Carried {
 /** What is carried by nobody, to be given back as soon as Redis answers. Beyond, their lease ends them. */
 const MAX_UNANSWERED = 10_000
 const MAX_ABANDONED_PER_RETRY = 200
+/** A round begins no other try later: what else is due once a second waits for it. */
+const ROUND_MS = SECOND_MS / 2
 
 export function createGivingBack<Context>(
   options: GivingBackOptions<Context>,
@@ -71,6 +75,15 @@ export function createGivingBack<Context>(
   const { room, endPart, find, homeOf } = options
   const { buckets, own } = room
   const unanswered = new Map<string, ToGiveBack<Context>>()
+  let unansweredBytes = 0
+
+  function forget(name: string): ToGiveBack<Context> | undefined {
+    const kept = unanswered.get(name)
+    if (kept === undefined) return undefined
+    unanswered.delete(name)
+    unansweredBytes -= bytesOf(kept)
+    return kept
+  }
 
   /** The home first: where it ended otherwise, or not all are known that carry it, all of it stays. */
   async function giveBack(
@@ -80,7 +93,8 @@ export function createGivingBack<Context>(
     const { holds, parts, idempotencyKey } = carried
     const seen: Seen[] = []
     const name = nameOf(carried)
-    let endedAtHome = unanswered.get(name)?.endedAtHome
+    const before = unanswered.get(name)
+    let atHome: EndedReply | undefined
     const giveBackPart = async (part: Part): Promise<EndedReply | NotEnded> => {
       const end = { actuals: actualsOf({ kind: 'released' }), released: true, carried, bars: false }
       const reply = await endPart(carried, part, end, nowEpochMs)
@@ -91,17 +105,21 @@ export function createGivingBack<Context>(
     }
     try {
       const [home, ...others] = parts
-      const first = endedAtHome ?? (home && (await giveBackPart(home)))
-      if (typeof first === 'object') endedAtHome = first
+      const first = before?.endedAtHome ?? (home && (await giveBackPart(home)))
+      if (before?.endedAtHome === undefined && typeof first === 'object') atHome = first
       if (first !== 'kept') {
         const outcomes = await Promise.allSettled(others.map(giveBackPart))
         const failed = outcomes.find((outcome) => outcome.status === 'rejected')
         if (failed !== undefined) throw failed.reason
       }
-      unanswered.delete(name)
-      return { home: first, seen }
+      // Whoever takes it out tells what the home said: of two tries at once both would.
+      const kept = forget(name)
+      const endedAtHome = atHome ?? kept?.endedAtHome
+      return { home: endedAtHome ?? (typeof first === 'string' ? first : undefined), seen }
     } catch (error) {
-      if (error instanceof DependencyError) later({ ...carried, endedAtHome })
+      if (error instanceof DependencyError) {
+        later({ ...carried, endedAtHome: atHome ?? unanswered.get(name)?.endedAtHome })
+      }
       throw error
     }
   }
@@ -155,14 +173,18 @@ export function createGivingBack<Context>(
 
   /** It is kept under the parts that it is found to have; if that fails again, by itself. */
   function abandonFound(held: ToGiveBack<Context>, nowEpochMs: number) {
-    unanswered.delete(nameOf(held))
+    forget(nameOf(held))
     return abandon(held.id, nowEpochMs, held.carrier)
   }
 
   function later(carried: ToGiveBack<Context>): void {
     // Last in the queue: what fails again must not keep back what would not.
-    unanswered.delete(nameOf(carried))
-    if (unanswered.size < MAX_UNANSWERED) unanswered.set(nameOf(carried), carried)
+    forget(nameOf(carried))
+    const bytes = bytesOf(carried)
+    if (unanswered.size >= MAX_UNANSWERED) return
+    if (unansweredBytes + bytes > room.remembered.eachBytes) return
+    unanswered.set(nameOf(carried), carried)
+    unansweredBytes += bytes
   }
 
   /** Each by itself: what is carried of one part says nothing of another. */
@@ -201,7 +223,11 @@ export function createGivingBack<Context>(
 
     async retry(ended, nowEpochMs) {
       const failures: unknown[] = []
-      for (const held of [...unanswered.values()].slice(0, MAX_ABANDONED_PER_RETRY)) {
+      const startedMs = room.clock.monotonicMs()
+      for (const name of [...unanswered.keys()].slice(0, MAX_ABANDONED_PER_RETRY)) {
+        if (room.clock.monotonicMs() - startedMs >= ROUND_MS) break
+        const held = unanswered.get(name)
+        if (held === undefined) continue
         try {
           const told =
             held.isToBeFound === true
@@ -217,6 +243,7 @@ export function createGivingBack<Context>(
 
     clear() {
       unanswered.clear()
+      unansweredBytes = 0
     },
   }
 }

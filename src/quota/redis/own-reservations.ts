@@ -1,9 +1,14 @@
-import { createDeadlineQueue, takeAllDue } from '../deadline-queue.js'
+import { createDeadlineQueue, takeSomeDue } from '../deadline-queue.js'
 import type { Queued } from '../deadline-queue.js'
 import type { LedgerSize, Reservation } from '../ledger.js'
 import { createRecent } from '../recent.js'
+import { bytesOf, KEY_BYTES } from '../remembered.js'
+import type { Remembered } from '../remembered.js'
 
-/** What a process remembers of the reservations that it made itself in a shared store. It only saves questions. */
+/**
+ * What a process remembers of the reservations that it made itself in a shared store. It only saves questions; where
+ * there is no room for all, the oldest are forgotten, and asked for when their report comes.
+ */
 export interface OwnReservations<Context> {
   /** @param home the bucket of its home */
   add(
@@ -22,6 +27,7 @@ export interface OwnReservations<Context> {
   remove(id: string, released: boolean): void
   /** Did a reservation of this process use the key? */
   knows(idempotencyKey: string): boolean
+  /** Forgets some of what is due, and keys of what has ended. */
   forgetDue(nowEpochMs: number): void
   size(): LedgerSize
   clear(): void
@@ -35,22 +41,30 @@ interface Own<Context> extends Queued {
   readonly addedAtTick: number
 }
 
-/** The oldest beyond are forgotten, and asked for when their report comes. */
-const MAX_OWN = 200_000
-
 /** @param tick a clock that cannot be set */
 export function createOwnReservations<Context>(
   rememberEndedMs: number,
   tick: () => number,
+  { shared, eachBytes }: Remembered,
 ): OwnReservations<Context> {
   const byId = new Map<string, Own<Context>>()
   const keys = new Set<string>()
-  const endedKeys = createRecent<true>(rememberEndedMs)
+  const endedKeys = createRecent<true>(rememberEndedMs, {
+    maxWeight: eachBytes,
+    weightOf: () => KEY_BYTES,
+  })
   const queue = createDeadlineQueue<Own<Context>>()
   const holders = new Map<string, number>()
 
+  const taken = shared.join(() => {
+    const oldest = queue.takeDue(Infinity)
+    if (oldest !== undefined) drop(oldest)
+    return oldest !== undefined
+  })
+
   function drop(own: Own<Context>): void {
-    byId.delete(own.reservation.id)
+    if (!byId.delete(own.reservation.id)) return
+    taken.freed(bytesOf(own.reservation))
     keys.delete(own.idempotencyKey)
     queue.remove(own)
     for (const { partitionKey } of own.reservation.holds) {
@@ -62,10 +76,8 @@ export function createOwnReservations<Context>(
 
   return {
     add(reservation, idempotencyKey, leaseMs, home) {
-      if (byId.size >= MAX_OWN) {
-        const oldest = queue.takeDue(Infinity)
-        if (oldest !== undefined) drop(oldest)
-      }
+      const before = byId.get(reservation.id)
+      if (before !== undefined) drop(before)
       const addedAtTick = tick()
       const own = { reservation, idempotencyKey, leaseMs, home, addedAtTick, queuePosition: -1 }
       byId.set(reservation.id, own)
@@ -74,6 +86,7 @@ export function createOwnReservations<Context>(
       for (const { partitionKey } of reservation.holds) {
         holders.set(partitionKey, (holders.get(partitionKey) ?? 0) + 1)
       }
+      taken.took(bytesOf(reservation))
     },
     homeOf: (id) => byId.get(id)?.home,
     get: (id) => byId.get(id)?.reservation,
@@ -94,7 +107,7 @@ export function createOwnReservations<Context>(
     knows: (idempotencyKey) =>
       keys.has(idempotencyKey) || endedKeys.get(idempotencyKey) !== undefined,
     forgetDue(nowEpochMs) {
-      for (const own of takeAllDue(queue, nowEpochMs)) drop(own)
+      for (const own of takeSomeDue(queue, nowEpochMs, workOf)) drop(own)
       endedKeys.rotate(nowEpochMs)
     },
     size: () => ({ partitions: holders.size, reservations: byId.size }),
@@ -103,6 +116,11 @@ export function createOwnReservations<Context>(
       keys.clear()
       endedKeys.clear()
       holders.clear()
+      taken.freedAll()
     },
   }
+}
+
+function workOf({ reservation }: Own<unknown>): number {
+  return 1 + reservation.holds.length
 }

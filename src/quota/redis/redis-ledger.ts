@@ -6,7 +6,10 @@ import { createBuckets } from './buckets.js'
 import type { Buckets } from './buckets.js'
 import type { Ended, Hold, Ledger } from '../ledger.js'
 import type { Calendars } from './calendars.js'
+import { endedBeside } from '../expired.js'
 import { createRedisEnds } from './ends.js'
+import { rememberedIn } from '../remembered.js'
+import type { Remembered } from '../remembered.js'
 import type { RedisEnds } from './ends.js'
 import { storedDueSlices, storedLeases, storedPartition } from './stored-keys.js'
 import { createReserve } from './reserve.js'
@@ -21,6 +24,8 @@ export interface RedisLedgerOptions {
   readonly timeoutMs: number
   /** As of the memory ledger. Default 60 s. */
   readonly rememberEndedMs?: number
+  /** What this process remembers at most. */
+  readonly remembered?: Remembered
   /** Default: one, which is what a single server wants. */
   readonly buckets?: Buckets
   /** Buckets whose leases one `expire` looks at, in turn. */
@@ -56,16 +61,21 @@ const BUCKETS_PER_EXPIRE = 32
 export function createRedisLedger<Context>(options: RedisLedgerOptions): RedisLedger<Context> {
   const { store, rememberEndedMs = 60_000, moments = 'redis' } = options
   const { buckets = createBuckets(1), bucketsPerExpire = BUCKETS_PER_EXPIRE } = options
-  const room = createRedisRoom<Context>({ ...options, rememberEndedMs, moments, buckets })
+  const { remembered = rememberedIn() } = options
+  const room = createRedisRoom<Context>({
+    ...options,
+    ...{ rememberEndedMs, remembered, moments, buckets },
+  })
   const { scripts, ask, calendars, reader, own, last, aroundAll } = room
   const ends = createRedisEnds(room)
   const reserve = createReserve(room, ends)
   let nextBucket = 0
 
-  /** Ends what is due in a bucket, piece by piece; adds what of it is now unsettled. */
+  /** Ends what is due in a bucket, piece by piece; adds what of it is now unsettled, and what of it cannot be read. */
   async function runOut(
     bucket: number,
     unsettled: Ended<Context>[],
+    failures: unknown[],
     mayGoOn: () => boolean,
     nowEpochMs: number,
   ): Promise<void> {
@@ -80,10 +90,15 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): RedisLe
       if (reply[0] !== 'expired') throw unexpected(reply[0])
       const [, , ended, more, missing] = reply
       for (const told of ended) {
-        const reservation = own.get(told[0]) ?? reader.read(told)
-        own.prolong(told[0], nowMs)
-        const charges = reservation.holds.map(({ amount }) => ({ actual: amount, debt: 0 }))
-        unsettled.push({ reservation, outcome: 'unsettled', late: false, charges })
+        try {
+          const reservation = own.get(told[0]) ?? reader.read(told)
+          own.prolong(told[0], nowMs)
+          const charges = reservation.holds.map(({ amount }) => ({ actual: amount, debt: 0 }))
+          unsettled.push({ reservation, outcome: 'unsettled', late: false, charges })
+        } catch (error) {
+          // Each by itself: all of the piece have ended, and nobody else is told of the others.
+          failures.push(error)
+        }
       }
       if (more === 0) return
       if (missing === undefined) continue
@@ -116,7 +131,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): RedisLe
     end: (id, end, nowEpochMs, known) => ends.end(id, end, nowEpochMs, known),
     abandon: (id, nowEpochMs, carrier, known) => ends.abandon(id, nowEpochMs, carrier, known),
 
-    async expire(nowEpochMs) {
+    async expire(nowEpochMs, onFailure) {
       const failures: unknown[] = []
       const failed = (error: unknown): void => void failures.push(error)
       const ended: Ended<Context>[] = []
@@ -130,14 +145,13 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): RedisLe
       )
       nextBucket = (nextBucket + turn.length) % buckets.count
       await Promise.all(
-        turn.map((bucket) => runOut(bucket, ended, mayGoOn, nowEpochMs).catch(failed)),
+        turn.map((bucket) => runOut(bucket, ended, failures, mayGoOn, nowEpochMs).catch(failed)),
       )
-      // What has ended is told nobody else; what is left fails again the next time.
-      if (failures.length > 0 && ended.length === 0) throw failures[0]
+      // Whatever has failed: what goes on failing would keep all of it for ever.
       const nowMs = room.nowAt(nowEpochMs, storedLeases(buckets.tagOf(0)))
       own.forgetDue(nowMs)
       ends.forgetDue(nowMs)
-      return ended
+      return endedBeside(ended, failures, onFailure)
     },
 
     async balances(holds, nowEpochMs) {

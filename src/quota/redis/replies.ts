@@ -1,3 +1,4 @@
+import { UndecidedError } from '../../errors.js'
 import type { Hold, Reservation } from '../ledger.js'
 import type { Quota } from '../quota.js'
 import { partitionOf } from './stored-keys.js'
@@ -116,6 +117,7 @@ export function stateFrom(
 const MAX_KEPT_QUOTAS = 1024
 
 export interface ReservationReader<Context> {
+  /** @throws UndecidedError it is not what any release has stored; nothing of it is said */
   read(told: Told): Reservation<Context>
 }
 
@@ -134,18 +136,23 @@ export function createReservationReader<Context>(): ReservationReader<Context> {
 
   return {
     read([id, admittedAtEpochMs, context, quotas, holds, elsewhere]) {
-      const byHold = quotasFrom(quotas)
-      const all = [...holds]
-      for (const [index, key, amount] of elsewhere) all.splice(index, 0, [key, amount])
-      return {
-        id,
-        context: JSON.parse(context) as Context,
-        holds: all.map(([key, amount], index) => ({
-          quota: byHold[index] as Quota,
-          partitionKey: partitionOf(key),
-          amount: Number(amount),
-        })),
-        admittedAtEpochMs,
+      try {
+        const byHold = quotasFrom(quotas)
+        const all = [...holds]
+        for (const [index, key, amount] of elsewhere) all.splice(index, 0, [key, amount])
+        return {
+          id,
+          context: JSON.parse(context) as Context,
+          holds: all.map(([key, amount], index) => {
+            const quota = byHold[index]
+            if (quota === undefined) throw new RangeError('a hold without its quota')
+            return { quota, partitionKey: partitionOf(key), amount: Number(amount) }
+          }),
+          admittedAtEpochMs,
+        }
+      } catch {
+        // Without its cause: the text of an error of JSON repeats some of what was read.
+        throw new UndecidedError('ledger', 'what is stored of a reservation cannot be read')
       }
     },
   }

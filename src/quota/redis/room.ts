@@ -18,6 +18,7 @@ import { createReservationReader, stateFrom } from './replies.js'
 import type { Figures, ReservationReader } from './replies.js'
 import { loadRedisScripts } from './scripts.js'
 import type { RedisScripts } from './scripts.js'
+import type { Remembered } from '../remembered.js'
 import { requireMoment } from '../request.js'
 import type { Timeline } from '../windows/timeline.js'
 import { createTimelines } from '../windows/windows.js'
@@ -40,6 +41,7 @@ export interface RedisRoom<Context> {
   /** When what begins now is due, where it is not said. */
   dueMs(): number
   readonly rememberEndedMs: number
+  readonly remembered: Remembered
   /** The moment as this process knows it at the node that has the key; a script goes by Redis's own. */
   nowAt(nowEpochMs: number, key: string): number
   /** The partitions of the holds of one part, in their order. */
@@ -59,12 +61,13 @@ export interface RedisRoomOptions {
   readonly clock: Pick<Clock, 'monotonicMs'>
   readonly timeoutMs: number
   readonly rememberEndedMs: number
+  readonly remembered: Remembered
   readonly moments: 'redis' | 'given'
   readonly buckets: Buckets
 }
 
 export function createRedisRoom<Context>(options: RedisRoomOptions): RedisRoom<Context> {
-  const { store, clock, timeoutMs, rememberEndedMs, moments, buckets } = options
+  const { store, clock, timeoutMs, rememberEndedMs, remembered, moments, buckets } = options
   const calendars = createCalendarSource()
   const timelines = createTimelines()
   const last = createLastFigures(() => clock.monotonicMs())
@@ -78,8 +81,10 @@ export function createRedisRoom<Context>(options: RedisRoomOptions): RedisRoom<C
     calendars,
     aroundAll: (atMs) => calendars.aroundAll(atMs),
     reader: createReservationReader<Context>(),
-    own: createOwnReservations<Context>(rememberEndedMs, () =>
-      moments === 'given' ? latestGivenMs : clock.monotonicMs(),
+    own: createOwnReservations<Context>(
+      rememberEndedMs,
+      () => (moments === 'given' ? latestGivenMs : clock.monotonicMs()),
+      remembered,
     ),
     last,
     timelineOf,
@@ -88,6 +93,7 @@ export function createRedisRoom<Context>(options: RedisRoomOptions): RedisRoom<C
     silentMs: (bucket) => store.silentMs(storedLeases(buckets.tagOf(bucket))),
     dueMs: () => clock.monotonicMs() + timeoutMs,
     rememberEndedMs,
+    remembered,
     nowAt(nowEpochMs, key) {
       if (moments === 'redis') return store.nowMs(key) ?? requireMoment(nowEpochMs)
       latestGivenMs = Math.max(latestGivenMs, requireMoment(nowEpochMs))

@@ -1,16 +1,20 @@
 import type { Found, LedgerSize, Reservation } from '../ledger.js'
 import type { Known } from '../redis/giving-back.js'
 import { createOwnReservations } from '../redis/own-reservations.js'
+import type { Remembered } from '../remembered.js'
 import type { Adoption } from './adoptions.js'
 import type { Pending } from './slice-turn.js'
 
-/** What a process remembers of the requests that it could decide from slices. */
+/**
+ * What a process remembers of the requests that it could decide from slices. Those that are pending are known nowhere
+ * else: they are few (`sliced-reserve.ts`), and none is forgotten. All others the store has too.
+ */
 export interface DecidedHere<Context> {
   add(pending: Pending<Context>): void
   /** Those that the store does not know yet. */
   pendingById(id: string): Pending<Context> | undefined
   pendingByKey(idempotencyKey: string): Pending<Context> | undefined
-  /** As many as are pending: in all, and in whichever of the buckets has most. */
+  /** As many as are pending: in all, and in whichever of the buckets has most. One of many holds counts as several. */
   pendings(which: ReadonlySet<number>): { readonly all: number; readonly most: number }
   /** The store's word for it; before that it was pending. @param back which of its holds are back in their slice */
   adopted(pending: Pending<Context>, adoption: Adoption, back: readonly number[]): void
@@ -39,19 +43,46 @@ export interface DecidedHere<Context> {
   clear(): void
 }
 
+interface Waiting<Context> {
+  readonly pending: Pending<Context>
+  readonly sinceTick: number
+}
+
+/** A request has no more holds but by an unusual policy. */
+const HOLDS_OF_ONE = 8
+
+function weightOf({ request: { holds } }: Pending<unknown>): number {
+  return Math.max(1, Math.ceil(holds.length / HOLDS_OF_ONE))
+}
+
 export function createDecidedHere<Context>(
   rememberEndedMs: number,
   tick: () => number,
   putBack: (pending: Pending<Context>, indices: readonly number[]) => void,
+  remembered: Remembered,
 ): DecidedHere<Context> {
-  const own = createOwnReservations<Context>(rememberEndedMs, tick)
-  const others = createOwnReservations<Context>(rememberEndedMs, tick)
-  const byId = new Map<string, Pending<Context>>()
+  const own = createOwnReservations<Context>(rememberEndedMs, tick, remembered)
+  const others = createOwnReservations<Context>(rememberEndedMs, tick, remembered)
+  const byId = new Map<string, Waiting<Context>>()
   const byKey = new Map<string, Pending<Context>>()
   const inBucket = new Map<number, number>()
+  let inAll = 0
 
-  function count({ parts }: Pending<Context>, more: 1 | -1): void {
-    for (const { bucket } of parts) inBucket.set(bucket, (inBucket.get(bucket) ?? 0) + more)
+  function count(pending: Pending<Context>, sign: 1 | -1): void {
+    const more = sign * weightOf(pending)
+    inAll += more
+    for (const { bucket } of pending.parts) {
+      inBucket.set(bucket, (inBucket.get(bucket) ?? 0) + more)
+    }
+  }
+
+  function get(id: string): Known<Context> | undefined {
+    const waiting = byId.get(id)?.pending
+    if (waiting !== undefined) {
+      return { reservation: waiting.reservation, home: waiting.parts[0].bucket }
+    }
+    const [reservation, home] = [own.get(id), own.homeOf(id)]
+    return reservation && home !== undefined ? { reservation, home } : undefined
   }
 
   function settled(pending: Pending<Context>): void {
@@ -68,17 +99,17 @@ export function createDecidedHere<Context>(
   return {
     add(pending) {
       const { id, idempotencyKey, leaseMs } = pending.request
-      byId.set(id, pending)
+      byId.set(id, { pending, sinceTick: tick() })
       count(pending, 1)
       byKey.set(idempotencyKey, pending)
       own.add(pending.reservation, idempotencyKey, leaseMs, pending.parts[0].bucket)
     },
-    pendingById: (id) => byId.get(id),
+    pendingById: (id) => byId.get(id)?.pending,
     pendingByKey: (idempotencyKey) => byKey.get(idempotencyKey),
     pendings(which) {
       let most = 0
       for (const bucket of which) most = Math.max(most, inBucket.get(bucket) ?? 0)
-      return { all: byId.size, most }
+      return { all: inAll, most }
     },
     adopted(pending, adoption, back) {
       if (adoption !== 'adopted') {
@@ -94,15 +125,15 @@ export function createDecidedHere<Context>(
     addOther(reservation, idempotencyKey, leaseMs, home) {
       others.add(reservation, idempotencyKey, leaseMs, home)
     },
-    knows: (idempotencyKey) => own.knows(idempotencyKey) || others.knows(idempotencyKey),
-    get(id) {
-      const [reservation, home] = [own.get(id), own.homeOf(id)]
-      return reservation && home !== undefined ? { reservation, home } : undefined
-    },
-    asMadeHere: (reservation) => own.get(reservation.id) ?? reservation,
+    knows: (idempotencyKey) =>
+      byKey.has(idempotencyKey) || own.knows(idempotencyKey) || others.knows(idempotencyKey),
+    get,
+    asMadeHere: (reservation) => get(reservation.id)?.reservation ?? reservation,
     find(id) {
-      const [reservation, heldMs] = [own.get(id), own.heldMs(id)]
-      return reservation && heldMs !== undefined ? { ...reservation, heldMs } : undefined
+      const waiting = byId.get(id)
+      const heldMs = waiting === undefined ? own.heldMs(id) : tick() - waiting.sinceTick
+      const known = get(id)
+      return known && heldMs !== undefined ? { ...known.reservation, heldMs } : undefined
     },
     remove(id, released) {
       own.remove(id, released)
@@ -123,6 +154,7 @@ export function createDecidedHere<Context>(
       byId.clear()
       byKey.clear()
       inBucket.clear()
+      inAll = 0
     },
   }
 }

@@ -2,19 +2,25 @@ import { DependencyError } from '../../errors.js'
 import { isCarriedByNone, withoutCarrier } from '../carriers.js'
 import type { DecidedHere } from './decided-here.js'
 import type { End } from '../end.js'
+import { endedBeside } from '../expired.js'
 import type { Ended } from '../ledger.js'
 import type { RedisLedger } from '../redis/redis-ledger.js'
 import type { SliceTurns } from './slice-turns.js'
 import type { Adoption } from './adoptions.js'
 import type { Pending } from './slice-turn.js'
 import type { Slices } from './slices.js'
+import { SECOND_MS } from '../../units.js'
 
 /** How reservations end of which this process may have decided some: by their report, given up, or by their lease. */
 export interface SlicedEnds<Context> {
   end(id: string, end: End, nowEpochMs: number): Promise<Ended<Context> | undefined>
   abandon(id: string, nowEpochMs: number, carrier?: string): Promise<Ended<Context> | undefined>
   /** @param nowMs the moment as this process knows it */
-  expire(nowEpochMs: number, nowMs: number): Promise<readonly Ended<Context>[]>
+  expire(
+    nowEpochMs: number,
+    nowMs: number,
+    onFailure?: (error: unknown) => void,
+  ): Promise<readonly Ended<Context>[]>
   /** The store's word for what this process decided. */
   adopted(pending: Pending<Context>, adoption: Adoption, back: readonly number[]): void
   /** Gives up what waited for its answer, all of it. */
@@ -31,8 +37,8 @@ export interface SlicedEndsOptions<Context> {
 
 /** Beyond, the lease of what they carry ends it. */
 const MAX_TO_GIVE_UP = 10_000
-/** In one `expire`, beside the calls that come. */
-const MAX_GIVEN_UP_PER_CALL = 200
+/** In one `expire`, beside the calls that come; the store is slow, or away, where that takes longer. */
+const IN_ONE_CALL = { atMost: 200, withinMs: SECOND_MS / 2 }
 
 /**
  * What was given up while its turn had no answer is given up when the answer is there, whatever it says, and by a call
@@ -75,12 +81,16 @@ export function createSlicedEnds<Context>(
    * @throws DependencyError the first failure, after all were tried: what failed the ledger tries again by itself
    */
   async function giveUp(
-    atMost: number,
+    { atMost, withinMs }: typeof IN_ONE_CALL,
     ended: Ended<Context>[],
     nowEpochMs: number,
   ): Promise<void> {
     const failures: unknown[] = []
-    for (const { id, carrier } of toGiveUp.splice(0, atMost)) {
+    const startedTick = tick()
+    for (let tried = 0; tried < atMost && tick() - startedTick < withinMs; tried += 1) {
+      const next = toGiveUp.shift()
+      if (next === undefined) break
+      const { id, carrier } = next
       try {
         const told = await abandonInStore(id, nowEpochMs, carrier)
         if (told !== undefined) ended.push(told)
@@ -95,14 +105,14 @@ export function createSlicedEnds<Context>(
     ended: Ended<Context>[],
     nowEpochMs: number,
     nowMs: number,
+    failed: (error: unknown) => void,
   ): Promise<void> {
-    for (const each of await ledger.expire(nowEpochMs)) {
+    for (const each of await ledger.expire(nowEpochMs, failed)) {
       const reservation = decided.asMadeHere(each.reservation)
       ended.push({ ...each, reservation })
       if (each.outcome === 'unsettled') decided.prolong(reservation.id, nowMs)
       else decided.remove(reservation.id, true)
     }
-    decided.forgetDue(nowMs)
   }
 
   return {
@@ -142,7 +152,7 @@ export function createSlicedEnds<Context>(
       return abandonInStore(id, nowEpochMs, carrier)
     },
 
-    async expire(nowEpochMs, nowMs) {
+    async expire(nowEpochMs, nowMs, onFailure) {
       const failures: unknown[] = []
       const failed = (error: unknown): void => void failures.push(error)
       const ended: Ended<Context>[] = []
@@ -150,11 +160,10 @@ export function createSlicedEnds<Context>(
       turns.tellLate()
       turns.retryOldest()
       await turns.flush().catch(failed)
-      await giveUp(MAX_GIVEN_UP_PER_CALL, ended, nowEpochMs).catch(failed)
-      await expireInStore(ended, nowEpochMs, nowMs).catch(failed)
-      // What has ended is told nobody else; what failed fails again the next time.
-      if (failures.length > 0 && ended.length === 0) throw failures[0]
-      return ended
+      await giveUp(IN_ONE_CALL, ended, nowEpochMs).catch(failed)
+      await expireInStore(ended, nowEpochMs, nowMs, failed).catch(failed)
+      decided.forgetDue(nowMs)
+      return endedBeside(ended, failures, onFailure)
     },
 
     adopted(pending, adoption, back) {
@@ -164,7 +173,7 @@ export function createSlicedEnds<Context>(
       }
     },
 
-    giveUpAll: (nowEpochMs) => giveUp(Infinity, [], nowEpochMs),
+    giveUpAll: (nowEpochMs) => giveUp({ atMost: Infinity, withinMs: Infinity }, [], nowEpochMs),
   }
 }
 

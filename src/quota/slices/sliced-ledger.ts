@@ -4,6 +4,8 @@ import { createDecidedHere } from './decided-here.js'
 import type { Balance, Hold, Ledger } from '../ledger.js'
 import { SLICED_PART } from '../quota.js'
 import type { Quota } from '../quota.js'
+import { rememberedIn } from '../remembered.js'
+import type { Remembered } from '../remembered.js'
 import { askedBefore, requireMoment, requireWhole } from '../request.js'
 import { createSliceTurns } from './slice-turns.js'
 import type { Pending } from './slice-turn.js'
@@ -27,6 +29,7 @@ export interface SlicedLedgerOptions<Context> {
   readonly timeoutMs: number
   /** As of the Redis ledger. */
   readonly rememberEndedMs?: number
+  readonly remembered?: Remembered
   readonly buckets?: Buckets
   readonly moments?: 'redis' | 'given'
   /** What tests choose otherwise. */
@@ -68,10 +71,11 @@ export function createSlicedLedger<Context>(
 ): Ledger<Context> {
   const { ledger, store, clock, random, timeoutMs } = options
   const { rememberEndedMs = 60_000, buckets = createBuckets(1), moments = 'redis' } = options
+  const { remembered = rememberedIn() } = options
   const tuning = { ...usual, ...options.tuning }
   const timelines = createTimelines()
   const timelineOf = ({ quota }: Hold) => timelines(quota.window)
-  const decided = createDecidedHere<Context>(rememberEndedMs, tick, putBack)
+  const decided = createDecidedHere<Context>(rememberEndedMs, tick, putBack, remembered)
   let latestMs = 0
   let timer: NodeJS.Timeout | undefined
 
@@ -234,10 +238,10 @@ export function createSlicedLedger<Context>(
       return ends.abandon(id, nowEpochMs, carrier)
     },
 
-    async expire(nowEpochMs) {
+    async expire(nowEpochMs, onFailure) {
       const now = nowFrom(nowEpochMs)
       slices.tidy(tick(), 'over')
-      return ends.expire(nowEpochMs, now)
+      return ends.expire(nowEpochMs, now, onFailure)
     },
 
     async balances(holds, nowEpochMs) {

@@ -1,0 +1,13 @@
+import type { Ended } from './ledger.js'
+
+/** What has ended, where some of what was due may have failed: one part does not keep back what came of another. */
+export function endedBeside<Context>(
+  ended: readonly Ended<Context>[],
+  failures: readonly unknown[],
+  onFailure: ((error: unknown) => void) | undefined,
+): readonly Ended<Context>[] {
+  if (failures.length === 0) return ended
+  if (ended.length === 0) throw failures[0]
+  onFailure?.(failures[0])
+  return ended
+}

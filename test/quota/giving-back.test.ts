@@ -1,0 +1,124 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { systemClock } from '../../src/clock.js'
+import type { Ended, Ledger } from '../../src/quota/ledger.js'
+import { UnansweredError } from '../../src/store/store.js'
+import { onCluster } from './on-redis.js'
+import { away, bucketOf, home, openProcess, streamOf, third } from './three-nodes.js'
+import type { Spoil } from './three-nodes.js'
+
+// What could not be given back on every node is tried again, perhaps by several calls at once.
+
+const on = onCluster()
+const ledgers: Ledger<string>[] = []
+beforeEach(() => on.group.flush())
+afterEach(async () => {
+  for (const ledger of ledgers.splice(0)) await ledger.close()
+})
+
+/** What comes of each end that is told to `away`, in the order in which they come. */
+let answers: ((end: () => ReturnType<Parameters<Spoil>[2]>) => ReturnType<Parameters<Spoil>[2]>)[]
+
+function open(): Ledger<string> {
+  const spoil: Spoil = async (script, bucket, send) => {
+    const answer = script === 'end' && bucket === bucketOf(away) ? answers.shift() : undefined
+    return answer === undefined ? send() : answer(send)
+  }
+  const ledger = openProcess(on.group, { spoil })
+  ledgers.push(ledger)
+  return ledger
+}
+
+const lost = () => Promise.reject(new UnansweredError('no answer'))
+
+/** Holds a stream that ends at home, and is kept to be ended at `away`. */
+async function openWithOneKept(): Promise<{ ledger: Ledger<string>; id: string }> {
+  const ledger = open()
+  const held = await ledger.reserve(streamOf([home, away, third]), Date.now())
+  if (held.kind !== 'held') throw new Error('not held')
+  const { id } = held.reservation
+  answers = [lost]
+  await expect(ledger.abandon(id, Date.now())).rejects.toThrow(UnansweredError)
+  return { ledger, id }
+}
+
+/** Each waits until as many have come. */
+function together(count: number): (() => Promise<void>)[] {
+  let open = (): void => undefined
+  const all = new Promise<void>((resolve) => (open = resolve))
+  let come = 0
+  return Array.from({ length: count }, () => () => {
+    if ((come += 1) === count) open()
+    return all
+  })
+}
+
+const told = (ended: readonly (readonly Ended<string>[])[]): string[] =>
+  ended.flat().map(({ reservation, outcome }) => `${reservation.id} ${outcome}`)
+
+test('what is tried by several rounds at once is told by one of them', async () => {
+  const { ledger, id } = await openWithOneKept()
+  answers = together(3).map((wait) => async (send) => wait().then(send))
+  const rounds = await Promise.all([1, 2, 3].map(() => ledger.expire(Date.now())))
+  expect(answers).toEqual([])
+  expect(told(rounds)).toEqual([`${id} released`])
+  expect(told([await ledger.expire(Date.now())])).toEqual([])
+})
+
+test('what failed in one round after another has done it is told no more', async () => {
+  const { ledger, id } = await openWithOneKept()
+  const [first, second] = together(2) as [() => Promise<void>, () => Promise<void>]
+  let isDone = (): void => undefined
+  const done = new Promise<void>((resolve) => (isDone = resolve))
+  answers = [
+    async (send) => first().then(send),
+    async () => {
+      await second()
+      await done
+      return lost()
+    },
+  ]
+  const [one, other] = [ledger.expire(Date.now()), ledger.expire(Date.now())]
+  expect(told([await one])).toEqual([`${id} released`])
+  isDone()
+  await expect(other).rejects.toThrow(UnansweredError)
+  expect(told([await ledger.expire(Date.now())])).toEqual([])
+})
+
+test('what one call is told at home, and another does, is told by the one', async () => {
+  const ledger = open()
+  const held = await ledger.reserve(streamOf([home, away, third]), Date.now())
+  if (held.kind !== 'held') throw new Error('not held')
+  const { id } = held.reservation
+  let isDone = (): void => undefined
+  const done = new Promise<void>((resolve) => (isDone = resolve))
+  answers = [() => done.then(lost), (send) => send()]
+  const one = ledger.abandon(id, Date.now())
+  // It comes to `away` with what the home said to the first.
+  await expect.poll(() => answers.length).toBe(1)
+  expect(await ledger.abandon(id, Date.now())).toBeUndefined()
+  isDone()
+  await expect(one).rejects.toThrow(UnansweredError)
+  expect(told([await ledger.expire(Date.now())])).toEqual([`${id} released`])
+})
+
+test('a round begins nothing more when it has taken half a second, and goes on with the rest the next time', async () => {
+  let monotonicMs = systemClock.monotonicMs()
+  const clock = { monotonicMs: () => monotonicMs }
+  let asked = 0
+  const spoil: Spoil = async (script, _, send) => {
+    if (script !== 'end') return send()
+    asked += 1
+    monotonicMs += 200
+    return lost()
+  }
+  const ledger = openProcess(on.group, { spoil, clock })
+  ledgers.push(ledger)
+  for (let index = 0; index < 5; index += 1) {
+    const { id } = streamOf()
+    await ledger.reserve({ ...streamOf([{ ...home, amount: 0 }]), id }, Date.now())
+    await ledger.abandon(id, Date.now()).catch(() => undefined)
+  }
+  asked = 0
+  await expect(ledger.expire(Date.now())).rejects.toThrow(UnansweredError)
+  expect(asked).toBe(3)
+})
