@@ -153,7 +153,7 @@ for (const { kibBytes, of, micros } of refusals) {
 const partitions = execFileSync(process.execPath, ['--expose-gc', here('./partitions.js')], {
   encoding: 'utf8',
 })
-print('Memory ledger:')
+print('In memory:')
 for (const { of, bytes } of JSON.parse(partitions) as { of: string; bytes: number }[]) {
   print(`  ${String(bytes)} bytes per ${of}`)
 }

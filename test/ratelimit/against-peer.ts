@@ -193,6 +193,7 @@ function startOwn({ address }: Ground, settings: Partial<CounterSettings>) {
     {
       clock: systemClock,
       random: Math.random,
+      heapBytes: Infinity,
       onUnavailable: () => undefined,
       onAvailable: () => undefined,
     },
