@@ -193,7 +193,8 @@ if (directories.length === 0) {
 }
 
 const others = {
-  ledger: 'decisions a second, p99, scripts and bytes of Redis of each ledger, and of the peer',
+  ledger: 'what follows, alone',
+  million: 'bytes of each of a million partitions',
   silent: 'how long a request waits for a Redis that stands still',
   overshoot: 'how many of 64 at once pass a limit that fits 8',
 }
