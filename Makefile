@@ -42,12 +42,21 @@ build: $(packages) ## compile src/ into dist/
 	@cp -R src/ratelimit/lua dist/ratelimit/
 	@chmod +x dist/cli.js
 
-bench: $(packages) redis $(if $(filter overshoot,$(ARGS)),build envoy peer) ## what a decision costs; ARGS=ledger the ledgers, and the peer if built, ARGS=silent a Redis, or a node of a Cluster, that stands still, ARGS=overshoot how many pass at once
+bench: $(packages) redis $(if $(filter overshoot,$(ARGS)),build envoy peer) ## what a decision costs, and the ledgers beside the peer, some minutes; ARGS=ledger the ledgers alone, ARGS=silent a Redis, or a node of a Cluster, that stands still, ARGS=overshoot how many pass at once, ARGS=million the bytes of a million partitions
 	@$(if $(filter overshoot,$(ARGS)),node --import tsx bench/overshoot.ts,$(compiled_bench))
 
 define compiled_bench
 npx tsc -p bench && ln -sfn ../../proto .deps/bench/proto && cp -R src/quota/redis/lua .deps/bench/src/quota/redis/ && cp -R src/ratelimit/lua .deps/bench/src/ratelimit/ && \
-	$(if $(filter ledger,$(ARGS)),node .deps/bench/bench/ledger.js && node .deps/bench/bench/beside-peer.js,$(if $(filter silent,$(ARGS)),node .deps/bench/bench/silent-store.js && node .deps/bench/bench/silent-node.js,node .deps/bench/bench/run.js $(ARGS)))
+	$(if $(filter million,$(ARGS)),node --expose-gc --max-old-space-size=6000 .deps/bench/bench/partitions.js 1000000 && echo,\
+	$(if $(filter silent,$(ARGS)),node .deps/bench/bench/silent-store.js && node .deps/bench/bench/silent-node.js,\
+	$(if $(filter ledger,$(ARGS)),$(ledger_benches),\
+	node .deps/bench/bench/run.js $(ARGS) $(if $(strip $(ARGS)),,&& $(ledger_benches)))))
+endef
+
+# Where Go is there the peer is built first; without it the part that needs it says so in a line.
+define ledger_benches
+{ ! command -v go >/dev/null || $(MAKE) -s peer || true; } && \
+	echo 'measuring the ledgers, which takes some minutes' >&2 && node .deps/bench/bench/ledger.js && node .deps/bench/bench/beside-peer.js
 endef
 
 peer: ## build the envoyproxy/ratelimit that the bench compares with; needs Go

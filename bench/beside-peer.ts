@@ -1,7 +1,8 @@
-// The second half of `make bench ARGS=ledger`: the Redis ledger beside envoyproxy/ratelimit, on one Redis, both asked
+// The second half of `make bench ARGS=ledger`: each ledger beside envoyproxy/ratelimit, on one Redis, all asked
 // over gRPC on a Unix socket by the same client. A decision and its end are two calls for either: the peer looks at its
 // counters (no hits), and adds what was used afterwards; the ledger reserves, and settles.
 import { fork } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -40,6 +41,8 @@ interface Side {
   readonly name: string
   readonly pid: number
   readonly client: Client
+  /** Callers, in turn: slices are for the one that comes all the time. */
+  readonly subjects: number
   decision(id: string, subject: string): RateLimitRequest
   end(id: string, subject: string): RateLimitRequest
 }
@@ -82,7 +85,7 @@ function ask(client: Client, request: RateLimitRequest): Promise<RateLimitRespon
 const OK = 1
 
 let made = 0
-async function decide(side: Side, subjects = SUBJECTS): Promise<void> {
+async function decide(side: Side, subjects = side.subjects): Promise<void> {
   made += 1
   const [id, subject] = [`reservation ${String(made)}`, String(made % subjects)]
   const { overallCode } = await ask(side.client, side.decision(id, subject))
@@ -124,70 +127,77 @@ async function describe(redis: RedisServer, side: Side, rounds: readonly Round[]
   )
 }
 
-/** Measures both, in turn. */
+/** Measures all, in turn. */
 async function compareWithPeer(redis: RedisServer): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'tg-bench-'))
-  const socket = join(directory, 'ledger.sock')
   const redisSocket = new URL(redis.address.url).pathname
   const peer = await startPeer(directory, redisSocket, rules)
-  const server = fork(fileURLToPath(new URL('./ledger-server.js', import.meta.url)), [
-    redis.address.url,
-    socket,
-  ])
-  const sides: { readonly ledger: Side; readonly peer: Side } = {
-    ledger: {
-      name: 'Redis ledger behind grpc-js',
+  const servers: ChildProcess[] = []
+  const startLedger = async (kind: 'memory' | 'redis' | 'sliced', name: string): Promise<Side> => {
+    const socket = join(directory, `${kind}.sock`)
+    const file = fileURLToPath(new URL('./ledger-server.js', import.meta.url))
+    const server = fork(file, [kind, redis.address.url, socket])
+    servers.push(server)
+    await once(server, 'message')
+    return {
+      name: `${name} behind grpc-js`,
       pid: server.pid ?? 0,
       client: clientOf(socket),
+      subjects: kind === 'sliced' ? 1 : SUBJECTS,
       decision: (id, subject) => ({ descriptors: named(id, subject, 'reserve') }),
       end: (id, subject) => ({ descriptors: named(id, subject, 'end') }),
-    },
-    peer: {
+    }
+  }
+  const sides: Side[] = []
+  try {
+    const theirs: Side = {
       name: 'envoyproxy/ratelimit',
       pid: peer.pid,
       client: clientOf(peer.socket),
+      subjects: SUBJECTS,
       decision: (_id, subject) => ({ domain: 'bench', descriptors: counted(subject, 0) }),
       end: (_id, subject) => ({ domain: 'bench', descriptors: counted(subject, USED_TOKENS) }),
-    },
-  }
-  try {
-    await once(server, 'message')
-    const rounds: { ledger: Round; peer: Round }[] = []
+    }
+    sides.push(
+      theirs,
+      await startLedger('redis', 'Redis ledger'),
+      await startLedger('memory', 'memory ledger'),
+      await startLedger('sliced', 'Redis ledger with slices, asked by one caller,'),
+    )
+    const rounds = new Map<Side, Round[]>(sides.map((side) => [side, []]))
     for (let index = 0; index <= ROUNDS; index += 1) {
-      const ledger = await round(redis, sides.ledger)
-      const other = await round(redis, sides.peer)
-      // The first warms up.
-      if (index > 0) rounds.push({ ledger, peer: other })
+      for (const side of sides) {
+        const measured = await round(redis, side)
+        // The first warms up.
+        if (index > 0) rounds.get(side)?.push(measured)
+      }
     }
     print(
-      `A decision and its end over gRPC, two calls, three quotas, ${String(IN_FLIGHT)} in flight, medians of ${String(ROUNDS)} rounds of ${String(DECISIONS)}:`,
+      `A decision and its end over gRPC, two calls, three quotas, ${String(SUBJECTS)} callers, ${String(IN_FLIGHT)} in flight, medians of ${String(ROUNDS)} rounds of ${String(DECISIONS)}:`,
     )
-    await describe(
-      redis,
-      sides.ledger,
-      rounds.map(({ ledger }) => ledger),
-    )
-    await describe(
-      redis,
-      sides.peer,
-      rounds.map(({ peer: other }) => other),
-    )
-    const ratio = (pick: (each: Round) => number): string => {
-      const ratios = rounds.map(({ ledger, peer: other }) => pick(ledger) / pick(other))
-      return `${median(ratios).toFixed(2)} x (${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)})`
+    for (const side of sides) {
+      await describe(redis, side, rounds.get(side) ?? [])
+      if (side === theirs) continue
+      const ratio = (pick: (each: Round) => number): string => {
+        const others = rounds.get(theirs) ?? []
+        const ratios = (rounds.get(side) ?? []).map(
+          (each, index) => pick(each) / pick(others[index] ?? each),
+        )
+        return `${median(ratios).toFixed(2)} x (${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)})`
+      }
+      print(
+        `    to the peer: time of a decision ${ratio(({ perSecond }) => 1 / perSecond)}, p99 ${ratio(({ p99Micros }) => p99Micros)}, CPU of the process ${ratio(({ serverMicros }) => serverMicros)}, of Redis ${ratio(({ redisMicros: micros }) => micros)}`,
+      )
     }
-    print(
-      `  the ledger to the peer: time of a decision ${ratio(({ perSecond }) => 1 / perSecond)}, p99 ${ratio(({ p99Micros }) => p99Micros)}, CPU of the process ${ratio(({ serverMicros }) => serverMicros)}, of Redis ${ratio(({ redisMicros: micros }) => micros)}`,
-    )
 
     await redis.client.flushall()
     const before = await info(redis.client, 'memory', 'used_memory')
-    await measure(PARTITIONS, IN_FLIGHT, () => decide(sides.peer, PARTITIONS))
+    await measure(PARTITIONS, IN_FLIGHT, () => decide(theirs, PARTITIONS))
     const bytes = ((await info(redis.client, 'memory', 'used_memory')) - before) / PARTITIONS / 3
     print(`  envoyproxy/ratelimit: ${bytes.toFixed(0)} bytes of Redis per counter`)
   } finally {
-    for (const { client } of Object.values(sides)) client.close()
-    server.disconnect()
+    for (const { client } of sides) client.close()
+    for (const server of servers) server.disconnect()
     await peer.stop()
     rmSync(directory, { recursive: true, force: true })
   }

@@ -1,12 +1,15 @@
-// Run by `run.ts` with --expose-gc: bytes of memory per partition and per open reservation of the memory ledger. A
-// number behind it is that of the partitions.
+// Run by `run.ts` with --expose-gc: bytes of memory per partition and per open reservation of the memory ledger, and per
+// counter of rate limits. A number behind it is that of the partitions.
 import { createMemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import { partitionKey } from '../src/quota/keys.js'
+import { createMemoryCounters } from '../src/ratelimit/memory-counters.js'
 import { exampleAdmission } from '../test/example-admission.js'
 import type { Quota } from '../src/quota/quota.js'
 
 const PARTITIONS = Number(process.argv[2] ?? 100_000)
 const RESERVATIONS = 20_000
+/** A little more than a power of two: the table that they are in has just grown. */
+const COUNTERS = 263_000
 
 const base = {
   limit: 1e9,
@@ -84,4 +87,21 @@ rows.push({
   bytes: Math.round((heapBytes() - before) / RESERVATIONS),
 })
 await ledger.close()
+
+const counters = createMemoryCounters({
+  clock: { nowEpochMs: () => 1_800_000_000_000 },
+  stopWhenOver: false,
+})
+const empty = heapBytes()
+for (let index = 0; index < COUNTERS; index += 1) {
+  const counted = [{ key: 'k', value: String(index) }]
+  const limit = { requestsPerUnit: 1, unit: 'year' } as const
+  // Too many to be kept in place.
+  await counters.count('d', [{ counted, limit, hits: 2 ** 31, isRefund: false }])
+}
+rows.push({
+  of: 'counter of a rate limit, at most',
+  bytes: Math.round((heapBytes() - empty) / COUNTERS),
+})
+void counters.close()
 process.stdout.write(JSON.stringify(rows))

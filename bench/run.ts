@@ -153,7 +153,7 @@ for (const { kibBytes, of, micros } of refusals) {
 const partitions = execFileSync(process.execPath, ['--expose-gc', here('./partitions.js')], {
   encoding: 'utf8',
 })
-print('Memory ledger:')
+print('In memory:')
 for (const { of, bytes } of JSON.parse(partitions) as { of: string; bytes: number }[]) {
   print(`  ${String(bytes)} bytes per ${of}`)
 }
@@ -193,7 +193,8 @@ if (directories.length === 0) {
 }
 
 const others = {
-  ledger: 'decisions a second, p99, scripts and bytes of Redis of each ledger, and of the peer',
+  ledger: 'what follows, alone',
+  million: 'bytes of each of a million partitions',
   silent: 'how long a request waits for a Redis, or a node of a Cluster, that stands still',
   overshoot: 'how many of 64 at once pass a limit that fits 8',
 }

@@ -91,11 +91,12 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
     clock: systemClock,
   })
 
+  const heapBytes = getHeapStatistics().heap_size_limit
   const ledger = createLedger<Admission>(settings.ledger, {
     clock: systemClock,
     random: Math.random,
     processId: randomId(),
-    heapBytes: getHeapStatistics().heap_size_limit,
+    heapBytes,
     onUnavailable: (reason) => {
       log.warn(
         { reason },
@@ -139,7 +140,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
 
   let rateLimits: RunningRateLimits | undefined
   if (settings.rateLimitService !== undefined) {
-    const parts = { clock: systemClock, random: Math.random, log, metrics }
+    const parts = { clock: systemClock, random: Math.random, heapBytes, log, metrics }
     rateLimits = startRateLimits(settings.rateLimitService, parts)
     atEnd(rateLimits.close)
   }

@@ -13,6 +13,8 @@ import type { Metrics } from './telemetry/metrics.js'
 export interface RateLimitsParts {
   readonly clock: Clock
   readonly random: () => number
+  /** What the heap of this process may hold. */
+  readonly heapBytes: number
   readonly log: Log
   readonly metrics: Metrics
 }
@@ -37,7 +39,7 @@ const loadWorkerFile = new URL('./config/rate-limits/load-worker.js', import.met
  */
 export function startRateLimits(
   settings: RateLimitServiceSettings,
-  { clock, random, log, metrics }: RateLimitsParts,
+  { clock, random, heapBytes, log, metrics }: RateLimitsParts,
 ): RunningRateLimits {
   const running = loadRateLimits(settings)
   let config = running.config
@@ -46,6 +48,7 @@ export function startRateLimits(
   const { counters, isAvailable } = openCounters(settings, {
     clock,
     random,
+    heapBytes,
     onUnavailable: (reason) => {
       log.warn({ reason }, 'the rate limit store is unavailable: calls fail until it answers')
     },

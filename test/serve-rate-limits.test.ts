@@ -128,7 +128,7 @@ test('answers over gRPC and as JSON from one counter, and measures', async () =>
   expect([await hits('total_hits'), await hits('over_limit')]).toEqual([3, 1])
 })
 
-test('S64: files come, go and are refused while it runs', async () => {
+test('S62, S64: files come, go and are refused while it runs', async () => {
   const loads = (result: string) => metric(`tollgate_rate_limit_loads_total{result="${result}"}`)
   expect(await ask('reload', 'x')).toBe('1 undefined 0')
   writeFileSync(join(limits, 'reload.yaml'), limitFile('reload', 50))

@@ -8,12 +8,23 @@ import type { RateLimitUnit } from './rule.js'
 
 export interface MemoryCountersOptions extends CountersOptions {
   readonly clock: Pick<Clock, 'nowEpochMs'>
-  /** Counters of all windows that have not passed. */
+  /** Counters of all windows that have not passed. Default: `MAX_COUNTERS`. */
   readonly maxCounters?: number
 }
 
-/** If not said otherwise. */
+/** However large the heap is. */
 export const MAX_COUNTERS = 1_000_000
+/**
+ * Bytes of each at most (docs/measurements.md), and how much of the heap they may take: the ledger in memory beside them
+ * may take two thirds.
+ */
+const COUNTER_BYTES = 120
+const PART_OF_HEAP = 8
+
+/** Counters that a heap of this size has room for. */
+export function maxCountersIn(heapBytes: number): number {
+  return Math.min(MAX_COUNTERS, Math.floor(heapBytes / PART_OF_HEAP / COUNTER_BYTES))
+}
 
 interface Window {
   readonly startSeconds: number

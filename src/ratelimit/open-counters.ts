@@ -2,7 +2,7 @@ import type { Clock } from '../clock.js'
 import { openStore } from '../store/store.js'
 import type { Store, StoreAddress } from '../store/store.js'
 import type { Counters } from './counters.js'
-import { createMemoryCounters } from './memory-counters.js'
+import { createMemoryCounters, maxCountersIn } from './memory-counters.js'
 import { withOverLimitCache } from './over-limit-cache.js'
 import { splitPerSecond } from './per-second.js'
 import { createRedisCounters } from './redis-counters.js'
@@ -30,6 +30,8 @@ export interface CounterSettings extends Pick<
 export interface CounterParts {
   readonly clock: Clock
   readonly random: () => number
+  /** What the heap of this process may hold. */
+  readonly heapBytes: number
   /** `reason` is safe to log. Told once per outage of a server. */
   readonly onUnavailable: (reason: string) => void
   readonly onAvailable: () => void
@@ -48,7 +50,10 @@ export function openCounters(settings: CounterSettings, parts: CounterParts): Op
   const stores: Watched[] = []
 
   function open(server: CounterServer | { readonly kind: 'memory' }): Counters {
-    if (server.kind === 'memory') return createMemoryCounters({ clock, stopWhenOver })
+    if (server.kind === 'memory') {
+      const maxCounters = maxCountersIn(parts.heapBytes)
+      return createMemoryCounters({ clock, stopWhenOver, maxCounters })
+    }
     const watched = openWatched(server, parts)
     stores.push(watched)
     return createRedisCounters({

@@ -8,6 +8,7 @@ import type { End, Hold, Ledger, ReserveRequest } from '../../src/quota/ledger.j
 import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
 import type { MemoryLedgerOptions } from '../../src/quota/memory/memory-ledger.js'
 import type { OnStoreFailure } from '../../src/quota/quota.js'
+import { halfOfAll } from './claims-model.js'
 import { describeLedger } from './ledger.contract.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
 import { createSmallStore } from './small-store.js'
@@ -501,45 +502,71 @@ test('the size counts both, and the processes', async () => {
   expect(one.ledger.size()).toEqual({ partitions: 2, reservations: 2, processes: 4 })
 })
 
-test('the answer follows the failure of the one call, and no other call of the store is made or waited for', async () => {
-  const calls: string[] = []
-  const never = (name: string) => () => {
-    calls.push(name)
-    return new Promise<never>(() => undefined)
-  }
+/** What a promise has come to before the event loop turns: no timer has fired and nothing was read. */
+async function atOnce<Answer>(asked: Promise<Answer>): Promise<Answer | 'nothing yet'> {
+  let answer: Answer | 'nothing yet' = 'nothing yet'
+  asked.then(
+    (given) => (answer = given),
+    () => undefined,
+  )
+  for (let turn = 0; turn < 100; turn += 1) await Promise.resolve()
+  return answer
+}
+
+describe('the answer follows the failure of the one call at once, and no other call of the store is made or waited for', () => {
+  let calls: string[]
+  let ledger: GuardedLedger<string>
   let fail = (): void => undefined
-  const memory = createMemoryLedger<string>()
-  const main: Ledger<string> = {
-    ...memory,
-    reserve: () => {
-      calls.push('reserve')
-      return new Promise((_, reject) => {
-        fail = () => {
-          reject(new DependencyError('ledger', 'not in time'))
-        }
-      })
-    },
-    find: never('find'),
-    abandon: never('abandon'),
-    end: never('end'),
-    expire: never('expire'),
-    balances: never('balances'),
-  }
-  const processes = { census: never('census') }
-  const ledger = createFailoverLedger({
-    main,
-    local: { ledger: memory, processes, atLeast: 1, dueMonotonicMs },
+
+  beforeEach(async () => {
+    let isUp = true
+    const memory = createMemoryLedger<string>()
+    const never = (name: string) => () => {
+      calls.push(name)
+      return new Promise<never>(() => undefined)
+    }
+    const main: Ledger<string> = {
+      ...memory,
+      reserve: () => {
+        calls.push('reserve')
+        return new Promise((_, reject) => {
+          fail = () => {
+            reject(new DependencyError('ledger', 'not in time'))
+          }
+        })
+      },
+      find: never('find'),
+      abandon: never('abandon'),
+      end: never('end'),
+      expire: async () => (isUp ? [] : never('expire')()),
+      balances: never('balances'),
+    }
+    const processes = { census: async () => (isUp ? halfOfAll : never('census')()) }
+    ledger = createFailoverLedger({
+      main,
+      local: { ledger: memory, processes, atLeast: 2, dueMonotonicMs },
+    })
+    await ledger.expire(nowMs)
+    isUp = false
+    calls = []
   })
-  for (const [quota, kind] of [
-    [denying, 'unavailable'],
-    [local, 'unavailable'],
-    [allowing, 'held'],
-  ] as const) {
-    const answer = ledger.reserve(requestOf(quota.name, [holdOf(quota, 1)]), nowMs)
+
+  test.each([
+    ['deny', denying, { kind: 'unavailable', why: 'store' }],
+    ['local', local, { kind: 'held', fallback: { localQuotas: ['local'] } }],
+    [
+      'local, whose share has no room',
+      quotaThat('local', { name: 'small', limit: 1 }),
+      { kind: 'unavailable', why: 'share' },
+    ],
+    ['allow', allowing, { kind: 'held', fallback: { uncountedQuotas: ['allow'] } }],
+  ])('%s', async (_, quota, expected) => {
+    const asked = ledger.reserve(requestOf('a', [holdOf(quota, 1)]), nowMs)
+    expect(await atOnce(asked)).toBe('nothing yet')
     fail()
-    expect(await answer).toMatchObject({ kind })
-  }
-  expect(calls).toEqual(['reserve', 'reserve', 'reserve'])
+    expect(await atOnce(asked)).toMatchObject(expected)
+    expect(calls).toEqual(['reserve'])
+  })
 })
 
 describe('a memory that is full', () => {

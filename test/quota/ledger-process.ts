@@ -8,8 +8,11 @@ export type { Burst, BurstResult } from './ledger-program.js'
 
 /** A ledger in a process of its own, which may be killed. The moments are that process's. */
 export interface LedgerProcess {
-  /** @param onUnderway once the first `inFlight` calls were sent */
-  burst(burst: Burst, onUnderway?: () => void): Promise<BurstResult>
+  /**
+   * @param onUnderway once the first `inFlight` calls were sent
+   * @param onHeld at each that is admitted, where it has slices
+   */
+  burst(burst: Burst, onUnderway?: () => void, onHeld?: () => void): Promise<BurstResult>
   find(id: string): Promise<Reservation<string> | undefined>
   end(id: string, end: End): Promise<Ended<string> | undefined>
   expire(): Promise<readonly Ended<string>[]>
@@ -24,7 +27,10 @@ const program = fileURLToPath(new URL('./ledger-program.ts', import.meta.url))
 export async function startLedgerProcess(
   options: Pick<ProgramOptions, 'url'> & Partial<ProgramOptions>,
 ): Promise<LedgerProcess> {
-  const given: ProgramOptions = { timeoutMs: 20_000, skewMs: 0, ...options }
+  const given: ProgramOptions = {
+    ...{ timeoutMs: 20_000, skewMs: 0, sliced: false, killAfter: Number.MAX_SAFE_INTEGER },
+    ...options,
+  }
   const child = fork(program, [JSON.stringify(given)], { execArgv: ['--import', 'tsx'] })
   const killAtExit = (): void => void child.kill('SIGKILL')
   process.once('exit', killAtExit)
@@ -34,6 +40,7 @@ export async function startLedgerProcess(
     readonly resolve: (answer: never) => void
     readonly reject: (error: Error) => void
     readonly onUnderway: () => void
+    readonly onHeld: () => void
   }
   const waiting = new Map<number, Waiting>()
   const ready = new Promise<void>((resolve, reject) => {
@@ -45,6 +52,10 @@ export async function startLedgerProcess(
       const asked = waiting.get(told.call)
       if (told.kind === 'underway') {
         asked?.onUnderway()
+        return
+      }
+      if (told.kind === 'held') {
+        asked?.onHeld()
         return
       }
       waiting.delete(told.call)
@@ -64,17 +75,18 @@ export async function startLedgerProcess(
     method: string,
     args: readonly unknown[],
     onUnderway = (): void => undefined,
+    onHeld = (): void => undefined,
   ): Promise<Answer> =>
     new Promise<Answer>((resolve, reject) => {
       const call = (calls += 1)
-      waiting.set(call, { resolve, reject, onUnderway })
+      waiting.set(call, { resolve, reject, onUnderway, onHeld })
       const asked: Asked = { call, method, args }
       child.send(asked)
     })
 
   await ready
   return {
-    burst: (burst, onUnderway) => ask('burst', [burst], onUnderway),
+    burst: (burst, onUnderway, onHeld) => ask('burst', [burst], onUnderway, onHeld),
     find: (id) => ask('find', [id]),
     end: (id, end) => ask('end', [id, end]),
     expire: () => ask('expire', []),

@@ -2,7 +2,10 @@ import type { Clock } from '../../src/clock.js'
 import type { Hold, Ledger } from '../../src/quota/ledger.js'
 import type * as errorsModule from '../../src/errors.js'
 import type * as ledgerModule from '../../src/quota/redis/redis-ledger.js'
+import type * as scriptsModule from '../../src/quota/redis/scripts.js'
+import type * as slicedModule from '../../src/quota/slices/sliced-ledger.js'
 import type * as storeModule from '../../src/store/store.js'
+import { givesSlices } from './slicing.js'
 
 // A process of its own with the built ledger, as `ledger-process.ts` starts it and talks to it.
 
@@ -12,6 +15,13 @@ export interface ProgramOptions {
   readonly timeoutMs: number
   /** By how much this process's idea of the wall clock is wrong. */
   readonly skewMs: number
+  /** It takes slices of the quotas that say so, as the program does. */
+  readonly sliced: boolean
+  /**
+   * Once it has admitted so many it kills itself (SIGKILL), at the moment at which most is lost: it has been given
+   * slices, and has admitted nothing from them.
+   */
+  readonly killAfter: number
 }
 
 /** Reserves one after the other, `inFlight` at a time. */
@@ -44,6 +54,8 @@ export type Told =
   | { readonly kind: 'ready' }
   /** The first calls of the burst were sent. */
   | { readonly kind: 'underway'; readonly call: number }
+  /** One more of the burst was admitted. */
+  | { readonly kind: 'held'; readonly call: number }
   | { readonly kind: 'answer'; readonly call: number; readonly answer: unknown }
   | { readonly kind: 'failure'; readonly call: number; readonly failure: string }
 
@@ -57,24 +69,48 @@ async function fromBuild<Module>(file: string): Promise<Module> {
 const { DependencyError } = await fromBuild<typeof errorsModule>('errors')
 
 async function main(options: ProgramOptions): Promise<void> {
-  const { url, timeoutMs, skewMs } = options
+  const { url, timeoutMs, skewMs, sliced, killAfter } = options
   const { openStore } = await fromBuild<typeof storeModule>('store/store')
   const { createRedisLedger } = await fromBuild<typeof ledgerModule>('quota/redis/redis-ledger')
+  const { createSlicedLedger } = await fromBuild<typeof slicedModule>('quota/slices/sliced-ledger')
+  const { loadRedisScripts } = await fromBuild<typeof scriptsModule>('quota/redis/scripts')
   // The other clock only has an origin that means nothing: it is far off as well.
   const clock: Clock = {
     nowEpochMs: () => Date.now() + skewMs,
     monotonicMs: () => performance.now() + Math.abs(skewMs),
   }
   const address = { url, caFile: undefined, user: undefined, passwordFile: undefined }
-  const store = openStore(address, { clock, random: Math.random })
-  const ledger = createRedisLedger<string>({ store, clock, timeoutMs })
+  const opened = openStore(address, { clock, random: Math.random })
+  const { turn } = loadRedisScripts()
+  let admitted = 0
+  const store: typeof opened = {
+    ...opened,
+    async run(...call) {
+      const reply = await opened.run(...call)
+      if (call[0].digest === turn.digest && admitted >= killAfter && givesSlices(reply)) {
+        process.kill(process.pid, 'SIGKILL')
+      }
+      return reply
+    },
+  }
+  const plain = createRedisLedger<string>({ store, clock, timeoutMs })
+  const ledger = sliced
+    ? createSlicedLedger({ ledger: plain, store, clock, timeoutMs, random: Math.random })
+    : plain
   const tell = (told: Told): void => void process.send?.(told)
 
   process.on('message', ({ call, method, args }: Asked) => {
     const answer =
       method === 'burst'
-        ? burst(ledger, clock, args[0] as Burst, () => {
-            tell({ kind: 'underway', call })
+        ? burst(ledger, clock, args[0] as Burst, {
+            underway: () => {
+              tell({ kind: 'underway', call })
+            },
+            held: () => {
+              admitted += 1
+              // Before it does anything else.
+              if (sliced) tell({ kind: 'held', call })
+            },
           })
         : // By its name, which came as a text.
           (ledger as unknown as Methods)[method]?.(...args, clock.nowEpochMs())
@@ -104,7 +140,7 @@ async function burst(
   ledger: Ledger<string>,
   clock: Clock,
   { name, attempts, inFlight, holds, leaseMs }: Burst,
-  underway: () => void,
+  on: { readonly underway: () => void; readonly held: () => void },
 ): Promise<BurstResult> {
   const held: { id: string; admittedAtEpochMs: number }[] = []
   let short = 0
@@ -125,7 +161,10 @@ async function burst(
       try {
         const answer = await ledger.reserve(request, clock.nowEpochMs())
         if (answer.kind === 'short') short += 1
-        else held.push({ id, admittedAtEpochMs: answer.reservation.admittedAtEpochMs })
+        else {
+          held.push({ id, admittedAtEpochMs: answer.reservation.admittedAtEpochMs })
+          on.held()
+        }
       } catch (error) {
         if (!(error instanceof DependencyError)) throw error
         failed += 1
@@ -133,7 +172,7 @@ async function burst(
     }
   }
   const lanes = Array.from({ length: inFlight }, lane)
-  setImmediate(underway)
+  setImmediate(on.underway)
   await Promise.all(lanes)
   return { held, short, failed }
 }

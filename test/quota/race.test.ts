@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import type { Hold } from '../../src/quota/ledger.js'
 import { startRedis } from '../redis-server.js'
 import type { RedisServer } from '../redis-server.js'
-import { proofScale } from '../runs.js'
+import { fewRuns } from '../runs.js'
 import { startLedgerProcess } from './ledger-process.js'
 import type { BurstResult, LedgerProcess } from './ledger-process.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
@@ -14,8 +14,6 @@ const PROCESSES = 4
 const IN_FLIGHT = 64
 const ATTEMPTS = 10_000
 const LIMIT = 1000
-/** Once in `make test`, 20 times in `make proof`. */
-const RACES = Math.ceil(proofScale / 2)
 
 let redis: RedisServer
 let processes: readonly LedgerProcess[] = []
@@ -31,7 +29,7 @@ beforeEach(() => redis.client.flushall())
 
 function startAll(skewsMs: readonly number[]): Promise<readonly LedgerProcess[]> {
   const { url } = redis.address
-  return Promise.all(skewsMs.map((skewMs) => startLedgerProcess({ url, skewMs })))
+  return Promise.all(skewsMs.map((skewMs) => startLedgerProcess({ url, skewMs, sliced: true })))
 }
 
 /** Every process asks `ATTEMPTS / PROCESSES` times for these holds, in turn. */
@@ -71,7 +69,7 @@ async function reservedIn(holds: readonly Hold[]): Promise<readonly number[]> {
 }
 
 test('four processes with 64 calls in flight each, 10,000 attempts on a limit of 1,000: exactly 1,000 are held', async () => {
-  for (let run = 0; run < RACES; run += 1) {
+  for (let run = 0; run < fewRuns; run += 1) {
     await redis.client.flushall()
     const { held, short, failed } = await race(processes, [[holdOf(day, 1)]])
     expect([held.length, short, failed]).toEqual([LIMIT, ATTEMPTS - LIMIT, 0])
@@ -83,7 +81,7 @@ test('four processes with 64 calls in flight each, 10,000 attempts on a limit of
 test('where two levels bind, each is held exactly as often as the other, and neither too often', async () => {
   const user = quotaOf({ name: 'user', limit: 300, window: calendar('month') })
   const users = ['a', 'b', 'c', 'd']
-  for (let run = 0; run < RACES; run += 1) {
+  for (let run = 0; run < fewRuns; run += 1) {
     await redis.client.flushall()
     // The levels stand in another order each time: whoever locked one after the other would hang.
     const holds = users.map((name, index) => {
@@ -109,7 +107,7 @@ test('processes whose clocks are an hour and more off hold exactly the limit, at
   const redisMs = async (): Promise<number> => Number((await redis.client.time())[0]) * 1000
   const racers = await startAll([-HOUR_MS, 0, HOUR_MS, 25 * HOUR_MS])
   try {
-    for (let run = 0; run < RACES;) {
+    for (let run = 0; run < fewRuns;) {
       await redis.client.flushall()
       const beganMs = await redisMs()
       const { held, short, failed } = await race(racers, [[holdOf(hour, 1)]])
@@ -126,5 +124,50 @@ test('processes whose clocks are an hour and more off hold exactly the limit, at
     }
   } finally {
     for (const racer of racers) await racer.kill()
+  }
+})
+
+test('four processes with slices, one of them killed: never more than the limit is held, and nine tenths at least', async () => {
+  const month = quotaOf({ name: 'sliced', limit: LIMIT, window: calendar('month'), slices: true })
+  const { url } = redis.address
+  const [, ...survivors] = processes
+  for (let run = 0; run < fewRuns;) {
+    await redis.client.flushall()
+    const dying = await startLedgerProcess({ url, sliced: true, killAfter: 8 })
+    let admitted = 0
+    let dead = false
+    let bursts = 0
+    const ask = (
+      racer: LedgerProcess,
+      attempts: number,
+      inFlight: number,
+    ): Promise<BurstResult> => {
+      const name = String((bursts += 1))
+      const burst = { name, attempts, inFlight, holds: [[holdOf(month, 4)]], leaseMs: 600_000 }
+      return racer.burst(burst, undefined, () => (admitted += 4))
+    }
+    const askUntil = async (racer: LedgerProcess, most: number): Promise<void> => {
+      while (!dead && admitted < most) await ask(racer, 10, 1)
+    }
+    await Promise.all([
+      askUntil(dying, LIMIT / 2).catch(() => (dead = true)),
+      ...survivors.map((racer) => askUntil(racer, LIMIT / 10)),
+    ])
+    if (!dead) {
+      // The others had all that may be in slices at once: it says nothing.
+      await dying.kill()
+      continue
+    }
+    run += 1
+    await Promise.all(survivors.map((racer) => ask(racer, ATTEMPTS / PROCESSES, IN_FLIGHT)))
+    const [balance] = (await survivors[0]?.balances([holdOf(month, 0)])) ?? []
+    const reserved = balance?.reserved ?? NaN
+    process.stdout.write(
+      `slices of four processes, one of them killed (SIGKILL): ${String(admitted)} of ${String(LIMIT)} admitted, ${String(reserved)} reserved\n`,
+    )
+    // It had slices.
+    expect(reserved).toBeGreaterThan(admitted)
+    expect(reserved).toBeLessThanOrEqual(LIMIT)
+    expect(admitted).toBeGreaterThanOrEqual(0.9 * LIMIT)
   }
 })

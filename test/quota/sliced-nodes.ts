@@ -76,7 +76,7 @@ export function onSlicedNodes() {
       late: (_: Told): Promise<unknown> | undefined => undefined,
       /** Awaited before it is sent. */
       onAsked: (_: Told): Promise<unknown> => Promise.resolve(),
-      onAnswered: (_: Told): unknown => undefined,
+      onAnswered: (_: Told, _reply: Reply): unknown => undefined,
     }
     const spoil = async (
       script: Scripts,
@@ -93,7 +93,7 @@ export function onSlicedNodes() {
         throw new UnansweredError('late')
       }
       const reply = await send()
-      spoilt.onAnswered(told)
+      spoilt.onAnswered(told, reply)
       return reply
     }
     // What the monotonic clock shows beyond the time that passes.

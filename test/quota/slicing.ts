@@ -23,3 +23,9 @@ export function toldExactly(ledger: Ledger<string>): Ledger<string> {
     },
   }
 }
+
+/** Is it the reply of a turn that took slices? Each that there was room for has more than the figures (`lua/turn.lua`). */
+export function givesSlices(reply: readonly unknown[]): boolean {
+  const [, , , taken = []] = reply as readonly [unknown, unknown, unknown?, (readonly unknown[])[]?]
+  return taken.some((slice) => slice.length > 2)
+}

@@ -24,7 +24,8 @@ import { startRedis } from '../redis-server.js'
 // since the peer has to be built (Go):
 //   GOBIN=$PWD/.deps/peer go install github.com/envoyproxy/ratelimit/src/service_cmd@VERSION
 //   npx tsx test/ratelimit/against-peer.ts .deps/peer/service_cmd [calls] [seed]
-// Left out is what that version does otherwise than later ones (quota mode, stars inside a value, metadata), and
+// Left out is what the version that `make peer` builds lacks, or does otherwise than later ones (quota mode: its status of such
+// a rule is OK though it is over; stars inside a value; metadata), and
 // limits of several units on one descriptor: there they share a counter on days on which their windows begin together.
 
 const [binary = '', callCount = '2000', seedText = '1'] = process.argv.slice(2)
@@ -193,6 +194,7 @@ function startOwn({ address }: Ground, settings: Partial<CounterSettings>) {
     {
       clock: systemClock,
       random: Math.random,
+      heapBytes: Infinity,
       onUnavailable: () => undefined,
       onAvailable: () => undefined,
     },

@@ -56,6 +56,7 @@ export function open(
     {
       clock: systemClock,
       random: () => 0,
+      heapBytes: Infinity,
       onUnavailable: () => undefined,
       onAvailable: () => undefined,
       ...parts,

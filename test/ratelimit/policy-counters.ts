@@ -67,6 +67,7 @@ function open(settings: Parameters<typeof openCounters>[0], clock = systemClock)
   const { counters } = openCounters(settings, {
     clock,
     random: Math.random,
+    heapBytes: Infinity,
     onUnavailable: () => undefined,
     onAvailable: () => undefined,
   })

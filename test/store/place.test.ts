@@ -5,6 +5,16 @@ import { clientOptions, placeFrom } from '../../src/store/place.js'
 import { startFaultProxy } from '../fault-proxy.js'
 import { startRedis } from '../redis-server.js'
 
+test('nothing is sent a second time, and nothing waits for a connection', () => {
+  const nobody = { caFile: undefined, user: undefined, passwordFile: undefined }
+  const { options } = new Redis(clientOptions(placeFrom('redis://127.0.0.1:1'), nobody))
+  expect(options).toMatchObject({
+    maxRetriesPerRequest: 0,
+    retryStrategy: null,
+    enableOfflineQueue: false,
+  })
+})
+
 test('a connection that was lost does not connect again by itself, and fails what comes', async () => {
   const redis = await startRedis()
   const proxy = await startFaultProxy(redis.port)

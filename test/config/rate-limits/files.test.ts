@@ -83,7 +83,7 @@ descriptors:
   })
 
   test.each(['second', 'minute', 'hour', 'day', 'week', 'month', 'year', 'MINUTE', 'Day'])(
-    'may limit per %s',
+    'S22: may limit per %s, in small or capital letters',
     (unit) => {
       expect(ruleWith(`unit: ${unit}, requests_per_unit: 1`)?.limit?.unit).toBe(unit.toLowerCase())
     },
@@ -244,7 +244,7 @@ descriptors:
 describe('a fault of a rate limit file', () => {
   test.each<readonly [string, string, string]>([
     [
-      'empty domain',
+      'S62: empty domain',
       'descriptors: []',
       '1: domain is (missing); expected the domain of requests: a config file cannot have an empty domain',
     ],
@@ -259,12 +259,12 @@ describe('a fault of a rate limit file', () => {
       '1: domain is tollgate; expected a domain other than tollgate, in which Envoy reports to Tollgate',
     ],
     [
-      'empty key',
+      'S62: empty key',
       'domain: d\ndescriptors:\n- value: v',
       '3: descriptors[0].key is (missing); expected the key of an entry: a descriptor has no empty key',
     ],
     [
-      'unknown unit',
+      'S62: unknown unit',
       keyWith('rate_limit: { unit: foo }'),
       '4: descriptors[0].rate_limit.unit is foo; expected one of second, minute, hour, day, week, month, year: an invalid rate limit unit',
     ],
@@ -279,7 +279,7 @@ describe('a fault of a rate limit file', () => {
       '4: descriptors[0].rate_limit.unit is UNKNOWN; expected one of second, minute, hour, day, week, month, year: an invalid rate limit unit',
     ],
     [
-      'unknown key',
+      'S62: unknown key',
       keyWith('ratelimit: { unit: day }'),
       '4: descriptors[0].ratelimit is an unknown key (did you mean rate_limit?); expected one of key, value, rate_limit, descriptors, shadow_mode, quota_mode, detailed_metric, value_to_metric, share_threshold, metadata',
     ],
@@ -289,7 +289,7 @@ describe('a fault of a rate limit file', () => {
       '4: descriptors[0].unlimited is a key of rate_limit; expected one of key, value, rate_limit, descriptors, shadow_mode, quota_mode, detailed_metric, value_to_metric, share_threshold, metadata',
     ],
     [
-      'list of scalars',
+      'S62: list of scalars',
       'domain: d\ndescriptors: [a]',
       '2: descriptors[0] is a; expected a mapping with keys of key, value, rate_limit, descriptors, shadow_mode, quota_mode, detailed_metric, value_to_metric, share_threshold, metadata, not a list or a value of another type than map',
     ],
@@ -299,7 +299,7 @@ describe('a fault of a rate limit file', () => {
       '2: descriptors is a mapping; expected a list of descriptors',
     ],
     [
-      'key that is no text',
+      'S62: key that is no text',
       'domain: d\n1: x',
       '2: 1 is no text; expected a key that is plain text, in quotes if it looks like something else',
     ],
@@ -314,7 +314,7 @@ describe('a fault of a rate limit file', () => {
       '2: domain is given again; expected each key once: the first is on line 1',
     ],
     [
-      'composite key twice',
+      'S62: composite key twice',
       'domain: d\ndescriptors:\n- { key: k, value: v }\n- { key: k_v }',
       '4: descriptors[1] is key k_v; expected another key or value: d.k_v is a duplicate descriptor composite key, the first is on line 3',
     ],
@@ -329,27 +329,27 @@ describe('a fault of a rate limit file', () => {
       '4: descriptors[0].rate_limit.unit is foo; expected to be left out: no rate limit unit is specified when unlimited',
     ],
     [
-      'unlimited with a unit',
+      'S62: unlimited with a unit',
       keyWith('rate_limit: { unlimited: true, unit: day }'),
       '4: descriptors[0].rate_limit.unit is day; expected to be left out: no rate limit unit is specified when unlimited',
     ],
     [
-      'replaces itself',
+      'S62: replaces itself',
       keyWith('rate_limit: { unit: day, name: n, replaces: [{ name: n }] }'),
       '4: descriptors[0].rate_limit.replaces[0].name is n; expected the name of another limit: replaces does not contain the name of the same descriptor',
     ],
     [
-      'replaces nothing',
+      'S62: replaces nothing',
       keyWith('rate_limit: { unit: day, name: n, replaces: [{ name: "" }] }'),
       '4: descriptors[0].rate_limit.replaces[0].name is ""; expected the name of another limit: no empty replaces entry',
     ],
     [
-      'share without a star',
+      'S62: share without a star',
       keyWith('share_threshold: true'),
       '4: descriptors[0].share_threshold is true; expected false: share_threshold can only be used with a wildcard value (with a *)',
     ],
     [
-      'count with a fraction',
+      'S62: count with a fraction',
       keyWith('rate_limit: { unit: day, requests_per_unit: 1.5 }'),
       '4: descriptors[0].rate_limit.requests_per_unit is 1.5; expected a whole number from 0 to 4294967295, not in quotes',
     ],
@@ -507,13 +507,13 @@ describe('a fault of a rate limit file', () => {
 describe('files together', () => {
   const one = 'domain: d\ndescriptors: [{ key: a, rate_limit: { unit: day } }]'
 
-  test('may not be of one domain', () => {
+  test('S62: may not be of one domain', () => {
     expect(faultsOf(one, 'domain: e', '\ndomain: d')).toEqual([
       'c.yaml:2: domain is d; expected a domain of its own, or mergeDomains: true: duplicate domain, it is also that of a.yaml:1',
     ])
   })
 
-  test('may be of one domain where domains are merged, but not of one descriptor', () => {
+  test('S63: may be of one domain where domains are merged, but not of one descriptor', () => {
     const other = one.replace('key: a', 'key: b')
     const { config, faults } = read([one, other], true)
     expect(faults).toEqual([])
