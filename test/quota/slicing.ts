@@ -26,6 +26,6 @@ export function toldExactly(ledger: Ledger<string>): Ledger<string> {
 
 /** Is it the reply of a turn that took slices? Each that there was room for has more than the figures (`lua/turn.lua`). */
 export function givesSlices(reply: readonly unknown[]): boolean {
-  const [, , , taken = []] = reply as readonly [unknown, unknown, unknown?, (readonly unknown[])[]?]
-  return taken.some((slice) => slice.length > 2)
+  const [kind, , , taken] = reply
+  return kind === 'turned' && (taken as readonly unknown[][]).some((slice) => slice.length > 2)
 }
