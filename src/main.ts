@@ -17,6 +17,7 @@ import { readConfig } from './config/load.js'
 import type { Config } from './config/load.js'
 import { watchConfig } from './config/watch.js'
 import { drain } from './drain.js'
+import { longLivedHeapBytes, nodeOptions } from './heap.js'
 import { formatFault } from './errors.js'
 import { createIdentity } from './identity/authenticate.js'
 import type { Identity } from './identity/authenticate.js'
@@ -91,7 +92,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
     clock: systemClock,
   })
 
-  const heapBytes = getHeapStatistics().heap_size_limit
+  const heapBytes = longLivedHeapBytes(nodeOptions(), getHeapStatistics().heap_size_limit)
   const ledger = createLedger<Admission>(settings.ledger, {
     clock: systemClock,
     random: Math.random,

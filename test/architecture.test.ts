@@ -60,6 +60,7 @@ const ranks: Record<string, number> = {
   'upkeep.ts': 7,
   'drain.ts': 7,
   // what the program is put together from
+  'heap.ts': 8,
   'part-options.ts': 8,
   'rate-limits.ts': 8,
   'main.ts': 9,

@@ -19,7 +19,7 @@ export const MAX_COUNTERS = 1_000_000
  * may take two thirds.
  */
 const COUNTER_BYTES = 120
-const PART_OF_HEAP = 8
+const PART_OF_HEAP = 16
 
 /** Counters that a heap of this size has room for. */
 export function maxCountersIn(heapBytes: number): number {
