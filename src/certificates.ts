@@ -5,8 +5,10 @@ import { X509Certificate } from 'node:crypto'
  * and one without any, or in DER, for nothing at all, and says so of none.
  */
 export function readCertificates(text: string): readonly X509Certificate[] {
-  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? []
-  const began = text.split('-----BEGIN CERTIFICATE').length - 1
+  // OpenSSL wants each of the two in a line of its own; it knows two more names of a certificate.
+  const blocks =
+    text.match(/^-----BEGIN CERTIFICATE-----\r?$[^-]*^-----END CERTIFICATE-----\r?$/gm) ?? []
+  const began = text.match(/-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE/g)?.length ?? 0
   if (blocks.length === 0) throw new Error('no certificate in PEM')
   if (blocks.length !== began) throw new Error('a certificate without an end')
   return blocks.map((block) => new X509Certificate(block))

@@ -1,4 +1,4 @@
-import { DependencyError } from './errors.js'
+import { ComingError, DependencyError } from './errors.js'
 import { meter } from './meter.js'
 import type { EndedReservation, MeterParts, Report } from './meter.js'
 import { isOfOneCall } from './store/store.js'
@@ -106,7 +106,10 @@ export function createEarlyReports(parts: EarlyReportsParts): EarlyReports {
       const ended = await meter(report, parts)
       if (ended !== undefined || !putNext(tries, report)) await tellEnded(ended)
     } catch (error) {
-      if (isOfOneCall(error)) {
+      if (error instanceof ComingError) {
+        // There is a reservation: it is not to be let go of for reports of which nobody knows any.
+        lateReports.keep(report)
+      } else if (isOfOneCall(error)) {
         if (!putNext(tries, report)) lateReports.keep(report)
       } else if (error instanceof DependencyError) {
         notBeforeMs = clock.monotonicMs() + SECOND_MS

@@ -110,6 +110,7 @@ export function createServices(parts: ServiceParts): Services {
   async function answerReport(request: RateLimitRequest): Promise<RateLimitResponse> {
     const report = toReport(request)
     const ended = await meterOrKeep(report)
+    if (ended === 'kept') return toRateLimitResponse(request)
     if (ended !== undefined) {
       parts.recorder.report(ended)
       await parts.recorder.ended(ended)
@@ -120,13 +121,13 @@ export function createServices(parts: ServiceParts): Services {
   }
 
   /** Envoy does not send it again: where the ledger cannot be reached, upkeep tries again. */
-  async function meterOrKeep(report: Report): Promise<EndedReservation | undefined> {
+  async function meterOrKeep(report: Report): Promise<EndedReservation | 'kept' | undefined> {
     try {
       return await meter(report, parts)
     } catch (error) {
-      // It is early, and nothing has failed.
-      if (error instanceof ComingError) return undefined
       if (error instanceof DependencyError) parts.lateReports.keep(report)
+      // It is early, and nothing has failed.
+      if (error instanceof ComingError) return 'kept'
       throw error
     }
   }

@@ -181,11 +181,14 @@ describe('an early report', () => {
     expect([told.length, early.count()]).toEqual([100, 0])
   })
 
-  test.each([
-    new ScriptError('raised'),
-    new UndecidedError('ledger', 'unclear'),
-    new ComingError('ledger', 'it comes'),
-  ])(
+  test('that the ledger knows to be coming is a late one at once', async () => {
+    find = () => Promise.reject(new ComingError('ledger', 'it comes'))
+    early.keep(reportOf('r'))
+    await pass(50)
+    expect([late, told, failures, early.count()]).toEqual([['r'], [], [], 0])
+  })
+
+  test.each([new ScriptError('raised'), new UndecidedError('ledger', 'unclear')])(
     'that a ledger which is there gives up on holds up no other, and is a late one after its last try: %s',
     async (error) => {
       find = async (id, at) => {

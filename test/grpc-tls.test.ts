@@ -167,7 +167,14 @@ test.each<[string, () => void, RegExp]>([
       const broken = authorityOf(fresh).replace(/\n[^\n]+\n/, '\nMIIB\n')
       writeFileSync(files().clientCaFile, authorityOf(fresh) + broken)
     },
-    /^ERR_OSSL_\w+$/,
+    /^(ERR_OSSL_\w+|it cannot be read)$/,
+  ],
+  [
+    'two authorities of which one begins where the other ends',
+    () => {
+      writeFileSync(files().clientCaFile, authorityOf(fresh).trimEnd() + authorityOf(fresh))
+    },
+    /^(ERR_OSSL_\w+|it cannot be read)$/,
   ],
   [
     'a second authority that is cut off',

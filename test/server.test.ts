@@ -553,13 +553,13 @@ describe('the report', () => {
     expect(it.lateReports()).toBe(0)
   })
 
-  test('of a reservation that a shared ledger says to be coming has not failed, and is kept as early', async () => {
+  test('of a reservation that a shared ledger says to be coming has not failed, and is a late one', async () => {
     const kept: string[] = []
     const earlyReports = { keep: ({ reservationId }: Report) => kept.push(reservationId) > 0 }
     const find = () => Promise.reject(new ComingError('ledger', 'it comes'))
     const it = await rig({ parts: { ledger: { ...createMemoryLedger(), find }, earlyReports } })
     expect((await report(it.client, 'of-another').done).error).toBeNull()
-    expect([kept, it.lateReports()]).toEqual([['of-another'], 0])
+    expect([kept, it.lateReports()]).toEqual([[], 1])
   })
 
   test('of an unknown reservation is taken, and ends nothing', async () => {

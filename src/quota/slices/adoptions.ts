@@ -9,8 +9,8 @@ export type Adoption = 'adopted' | 'abandoned' | 'known'
  * In which order the buckets are told of a pending request. Its home is last: whoever finds it there finds all of it.
  * Where the home says that another reservation has the key, the other buckets are told once more: from then on the answers
  * of this one carry every part of that, and what this one held is back. What comes too late there for what ended the
- * other to be remembered changes nothing, and the home is asked again, by which it is known what it came to. A process
- * that dies between two of them leaves what was told to the lease.
+ * other to be remembered changes nothing, and the home is asked again, as long as it remembers that the other has ended:
+ * until then the report may not have come there. A process that dies between two of them leaves what was told to the lease.
  */
 export interface Adoptions<Context> {
   /** The buckets that are told first. */
@@ -18,6 +18,8 @@ export interface Adoptions<Context> {
   answered(pending: Pending<Context>, bucket: number, adopted: Adopted): void
   /** The buckets whose answer is missing. */
   waitsFor(pending: Pending<Context>): readonly number[]
+  /** Tells the home again of those of which it has to forget the other first. */
+  tellAgain(): void
   /** Those that have begun, and are not over. */
   all(): readonly Pending<Context>[]
   /** What is answered of it further changes nothing. */
@@ -49,6 +51,8 @@ interface Stage {
   /** Until when another's place may be taken: counted from before the home is asked, as a process can stand still since. */
   beforeMs: ReadonlyMap<number, number>
   readonly late: Set<number>
+  /** Has the home still to forget the other? */
+  isWaiting: boolean
 }
 
 export function createAdoptions<Context>(options: AdoptionsOptions<Context>): Adoptions<Context> {
@@ -61,6 +65,7 @@ export function createAdoptions<Context>(options: AdoptionsOptions<Context>): Ad
   }
 
   function tellHome(pending: Pending<Context>, stage: Stage): void {
+    stage.isWaiting = false
     const [home, ...others] = pending.parts
     stage.beforeMs = new Map(others.map(({ bucket }) => [bucket, nowAt(bucket) + TAKES_PLACE_MS]))
     stage.waitsFor.add(home.bucket)
@@ -107,8 +112,12 @@ export function createAdoptions<Context>(options: AdoptionsOptions<Context>): Ad
     return moved
   }
 
-  /** The other is live still, or it has ended everywhere: then nothing takes the place of a part that is not there. */
+  /** The other is live still, or it is over everywhere: then nothing takes the place of a part that is not there. */
   function homeAnsweredAgain(pending: Pending<Context>, stage: Stage, adopted: Adopted): void {
+    if (adopted === 'ended') {
+      stage.isWaiting = true
+      return
+    }
     const isLive = typeof adopted !== 'string' && adopted[1] !== undefined
     pending.moved = isLive
       ? movedTo(pending.parts.slice(1), stage, adopted)
@@ -128,7 +137,7 @@ export function createAdoptions<Context>(options: AdoptionsOptions<Context>): Ad
       const [home, ...others] = pending.parts
       const first = (others.length > 0 ? others : [home]).map(({ bucket }) => bucket)
       const stage = { beforeMs: new Map<number, number>(), back: [], late: new Set<number>() }
-      stages.set(pending, { ...stage, waitsFor: new Set(first) })
+      stages.set(pending, { ...stage, waitsFor: new Set(first), isWaiting: false })
       return first
     },
 
@@ -150,6 +159,9 @@ export function createAdoptions<Context>(options: AdoptionsOptions<Context>): Ad
 
     waitsFor: (pending) => [...(stages.get(pending)?.waitsFor ?? [])],
     all: () => [...stages.keys()],
+    tellAgain() {
+      for (const [pending, stage] of stages) if (stage.isWaiting) tellHome(pending, stage)
+    },
 
     forget(pending) {
       stages.delete(pending)

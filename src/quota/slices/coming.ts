@@ -14,6 +14,8 @@ import type { Pending } from './slice-turn.js'
 export interface Coming {
   /** Marks what is late, and what was marked a while ago. What fails is told the next time. Never fails. */
   tell(): void
+  /** The same, but where it has just looked for what is late: then the next look, of upkeep, finds it in time. */
+  tellSoon(): void
 }
 
 export interface ComingOptions<Context> {
@@ -29,6 +31,8 @@ export interface ComingOptions<Context> {
 /** Longer than upkeep, which tells it again, takes at its slowest. */
 const LIFE_MS = 10_000
 const RENEWED_AFTER_MS = 3000
+/** It looks through all that is untold, some ms, and where a node is away the turns of all its buckets fail at once. */
+const LOOKS_AFTER_MS = 500
 /** Some 0.2 ms of Redis's time. */
 const MAX_PER_CALL = 100
 
@@ -36,6 +40,7 @@ export function createComing<Context>(options: ComingOptions<Context>): Coming {
   const { script, ask, buckets, clock, nowAt, late } = options
   const toldMs = new WeakMap<Pending<Context>, number>()
   const underWay = new Set<number>()
+  let lookedMs = -Infinity
 
   function due(): ReadonlyMap<number, readonly Pending<Context>[]> {
     const nowMs = clock.monotonicMs()
@@ -70,9 +75,17 @@ export function createComing<Context>(options: ComingOptions<Context>): Coming {
     }
   }
 
+  function tell(): void {
+    for (const [home, pendings] of due()) if (!underWay.has(home)) void mark(home, pendings)
+  }
+
   return {
-    tell() {
-      for (const [home, pendings] of due()) if (!underWay.has(home)) void mark(home, pendings)
+    tell,
+    tellSoon() {
+      const nowMs = clock.monotonicMs()
+      if (nowMs - lookedMs < LOOKS_AFTER_MS) return
+      lookedMs = nowMs
+      tell()
     },
   }
 }

@@ -45,8 +45,13 @@ export interface Moved {
   readonly to: string | undefined
   /** Before that moment, by the clock of the node, what is not there may have its place taken by this one's. */
   readonly beforeMs?: number | undefined
-  /** The other is known to have ended: what is not there has been, so this one's is given back. */
+  /** The other is over, and forgotten: what is not there has been, so this one's is given back. */
   readonly over?: true
+}
+
+/** The id of the reservation that has its key, where that is known. */
+function otherOf({ moved }: Pending<unknown>): string | undefined {
+  return [...(moved?.values() ?? [])].find(({ to }) => to !== undefined)?.to
 }
 
 export interface PendingPart extends Part {
@@ -61,13 +66,14 @@ export function partIn({ parts }: Pending<unknown>, bucket: number): PendingPart
 /**
  * What became of a part of a pending request. `known`: another reservation has its key, to which its id leads from now
  * on; with that one's id and the stored partitions that it has elsewhere, if it is live. `late`: nothing was changed, since
- * it came after the moment before which it could.
+ * it came after the moment before which it could. `ended`: that one is not live any more, and its home remembers it.
  */
 export type Adopted =
   | 'adopted'
   | 'abandoned'
   | 'moved'
   | 'late'
+  | 'ended'
   | readonly [kind: 'known', id?: string, ...elsewhere: string[]]
 
 /** All that one script call tells of. */
@@ -177,9 +183,12 @@ export function spellTurn<Context>(
       const isHome = bucket === home.bucket
       const { to, beforeMs, over } = moved?.get(bucket) ?? {}
       const isMoved = moved !== undefined && !isHome
+      const other = isMoved ? (to ?? id) : otherOf(pending)
       reservationKeys.push(
         storedReservation(id, tag),
-        isMoved ? storedReservation(to ?? id, tag) : storedIdempotencyKey(idempotencyKey, tag),
+        other === undefined
+          ? storedIdempotencyKey(idempotencyKey, tag)
+          : storedReservation(other, tag),
       )
       texts.push(
         isHome ? JSON.stringify(context) : '',

@@ -127,7 +127,7 @@ export function createSliceTurns<Context>(
           onGivenUp(pending)
         },
         onLate: () => {
-          coming.tell()
+          coming.tellSoon()
         },
       })
       told.set(bucket, turns)
@@ -155,7 +155,8 @@ export function createSliceTurns<Context>(
     retry(pending) {
       for (const bucket of adoptions.waitsFor(pending)) turnsOf(bucket).retry(pending)
     },
-    tellLate: () => {
+    tellLate() {
+      adoptions.tellAgain()
       coming.tell()
     },
     giveBack(slice, amount) {

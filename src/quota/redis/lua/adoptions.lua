@@ -30,11 +30,16 @@ local function known_as(known)
   return answer
 end
 
+-- The other once more. `ended`: as long as its home remembers that, its report may still be on its way to other parts.
+local function known_again(known)
+  if known and known.phase == 'ended' then return 'ended' end
+  return known_as(known)
+end
+
 local function adopt(asked, reservationKey, idempotencyKey, context, quotas)
   local same = load_reservation(reservationKey)
-  -- It was told of the other before. That is found by what these answers lead to, and where even that is gone, it has
-  -- ended: it had its key, so this one never takes its place at home.
-  if asked.again then return known_as(find_reservation(reservationKey)) end
+  -- It was told of the other before, whose own key it brings: in a slot that is being moved Redis watches over that alone.
+  if asked.again then return known_again(load_reservation(idempotencyKey)) end
   if same and same.phase ~= 'alias' then return same.phase == 'abandoned' and 'abandoned' or 'adopted' end
   local knownKey = not asked.part and redis.call('GET', idempotencyKey)
   local known = knownKey and load_reservation(knownKey)
@@ -83,8 +88,9 @@ end
 -- Another reservation has the key. The answers that went out with this one carry its part here, and what this one holds
 -- is given back. Where it has none any more, as nobody carried it, this one takes its place, since what has passed stays
 -- held; if its report was here already, this is what the report ended (end.lua). What ended the other here is remembered
--- for a while only: `late`, where that may be over. Where the home has said since that the other has ended, it had a part
--- here that has ended too: had there been none, its report would have left word, for as long as this one can come.
+-- for a while only: `late`, where that may be over. Where the home has forgotten the other since, it had a part here that
+-- has ended too: had there been none, its report would have left word, for as long as this one can come, and until it
+-- has it is told again, which the home remembers.
 local function move(asked, ownKey, otherKey)
   local own = load_reservation(ownKey)
   local other = asked.to and load_reservation(otherKey)

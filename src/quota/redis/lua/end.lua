@@ -32,8 +32,8 @@ if not is_live(reservation) then
     if call.bars and (not reservation or reservation.phase == 'abandoned') then
       -- There is hardly ever none, and what comes in its place may be of a process that stood still: as long as it can.
       bar_part(ORPHANED_MS)
-    elseif call.bars then
-      -- Another try, since its home did not answer: until that has, it must not look as if it had never been here.
+    elseif reservation and reservation.phase == 'ended' then
+      -- Another try, since another part did not answer: until that has, it must not look as if it had never been here.
       redis.call('PEXPIRE', KEYS[1], whole(call.rememberMs + KEPT_MS), 'GT')
     end
     return { 'unknown', clockMs }

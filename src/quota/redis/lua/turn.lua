@@ -13,8 +13,9 @@
 -- share = { one, all }, lifeMs }, then context and quotas of each reservation. `at` is the partition's number; `part`
 -- and `elsewhere` are as in reserve.lua. `moved`: the part was adopted, and its home was not, since another
 -- reservation has the key: `to` is the id of that, where it has a part here; before the moment `beforeMs` this may take its
--- place; `over`: that has ended. `again`: its home, which said so, is asked what became of that.
+-- place; `over`: that is forgotten. `again`: its home, which said so, is asked what became of that, by its key.
 -- Answers 'turned' with what became of each reservation ('adopted', 'abandoned', 'moved', 'late' where nothing was changed,
+-- 'ended' where the other, asked for again, has,
 -- or 'known' where another has its key, with its id and what it holds elsewhere if it is live), and of each taking its
 -- figures and what was taken; 'outdated' if a later turn was here before.
 
