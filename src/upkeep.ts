@@ -1,5 +1,6 @@
 import type { LateReports, RetryParts } from './late-reports.js'
 import { expireLeases } from './meter.js'
+import type { EndedReservation } from './meter.js'
 import type { Metrics } from './telemetry/metrics.js'
 import type { Recorder } from './telemetry/record.js'
 import { SECOND_MS } from './units.js'
@@ -54,16 +55,19 @@ export function createUpkeep(): (parts: UpkeepParts) => Promise<void> {
   async function endLeases(parts: UpkeepParts): Promise<void> {
     if (isEnding) return
     isEnding = true
+    let ended: readonly EndedReservation[]
     try {
       const onFailure = (error: unknown): void => {
         failed(parts, error)
       }
-      const ended = await expireLeases(parts, onFailure)
+      ended = await expireLeases(parts, onFailure)
       lookWhetherItIsOver(parts)
-      for (const each of ended) await parts.recorder.ended(each)
     } finally {
+      // They have ended: the next round waits for no record of them, which a required audit may hold up for long.
       isEnding = false
     }
+    // Together, for one commit. Each is asked for whatever becomes of the others.
+    await Promise.all(ended.map(async (each) => parts.recorder.ended(each)))
   }
 
   return async function upkeep(parts) {

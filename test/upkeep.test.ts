@@ -305,6 +305,53 @@ describe('once a second', () => {
     await third
   })
 
+  describe('the records of what was ended', () => {
+    async function reserveMany(ids: readonly string[]): Promise<void> {
+      for (const id of ids) {
+        const request = { id, idempotencyKey: id, holds: [holdOf(day, 1)], context: admission }
+        await ledger.reserve({ ...request, leaseMs }, nowEpochMs)
+      }
+      nowEpochMs += leaseMs
+    }
+
+    test('are asked for at once, and no later round waits for them', async () => {
+      await reserveMany(['a', 'b', 'c'])
+      let rounds = 0
+      const expire: typeof ledger.expire = (now) => {
+        rounds += 1
+        return ledger.expire(now)
+      }
+      const asked: string[] = []
+      const never = (one: EndedReservation): Promise<void> => {
+        asked.push(one.ended.reservation.id)
+        return new Promise(() => undefined)
+      }
+      const recorder = { ...parts.recorder, ended: never }
+      const held = { ...parts, recorder, ledger: { ...ledger, expire } }
+      void upkeep(held)
+      await vi.waitFor(() => {
+        expect(asked.toSorted()).toEqual(['a', 'b', 'c'])
+      })
+      void upkeep(held)
+      await vi.waitFor(() => {
+        expect(rounds).toBe(2)
+      })
+    })
+
+    test('are asked for, whatever becomes of one of them', async () => {
+      await reserveMany(['a', 'b', 'c'])
+      const fault = new TypeError('ours')
+      const asked: string[] = []
+      const faulty = (one: EndedReservation): Promise<void> => {
+        asked.push(one.ended.reservation.id)
+        if (asked.length === 1) throw fault
+        return Promise.resolve()
+      }
+      await upkeep({ ...parts, recorder: { ...parts.recorder, ended: faulty } })
+      expect([asked.toSorted(), failures]).toEqual([['a', 'b', 'c'], [['expire', fault]]])
+    })
+  })
+
   describe('what fails', () => {
     const gone = new DependencyError('ledger', 'gone')
     let monotonicMs = 0
