@@ -84,21 +84,6 @@ export function createDeadlineQueue<T extends Queued>(): DeadlineQueue<T> {
   }
 }
 
-/**
- * Takes out up to two that are due, for each that is put in: so the queue keeps pace by itself, however fast it fills,
- * and what fell behind gets less with each.
- */
-export function* takeTwoDue<T extends Queued>(
-  queue: DeadlineQueue<T>,
-  nowEpochMs: number,
-): Generator<T, void> {
-  for (let taken = 0; taken < 2; taken += 1) {
-    const item = queue.takeDue(nowEpochMs)
-    if (item === undefined) return
-    yield item
-  }
-}
-
 /** Of one call: a few milliseconds in one piece, whatever is due. */
 const MAX_WORK = 2000
 

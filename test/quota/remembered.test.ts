@@ -198,11 +198,7 @@ describe('what is decided from slices', () => {
 })
 
 describe('what is held here beside the store', () => {
-  async function joinMany(
-    remembered: Remembered,
-    count: number,
-    joinedMs = (id: number): number => startMs + id,
-  ) {
+  async function joinMany(remembered: Remembered, count: number) {
     const here = createMemoryLedger<string>()
     const parts = createLocalParts(here, remembered)
     const [there, beside] = [
@@ -217,7 +213,7 @@ describe('what is held here beside the store', () => {
       if (!('answer' in part) || part.answer.kind !== 'held') throw new Error('not held')
       const reservation = { id: String(id), context, holds: [there], admittedAtEpochMs }
       const inStore = { reservation, repeated: false, carrier: String(id), balances: [] }
-      parts.join(request, { kind: 'held', ...inStore, shadowShort: [] }, part.answer, joinedMs(id))
+      parts.join(request, { kind: 'held', ...inStore, shadowShort: [] }, part.answer, startMs + id)
     }
     return { here, parts }
   }
@@ -233,15 +229,6 @@ describe('what is held here beside the store', () => {
     expect(unsettled.filter((ended) => !parts.isPart(ended))).toEqual([])
   })
 
-  test('is forgotten as others come, two with each, when it is due', async () => {
-    const { parts } = await joinMany(
-      rememberedIn(),
-      75,
-      (id) => startMs + (id < 50 ? 0 : 3 * leaseMs),
-    )
-    expect(parts.count()).toBe(25)
-  })
-
   test('is forgotten in pieces', async () => {
     const { parts } = await joinMany(rememberedIn(), 700)
     const left = [1, 2].map(() => {
@@ -249,33 +236,6 @@ describe('what is held here beside the store', () => {
       return parts.count()
     })
     expect(left).toEqual([33, 0])
-  })
-})
-
-describe('what is due is forgotten as others come', () => {
-  // Each is due two leases after it came; so few fit between, and whatever is older is due.
-  const laterMs = 3 * leaseMs
-  const cases = numbers(100).map((id) => ({ id, nowMs: startMs + (id < 50 ? 0 : laterMs) }))
-
-  test('of the reservations of this process, two with each', () => {
-    const own = ownIn(rememberedIn())
-    const counts = cases.map(({ id, nowMs }) => {
-      own.add({ ...reservationOf(id), admittedAtEpochMs: nowMs }, keyOf(id), leaseMs, 0)
-      return own.size().reservations
-    })
-    expect([counts[49], counts[50], counts[74], counts[99]]).toEqual([50, 49, 25, 50])
-    expect(own.get('50')).toBeDefined()
-  })
-
-  test('of first answers, two with each', () => {
-    const firsts = firstsIn(rememberedIn())
-    const counts = cases.map(({ id, nowMs }) => {
-      const held = { kind: 'held', repeated: false, carrier: String(id) } as const
-      const answer = { ...held, reservation: reservationOf(id), balances: [], shadowShort: [] }
-      firsts.add({ idempotencyKey: keyOf(id), leaseMs }, answer, nowMs)
-      return numbers(100).filter((each) => firsts.knows(keyOf(each))).length
-    })
-    expect([counts[49], counts[50], counts[74], counts[99]]).toEqual([50, 49, 25, 50])
   })
 })
 

@@ -1,6 +1,6 @@
 import { isCarriedByNone, withCarrier, withoutCarrier } from '../carriers.js'
 import type { Carriers } from '../carriers.js'
-import { createDeadlineQueue, takeSomeDue, takeTwoDue } from '../deadline-queue.js'
+import { createDeadlineQueue, takeSomeDue } from '../deadline-queue.js'
 import type { Queued } from '../deadline-queue.js'
 import type { GuardedHeld } from './guarded-ledger.js'
 import type { ReserveRequest } from '../ledger.js'
@@ -89,7 +89,6 @@ export function createFirstAnswers<Context>({
       const before = byKey.get(idempotencyKey)
       if (before?.held.reservation.id === id) return
       if (before !== undefined) drop(before)
-      for (const due of takeTwoDue(queue, nowEpochMs)) drop(due)
       const answer = { ...held, repeated: true, balances: [] }
       const carriers = [held.carrier]
       const first = { idempotencyKey, held: answer, carriers, queuePosition: -1 }

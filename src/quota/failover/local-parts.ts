@@ -1,5 +1,5 @@
 import { UndecidedError } from '../../errors.js'
-import { createDeadlineQueue, takeSomeDue, takeTwoDue } from '../deadline-queue.js'
+import { createDeadlineQueue, takeSomeDue } from '../deadline-queue.js'
 import type { Queued } from '../deadline-queue.js'
 import type { End } from '../end.js'
 import type { GuardedHeld } from './guarded-ledger.js'
@@ -139,7 +139,6 @@ export function createLocalParts<Context>(
       // Two calls of one stream may both come to this. One that was given up may still be held in the store.
       if (joined?.partId !== partId) {
         if (joined !== undefined) drop(joined)
-        for (const due of takeTwoDue(queue, nowEpochMs)) drop(due)
         joined = { id, partId, holds, here: new Set(here), carriers: new Map(), queuePosition: -1 }
         byId.set(id, joined)
         // Its report may be as late as that.

@@ -1,4 +1,4 @@
-import { createDeadlineQueue, takeSomeDue, takeTwoDue } from '../deadline-queue.js'
+import { createDeadlineQueue, takeSomeDue } from '../deadline-queue.js'
 import type { Queued } from '../deadline-queue.js'
 import type { LedgerSize, Reservation } from '../ledger.js'
 import { createRecent } from '../recent.js'
@@ -76,7 +76,6 @@ export function createOwnReservations<Context>(
 
   return {
     add(reservation, idempotencyKey, leaseMs, home) {
-      for (const due of takeTwoDue(queue, reservation.admittedAtEpochMs)) drop(due)
       const before = byId.get(reservation.id)
       if (before !== undefined) drop(before)
       const addedAtTick = tick()
