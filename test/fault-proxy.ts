@@ -13,6 +13,8 @@ export interface FaultProxy {
   readonly delayedBytes: () => number
   /** Nothing passes any more, either way, and no connection is closed: half-open. New ones are as dead. */
   swallow(swallows: boolean): void
+  /** The same for those that are open now, for good, and nobody closes them from here; new ones pass. */
+  swallowOpen(): void
   /** Cuts every connection. */
   cut(): void
   /** Connections that were opened so far. */
@@ -26,8 +28,9 @@ export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
   let delaying = false
   const delayed: { readonly client: Socket; readonly data: Buffer }[] = []
   let swallowing = false
+  let dead = new Set<Socket>()
   let opened = 0
-  const server = createServer((client) => {
+  const server = createServer({ allowHalfOpen: true }, (client) => {
     opened += 1
     const target = createConnection(targetPort, '127.0.0.1')
     for (const socket of [client, target]) {
@@ -39,11 +42,14 @@ export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
         target.destroy()
       })
     }
+    client.on('end', () => {
+      if (!dead.has(client)) client.end()
+    })
     client.on('data', (data) => {
-      if (!swallowing) target.write(data)
+      if (!swallowing && !dead.has(client)) target.write(data)
     })
     target.on('data', (data) => {
-      if (dropping || swallowing) return
+      if (dropping || swallowing || dead.has(client)) return
       if (delaying) delayed.push({ client, data })
       else client.write(data)
     })
@@ -68,6 +74,9 @@ export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
       swallowing = swallows
       // What was swallowed is gone, and a connection without it speaks nonsense.
       if (!swallows) cut()
+    },
+    swallowOpen() {
+      dead = new Set(sockets)
     },
     cut,
     opened: () => opened,

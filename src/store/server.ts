@@ -105,6 +105,12 @@ export function openServer(parts: ServerParts): Server {
     },
   })
 
+  function renew(): void {
+    // The old connection fails its calls when it has closed, which takes seconds where nothing is answered.
+    silence.forget()
+    connection.renew()
+  }
+
   async function clientBy(dueMonotonicMs: number): Promise<Redis> {
     const client = connection.client()
     if (client !== undefined) return client
@@ -142,7 +148,7 @@ export function openServer(parts: ServerParts): Server {
       const redirect = redirects && code !== undefined ? redirectFrom(code, error) : undefined
       if (redirect !== undefined) return redirect
       // Another server has become the master, or will.
-      if (code === 'READONLY') connection.renew()
+      if (code === 'READONLY') renew()
       if (code !== undefined && isOfScript(code, error)) {
         throw new ScriptError(describeReply(code, error))
       }
@@ -172,7 +178,7 @@ export function openServer(parts: ServerParts): Server {
         }
         admitted.failed()
         // A half-open connection never says so, and another may lead to a server that takes writes.
-        if (breaker.isOpen()) connection.renew()
+        if (breaker.isOpen()) renew()
         throw error
       }
     },

@@ -25,3 +25,21 @@ test('a server is silent from when it was asked, or from its last answer, until 
   nowMs = 1001
   expect(silence.ms()).toBe(1)
 })
+
+test('what is owed by a connection that was given up does not count, whether its calls fail later or not', () => {
+  let nowMs = 100
+  const silence = createSilence({ monotonicMs: () => nowMs })
+  const old = silence.sent()
+  silence.sent()
+  nowMs = 130
+  silence.forget()
+  expect(silence.ms()).toBe(0)
+  nowMs = 140
+  const next = silence.sent()
+  nowMs = 150
+  old()
+  expect(silence.ms()).toBe(10)
+  next()
+  nowMs = 160
+  expect(silence.ms()).toBe(0)
+})

@@ -174,6 +174,20 @@ return { 'counted', nowMs, redis.call('INCR', KEYS[1]) }
     await proxy.stop()
   })
 
+  test('is not silent for what a half-open connection owes that was given up', async () => {
+    const proxy = await startFaultProxy(redis.port)
+    const store = open(addressOf(`redis://127.0.0.1:${String(proxy.port)}`))
+    await run(store)
+    proxy.swallowOpen()
+    const asked = [1, 2, 3, 4, 5].map(() => run(store, 50))
+    for (const answer of asked) await expect(answer).rejects.toThrow(DependencyError)
+    await eventually(() => run(store))
+    // What the old one owes fails when it is destroyed, some seconds later.
+    await new Promise(setImmediate)
+    expect(store.silentMs('n')).toBe(0)
+    await proxy.stop()
+  })
+
   test('fails at once without a connection, and works when there is one', async () => {
     const port = redis.port
     const proxy = await startFaultProxy(port)
