@@ -1,4 +1,8 @@
 import type { Ended } from './ledger.js'
+import { SECOND_MS } from '../units.js'
+
+/** What is given back again once a second begins no other try later: what else is due then waits for it. */
+export const ROUND_MS = SECOND_MS / 2
 
 /** What has ended, where some of what was due may have failed: one part does not keep back what came of another. */
 export function endedBeside<Context>(

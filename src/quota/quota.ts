@@ -49,9 +49,19 @@ export type Window =
 export const storeFailureAnswers = ['deny', 'local', 'allow'] as const
 export type OnStoreFailure = (typeof storeFailureAnswers)[number]
 
-/** Does it refuse what it cannot be asked about? */
-export function deniesUnasked({ shadow, onStoreFailure = 'deny' }: Quota): boolean {
-  return !shadow && onStoreFailure === 'deny'
+/** What the quota says of its store's failure. */
+export function answerOf({ onStoreFailure = 'deny' }: Quota): OnStoreFailure {
+  return onStoreFailure
+}
+
+/** May a request pass that this quota could not be asked about? */
+export function mayPass(quota: Quota): boolean {
+  return quota.shadow || answerOf(quota) === 'allow'
+}
+
+/** Does it refuse a request that it could not be asked about? One of `local` asks the share of the process. */
+export function deniesUnasked(quota: Quota): boolean {
+  return !quota.shadow && answerOf(quota) === 'deny'
 }
 
 /** All slices of a partition together are at most this part of its limit (`lua/turn.lua`). */

@@ -1,3 +1,4 @@
+import type { DeadlineQueue, Queued } from './deadline-queue.js'
 import type { Reservation } from './ledger.js'
 
 /**
@@ -12,8 +13,11 @@ export interface Remembered {
 
 /** Bytes that several memories share: where there are too many, the one that has most forgets its oldest. */
 export interface SharedBytes {
-  /** @param forgetOldest frees what that took; false: there is nothing to forget */
-  join(forgetOldest: () => boolean): Sharer
+  /**
+   * @param queue all that a memory has, the oldest first
+   * @param forget frees what that took, which is out of the queue
+   */
+  join<T extends Queued>(queue: DeadlineQueue<T>, forget: (oldest: T) => void): Sharer
 }
 
 export interface Sharer {
@@ -22,7 +26,7 @@ export interface Sharer {
   freedAll(): void
 }
 
-/** Of the heap, for the memories that share; and for each of six others. Beside it the shares of an outage have theirs. */
+/** Of the heap, for the memories that share; and for each of the others. Beside it the shares of an outage have theirs. */
 const PART_OF_HEAP = 8
 const EACH_OF_HEAP = 128
 /** Whatever the heap: nobody waits for so many reports. */
@@ -50,6 +54,7 @@ export function rememberedIn(heapBytes = 2 ** 31): Remembered {
 
 interface Member {
   bytes: number
+  /** False: there is nothing to forget. */
   readonly forgetOldest: () => boolean
 }
 
@@ -64,7 +69,12 @@ export function createSharedBytes(maxBytes: number): SharedBytes {
   }
 
   return {
-    join(forgetOldest) {
+    join(queue, forget) {
+      const forgetOldest = (): boolean => {
+        const oldest = queue.takeDue(Infinity)
+        if (oldest !== undefined) forget(oldest)
+        return oldest !== undefined
+      }
       const member: Member = { bytes: 0, forgetOldest }
       members.push(member)
       return {

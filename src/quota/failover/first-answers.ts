@@ -59,15 +59,12 @@ export function createFirstAnswers<Context>({
     maxWeight: eachBytes,
     weightOf: () => KEY_BYTES,
   })
-  const taken = shared.join(() => {
-    const oldest = queue.takeDue(Infinity)
-    if (oldest === undefined) return false
+  const taken = shared.join(queue, (oldest) => {
     drop(oldest)
     const { held, carriers } = oldest
     if (withoutCarrier(carriers, held.carrier)?.length !== 0) {
       repeated.add(held.reservation.id, true)
     }
-    return true
   })
 
   function drop(first: First<Context>): void {

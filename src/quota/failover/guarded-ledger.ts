@@ -1,5 +1,5 @@
 import type { Held, Ledger, ReserveRequest, Short } from '../ledger.js'
-import type { OnStoreFailure, Quota } from '../quota.js'
+import type { Quota } from '../quota.js'
 
 /**
  * What a quota could not be asked, and what came of it. `store`: the store failed. `share`: it did, and this process's
@@ -46,14 +46,4 @@ export interface GuardedLedger<Context> extends Omit<Ledger<Context>, 'exhausted
     request: ReserveRequest<Context>,
     nowEpochMs: number,
   ): Promise<GuardedHeld<Context> | Short | Unavailable>
-}
-
-/** What the quota says of its store's failure. */
-export function answerOf({ onStoreFailure = 'deny' }: Quota): OnStoreFailure {
-  return onStoreFailure
-}
-
-/** May a request pass that this quota could not be asked about? */
-export function mayPass(quota: Quota): boolean {
-  return quota.shadow || answerOf(quota) === 'allow'
 }

@@ -78,11 +78,7 @@ export function createLocalParts<Context>(
    * stream holds anew there, and the same part here.
    */
   const byPart = new Map<string, Set<Joined>>()
-  const taken = shared.join(() => {
-    const oldest = queue.takeDue(Infinity)
-    if (oldest !== undefined) drop(oldest)
-    return oldest !== undefined
-  })
+  const taken = shared.join(queue, drop)
 
   /** With all others of its part, which ends once, with whichever is told first. */
   function drop(joined: Joined): void {

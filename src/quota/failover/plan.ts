@@ -1,6 +1,6 @@
-import { answerOf, mayPass } from './guarded-ledger.js'
 import type { GuardedHeld, StoreFailure } from './guarded-ledger.js'
 import type { Held, Hold, ReserveRequest } from '../ledger.js'
+import { answerOf, mayPass } from '../quota.js'
 import type { Quota } from '../quota.js'
 import type { Shares } from './shares.js'
 

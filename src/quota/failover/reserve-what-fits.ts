@@ -1,5 +1,5 @@
 import { FullError } from '../full-error.js'
-import { mayPass } from './guarded-ledger.js'
+import { mayPass } from '../quota.js'
 import type { Held, Hold, Ledger, ReserveRequest, Short } from '../ledger.js'
 import type { Quota } from '../quota.js'
 

@@ -4,11 +4,11 @@ import type { Seen } from '../balance.js'
 import type { Part } from './buckets.js'
 import { actualsOf, endedWith } from './end-part.js'
 import type { Carried, EndPart, NotEnded } from './end-part.js'
+import { ROUND_MS } from '../expired.js'
 import type { Ended, Reservation } from '../ledger.js'
 import { bytesOf } from '../remembered.js'
 import type { EndedReply } from './replies.js'
 import type { RedisRoom } from './room.js'
-import { SECOND_MS } from '../../units.js'
 
 /** A reservation that the process knows by other ways than its own reserve. */
 export interface Known<Context> {
@@ -66,8 +66,6 @@ interface ToGiveBack<Context> extends Carried {
 /** What is carried by nobody, to be given back as soon as Redis answers. Beyond, their lease ends them. */
 const MAX_UNANSWERED = 10_000
 const MAX_ABANDONED_PER_RETRY = 200
-/** A round begins no other try later: what else is due once a second waits for it. */
-const ROUND_MS = SECOND_MS / 2
 
 export function createGivingBack<Context>(
   options: GivingBackOptions<Context>,

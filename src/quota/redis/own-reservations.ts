@@ -56,11 +56,7 @@ export function createOwnReservations<Context>(
   const queue = createDeadlineQueue<Own<Context>>()
   const holders = new Map<string, number>()
 
-  const taken = shared.join(() => {
-    const oldest = queue.takeDue(Infinity)
-    if (oldest !== undefined) drop(oldest)
-    return oldest !== undefined
-  })
+  const taken = shared.join(queue, drop)
 
   function drop(own: Own<Context>): void {
     if (!byId.delete(own.reservation.id)) return

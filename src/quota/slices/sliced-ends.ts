@@ -2,14 +2,13 @@ import { DependencyError } from '../../errors.js'
 import { isCarriedByNone, withoutCarrier } from '../carriers.js'
 import type { DecidedHere } from './decided-here.js'
 import type { End } from '../end.js'
-import { endedBeside } from '../expired.js'
+import { endedBeside, ROUND_MS } from '../expired.js'
 import type { Ended } from '../ledger.js'
 import type { RedisLedger } from '../redis/redis-ledger.js'
 import type { SliceTurns } from './slice-turns.js'
 import type { Adoption } from './adoptions.js'
 import type { Pending } from './slice-turn.js'
 import type { Slices } from './slices.js'
-import { SECOND_MS } from '../../units.js'
 
 /** How reservations end of which this process may have decided some: by their report, given up, or by their lease. */
 export interface SlicedEnds<Context> {
@@ -38,7 +37,7 @@ export interface SlicedEndsOptions<Context> {
 /** Beyond, the lease of what they carry ends it. */
 const MAX_TO_GIVE_UP = 10_000
 /** In one `expire`, beside the calls that come; the store is slow, or away, where that takes longer. */
-const IN_ONE_CALL = { atMost: 200, withinMs: SECOND_MS / 2 }
+const IN_ONE_CALL = { atMost: 200, withinMs: ROUND_MS }
 
 /**
  * What was given up while its turn had no answer is given up when the answer is there, whatever it says, and by a call

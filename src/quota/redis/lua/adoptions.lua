@@ -37,9 +37,9 @@ local function known_again(known)
 end
 
 local function adopt(asked, reservationKey, idempotencyKey, context, quotas)
-  local same = load_reservation(reservationKey)
   -- It was told of the other before, whose own key it brings: in a slot that is being moved Redis watches over that alone.
   if asked.again then return known_again(load_reservation(idempotencyKey)) end
+  local same = load_reservation(reservationKey)
   if same and same.phase ~= 'alias' then return same.phase == 'abandoned' and 'abandoned' or 'adopted' end
   local knownKey = not asked.part and redis.call('GET', idempotencyKey)
   local known = knownKey and load_reservation(knownKey)
