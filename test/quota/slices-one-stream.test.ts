@@ -361,6 +361,30 @@ describe('one stream at two processes', () => {
       expect(await figures(onThree, laterMs)).toEqual(standing(0, 1))
     })
 
+    test('is settled where the first was given up, and its report could not be told there before', async () => {
+      const told = await both()
+      const reporter = open()
+      const isAway = ({ bucket }: Told): boolean => bucket === bucketOf(away)
+      const report = (): Promise<unknown> => reporter.end(told.second, settled, laterMs)
+      await still(told, async () => {
+        expect(await told.one.abandon(told.first, atMs)).toBeUndefined()
+      })
+      reporter.spoilt.lose = isAway
+      await expect(report()).rejects.toThrow('lost')
+      // Its home knows that it has ended, and not yet that the other node does.
+      for (let times = 0; times < 3; times += 1) {
+        await told.other.expire(laterMs)
+        await expect(report()).rejects.toThrow('lost')
+        await pass(STILL_MS / 2)
+      }
+      reporter.spoilt.lose = () => false
+      expect(await report()).toMatchObject({ outcome: 'settled' })
+      await pass(STILL_MS)
+      await told.other.expire(laterMs)
+      await closeAll()
+      expect(await figures(onThree, laterMs)).toEqual(standing(0, 1))
+    })
+
     test('is settled once where it hears only then what its home said before', async () => {
       const told = await both()
       const { other, second } = told
