@@ -1,10 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import { DependencyError } from '../../src/errors.js'
 import type { Hold } from '../../src/quota/ledger.js'
+import { storedReservation } from '../../src/quota/redis/stored-keys.js'
+import { slotOf } from '../../src/store/store.js'
+import { holdOf, quotaOf } from './quotas.js'
 import { atMs, away, eventually, hold, home, onSlicedNodes, onThree } from './sliced-nodes.js'
 import { requestOf, settled, standing, third } from './sliced-nodes.js'
 import type { Process, Told } from './sliced-nodes.js'
-import { bucketOf } from './three-nodes.js'
+import { bucketOf, tagOf } from './three-nodes.js'
 
 // One stream that several processes decide, whose nodes hear of it in whatever order.
 
@@ -12,7 +15,17 @@ const LEASE_MS = 3_600_000
 /** Longer than what ended something is remembered for. */
 const STILL_MS = 150_000
 
-const { closeAll, figures, open, opened, pass, sent } = onSlicedNodes()
+const { closeAll, figures, group, open, opened, pass, sent } = onSlicedNodes()
+
+/** A quota of places in flight in the bucket of `home`. */
+function placesAtHome(): Hold {
+  const window = { kind: 'open' } as const
+  const quota = quotaOf({ name: 'places', limit: 1000, unit: 'in_flight', window })
+  for (let tries = 0; ; tries += 1) {
+    const places = holdOf(quota, 1, String(tries))
+    if (bucketOf(places) === bucketOf(home)) return places
+  }
+}
 
 describe('one stream at two processes', () => {
   /** Both have decided it, and the first has told of it. They may have policies that differ. */
@@ -383,6 +396,32 @@ describe('one stream at two processes', () => {
       await told.other.expire(laterMs)
       await closeAll()
       expect(await figures(onThree, laterMs)).toEqual(standing(0, 1))
+    })
+
+    test('does not take the first for ended whose slot is being moved, and is settled once', async () => {
+      // Two keys at home, so that Redis watches over those that a turn names.
+      const holds = [home, placesAtHome(), away]
+      const told = await both(holds)
+      await still(told, async () => {
+        expect(await told.one.abandon(told.first, atMs)).toBeUndefined()
+      })
+      const tag = `{${tagOf(home)}}`
+      const [slot, from] = [slotOf(tag), group().masterOf(tag)]
+      const to = group().masters.find((master) => master !== from) ?? from
+      await group().openMove(slot, from, to)
+      const left = storedReservation(told.first, tagOf(home))
+      await group().moveKeys(slot, from, to, 1000, (key) => key !== left)
+      await expect(told.other.expire(laterMs)).rejects.toThrow('TRYAGAIN')
+      await group().moveKeys(slot, from, to, 1000)
+      await group().closeMove(slot, from, to)
+      await told.other.expire(laterMs)
+      expect(await open().end(told.second, settled, laterMs)).toMatchObject({ outcome: 'settled' })
+      await closeAll()
+      expect(await figures(holds, laterMs)).toEqual([
+        [4, 0],
+        [0, 0],
+        [4, 0],
+      ])
     })
 
     test('is settled once where it hears only then what its home said before', async () => {
