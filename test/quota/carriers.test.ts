@@ -1,11 +1,10 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { DependencyError, UndecidedError } from '../../src/errors.js'
 import type { End, Held, Hold, Ledger } from '../../src/quota/ledger.js'
 import { storedReservation } from '../../src/quota/redis/stored-keys.js'
 import { UnansweredError } from '../../src/store/store.js'
 import type { Reply } from '../../src/store/store.js'
-import { startCluster } from '../redis-cluster.js'
-import type { ClusterGroup } from '../redis-cluster.js'
+import { onEmptyCluster } from './on-redis.js'
 import {
   away,
   bucketOf,
@@ -20,21 +19,11 @@ import type { Spoil } from './three-nodes.js'
 
 // Who carries a reservation that has parts on three nodes, where answers are lost between them.
 
-let group: ClusterGroup
-beforeAll(async () => {
-  group = await startCluster()
-})
-afterAll(() => group.stop())
-beforeEach(() => group.flush())
-
-const ledgers: Ledger<string>[] = []
-afterEach(async () => {
-  for (const ledger of ledgers.splice(0)) await ledger.close()
-})
+const on = onEmptyCluster()
 
 function open(spoil?: Spoil): Ledger<string> {
-  const ledger = openProcess(group, { spoil })
-  ledgers.push(ledger)
+  const ledger = openProcess(on.group, { spoil })
+  on.ledgers.push(ledger)
   return ledger
 }
 
@@ -375,7 +364,7 @@ async function repeatAsBefore(id: string): Promise<void> {
   const script = `local reservation = cmsgpack.unpack(redis.call('GET', KEYS[1]))
     reservation.repeated = true
     redis.call('SET', KEYS[1], cmsgpack.pack(reservation), 'KEEPTTL')`
-  await group.masterOf(key).client.eval(script, 1, key)
+  await on.group.masterOf(key).client.eval(script, 1, key)
 }
 
 test('what an answer of an older release may carry stays whole until its report', async () => {

@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import { DependencyError, UndecidedError } from '../../src/errors.js'
 import { createBuckets } from '../../src/quota/redis/buckets.js'
@@ -17,10 +17,10 @@ import { openStore, slotOf } from '../../src/store/store.js'
 import type { Script, Store, StoreAddress } from '../../src/store/store.js'
 import { createSelfSigned } from '../identity/self-signed.js'
 import { startCluster } from '../redis-cluster.js'
-import type { ClusterGroup } from '../redis-cluster.js'
 import { runs } from '../runs.js'
 import { halfOfAll } from './claims-model.js'
 import { calendar, quotaOf } from './quotas.js'
+import { onEmptyCluster } from './on-redis.js'
 import { bucketOf, holdsOnThreeNodes } from './three-nodes.js'
 
 // What can only happen where a reservation has parts on several nodes, each decided by a script of its own.
@@ -28,17 +28,7 @@ import { bucketOf, holdsOnThreeNodes } from './three-nodes.js'
 const buckets = createBuckets(256)
 const scripts = loadRedisScripts()
 
-let group: ClusterGroup
-beforeAll(async () => {
-  group = await startCluster()
-})
-afterAll(() => group.stop())
-beforeEach(() => group.flush())
-
-const ledgers: Ledger<string>[] = []
-afterEach(async () => {
-  for (const ledger of ledgers.splice(0)) await ledger.close()
-})
+const on = onEmptyCluster()
 
 /** A script that is to be sent for a bucket: is it lost? */
 type Lose = (script: Script, bucket: number) => boolean
@@ -57,7 +47,7 @@ function open({
   lose,
   onScript,
 }: Differences = {}): Ledger<string> {
-  const inner = openStore(group.address, { clock: systemClock, random: Math.random })
+  const inner = openStore(on.group.address, { clock: systemClock, random: Math.random })
   const store: Store = {
     ...inner,
     run: async (script, keys, ...rest) => {
@@ -70,7 +60,7 @@ function open({
   }
   const options = { timeoutMs, rememberEndedMs, buckets, bucketsPerExpire: 256 }
   const ledger = createRedisLedger<string>({ store, clock: systemClock, ...options })
-  ledgers.push(ledger)
+  on.ledgers.push(ledger)
   return ledger
 }
 
@@ -95,7 +85,7 @@ async function overShares(main: Ledger<string>): Promise<GuardedLedger<string>> 
 }
 
 const [home, away, third] = holdsOnThreeNodes(2)
-const masterOf = (hold: Hold) => group.masterOf(`{${buckets.tagOf(bucketOf(hold))}}`)
+const masterOf = (hold: Hold) => on.group.masterOf(`{${buckets.tagOf(bucketOf(hold))}}`)
 
 let made = 0
 function requestOf(amount = 10, leaseMs = 60_000) {
@@ -132,7 +122,7 @@ function eventually<T>(ask: () => Promise<T> | T): Promise<T> {
 }
 
 async function leftOvers(): Promise<readonly string[]> {
-  return (await group.keys()).filter((key) => !key.includes(':p:'))
+  return (await on.group.keys()).filter((key) => !key.includes(':p:'))
 }
 
 describe('a reservation with parts on three nodes', () => {
@@ -234,7 +224,7 @@ describe('a reservation with parts on three nodes', () => {
   test('that is asked for by many at once under one key holds once, or fails for some', async () => {
     const processes = [open(), open(), open()]
     for (let round = 0; round < runs(10); round += 1) {
-      await group.flush()
+      await on.group.flush()
       // With room for all at once: else what the others hold for a moment may refuse the first.
       const roomy = { ...third, quota: { ...third.quota, limit: 3 } }
       const request = { ...requestOf(), holds: [home, away, roomy] }
@@ -607,7 +597,7 @@ describe('under load', () => {
   test('nodes that are told to forget their scripts fail no request', async () => {
     const { ended, failures } = await load(wide, async () => {
       for (let times = 0; times < runs(50); times += 1) {
-        for (const { client } of group.masters) await client.script('FLUSH')
+        for (const { client } of on.group.masters) await client.script('FLUSH')
       }
     })
     expect([...failures]).toEqual([])
@@ -620,8 +610,8 @@ describe('under load', () => {
     const moved = holdOfTenant(wide[0] as Quota)
     const key = `{${buckets.tagOf(bucketOf(moved))}}`
     const slot = slotOf(key)
-    const from = group.masterOf(key)
-    const to = group.masters.find((master) => master !== from) ?? from
+    const from = on.group.masterOf(key)
+    const to = on.group.masters.find((master) => master !== from) ?? from
     let openMs = 0
     // Many of its keys, so that it is between the two for a while.
     const filler = open()
@@ -630,9 +620,9 @@ describe('under load', () => {
     const { ended, failures } = await load(wide, async (endedSoFar) => {
       await eventually(() => expect(endedSoFar()).toBeGreaterThan(50))
       const beganMs = systemClock.monotonicMs()
-      await group.openMove(slot, from, to)
-      while ((await group.moveKeys(slot, from, to, 10)) > 0);
-      await group.closeMove(slot, from, to)
+      await on.group.openMove(slot, from, to)
+      while ((await on.group.moveKeys(slot, from, to, 10)) > 0);
+      await on.group.closeMove(slot, from, to)
       openMs = systemClock.monotonicMs() - beganMs
       // It goes on at the new place.
       const ledger = open()
@@ -655,16 +645,16 @@ test('a report for a slot that is half moved fails, where its partition has not 
   const only = { quota, partitionKey: `{half}${quota.name}`, amount: 10 }
   const id = await hold(ledger, { ...requestOf(), holds: [only] })
   const key = `{${buckets.tagOf(bucketOf(only))}}`
-  const from = group.masterOf(key)
-  const to = group.masters.find((master) => master !== from) ?? from
-  await group.openMove(slotOf(key), from, to)
+  const from = on.group.masterOf(key)
+  const to = on.group.masters.find((master) => master !== from) ?? from
+  await on.group.openMove(slotOf(key), from, to)
   // All but the partition: at its new node it would look like one that was never used.
-  await group.moveKeys(slotOf(key), from, to, 100, (name) => !name.includes(':p:'))
+  await on.group.moveKeys(slotOf(key), from, to, 100, (name) => !name.includes(':p:'))
   await expect(ledger.end(id, settled(15), nowMs())).rejects.toThrow('Redis answered TRYAGAIN')
   await expect(open().expire(nowMs() + 1e9)).rejects.toThrow(DependencyError)
   expect(await to.client.keys(`*:p:${only.partitionKey}`)).toEqual([])
-  await group.moveKeys(slotOf(key), from, to, 100)
-  await group.closeMove(slotOf(key), from, to)
+  await on.group.moveKeys(slotOf(key), from, to, 100)
+  await on.group.closeMove(slotOf(key), from, to)
   expect(await eventually(() => ledger.end(id, settled(15), nowMs()))).toMatchObject({
     charges: [{ actual: 15, debt: 5 }],
   })
@@ -694,7 +684,7 @@ test('TLS with an authority of its own, and a user with the rights that docs/con
     const store = openStore(address, { clock: systemClock, random: Math.random })
     const options = { timeoutMs: 5000, buckets, bucketsPerExpire: 256 }
     const ledger = createRedisLedger<string>({ store, clock: systemClock, ...options })
-    ledgers.push(ledger)
+    on.ledgers.push(ledger)
     return ledger
   }
   const address = { ...secured.address, user: 'tollgate', passwordFile }

@@ -1,10 +1,10 @@
-import { getHeapStatistics, setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
+import { getHeapStatistics } from 'node:v8'
 import type { Admission } from '../../src/admission.js'
 import type { Hold } from '../../src/quota/ledger.js'
 import type * as ledgersModule from '../../src/quota/ledgers.js'
 import { exampleAdmission } from '../example-admission.js'
 import { holdOf, quotaOf } from './quotas.js'
+import { usedBytes } from '../used-bytes.js'
 
 // A process of its own with the built ledger, as `heap.test.ts` starts it: fills it, and says what that took.
 
@@ -18,13 +18,6 @@ export interface Filled {
 
 const built = new URL('../../dist/quota/ledgers.js', import.meta.url)
 const { createLedger } = (await import(built.href)) as typeof ledgersModule
-
-setFlagsFromString('--expose-gc')
-const collect = runInNewContext('gc') as () => void
-function usedBytes(): number {
-  collect()
-  return process.memoryUsage().heapUsed
-}
 
 const heapBytes = getHeapStatistics().heap_size_limit
 let nowMs = 1_800_000_000_000

@@ -1,10 +1,10 @@
-import { getHeapStatistics, setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
+import { getHeapStatistics } from 'node:v8'
 import type { Admission } from '../../src/admission.js'
 import type * as ledgersModule from '../../src/quota/ledgers.js'
 import { exampleAdmission } from '../example-admission.js'
 import { startRedis } from '../redis-server.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
+import { usedBytes } from '../used-bytes.js'
 
 // A process of its own with the built ledger on Redis, as `heap-redis.test.ts` starts it: holds more than it can
 // remember, of eight quotas each.
@@ -23,13 +23,6 @@ const QUOTAS = 8
 
 const built = new URL('../../dist/quota/ledgers.js', import.meta.url)
 const { createLedger } = (await import(built.href)) as typeof ledgersModule
-
-setFlagsFromString('--expose-gc')
-const collect = runInNewContext('gc') as () => void
-function usedBytes(): number {
-  collect()
-  return process.memoryUsage().heapUsed
-}
 
 const redis = await startRedis()
 const heapBytes = getHeapStatistics().heap_size_limit

@@ -1,5 +1,6 @@
-import { afterAll, beforeAll } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest'
 import { systemClock } from '../../src/clock.js'
+import type { Ledger } from '../../src/quota/ledger.js'
 import { openStore } from '../../src/store/store.js'
 import type { Store } from '../../src/store/store.js'
 import { startCluster } from '../redis-cluster.js'
@@ -32,5 +33,21 @@ export function onCluster(): { readonly group: ClusterGroup; readonly store: Sto
     on.store.close()
     await on.group.stop()
   })
+  return on
+}
+
+/** A Cluster of three, empty before each test, and the ledgers of that test on it, which are closed after it. */
+export function onEmptyCluster() {
+  const ledgers: Ledger<string>[] = []
+  const closeAll = async (): Promise<void> => {
+    for (const ledger of ledgers.splice(0)) await ledger.close()
+  }
+  const on = { group: {} as ClusterGroup, ledgers, closeAll }
+  beforeAll(async () => {
+    on.group = await startCluster()
+  })
+  beforeEach(() => on.group.flush())
+  afterEach(closeAll)
+  afterAll(() => on.group.stop())
   return on
 }

@@ -7,6 +7,7 @@ import { createRedisLedger } from '../../src/quota/redis/redis-ledger.js'
 import { loadRedisScripts } from '../../src/quota/redis/scripts.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
 import { onRedis } from './on-redis.js'
+import { makeUnreadable } from './unreadable.js'
 
 const on = onRedis()
 
@@ -35,16 +36,20 @@ test('a script knows the window that it does know', async () => {
   expect(await on.redis.client.dbsize()).toBe(4)
 })
 
-test('a lease whose partition this release cannot read keeps no other from running out, and comes again', async () => {
-  await on.redis.client.flushall()
-  const atMs = Date.parse('2026-02-02T00:00:00Z')
+function open(): Ledger<string> {
   const options = {
     store: on.store,
     clock: systemClock,
     timeoutMs: 5000,
     moments: 'given',
   } as const
-  const ledger = createRedisLedger<string>(options)
+  return createRedisLedger<string>(options)
+}
+
+test('a lease whose partition this release cannot read keeps no other from running out, and comes again', async () => {
+  await on.redis.client.flushall()
+  const atMs = Date.parse('2026-02-02T00:00:00Z')
+  const ledger = open()
   const reserve = (id: string) =>
     ledger.reserve(
       {
@@ -55,18 +60,11 @@ test('a lease whose partition this release cannot read keeps no other from runni
     )
   for (const id of ['first', 'second']) await reserve(id)
   const key = 'tg2:{0}:p:first a'
-  const stored = (await on.redis.client.dumpBuffer(key)) ?? Buffer.alloc(0)
-  await on.redis.client.eval(
-    `local state = cmsgpack.unpack(redis.call('GET', KEYS[1]))
-    state.window = 'rolling 60000'
-    redis.call('SET', KEYS[1], cmsgpack.pack(state))`,
-    1,
-    key,
-  )
+  const putBack = await makeUnreadable(on.redis.client, key)
   const endedAt = async (ms: number) =>
     (await ledger.expire(ms)).map(({ reservation }) => reservation.id)
   expect(await endedAt(atMs + 3000)).toEqual(['second'])
-  await on.redis.client.restore(key, 0, stored, 'REPLACE')
+  await putBack()
   expect(await endedAt(atMs + 62_999)).toEqual([])
   expect(await endedAt(atMs + 63_000)).toEqual(['first'])
 })
@@ -81,16 +79,6 @@ describe('a time zone that only another process knows', () => {
     await renameZone('Europe/Berlin', 'Europe/Bonn__')
     ledger = open()
   })
-
-  function open(): Ledger<string> {
-    const options = {
-      store: on.store,
-      clock: systemClock,
-      timeoutMs: 5000,
-      moments: 'given',
-    } as const
-    return createRedisLedger<string>(options)
-  }
 
   function requestOf(id: string, quota: Quota, leaseMs: number) {
     return { id, idempotencyKey: id, context: '', leaseMs, holds: [holdOf(quota, 1)] }

@@ -1,15 +1,14 @@
 import { setImmediate as nextTick } from 'node:timers/promises'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { DependencyError, PartError, UndecidedError } from '../../src/errors.js'
 import { createFailoverLedger } from '../../src/quota/failover/failover-ledger.js'
 import type { GuardedLedger } from '../../src/quota/failover/guarded-ledger.js'
 import type { Hold, Ledger, ReserveRequest } from '../../src/quota/ledger.js'
 import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
 import type { OnStoreFailure } from '../../src/quota/quota.js'
-import { startCluster } from '../redis-cluster.js'
-import type { ClusterGroup } from '../redis-cluster.js'
 import { halfOfAll } from './claims-model.js'
 import { holdOf, quotaOf } from './quotas.js'
+import { onEmptyCluster } from './on-redis.js'
 import { away, bucketOf, home, openProcess, reservedIn, streamOf, third } from './three-nodes.js'
 import type { Differences } from './three-nodes.js'
 
@@ -37,20 +36,10 @@ function gate<T = void>() {
 }
 
 describe('on a cluster', () => {
-  let group: ClusterGroup
-  beforeAll(async () => {
-    group = await startCluster()
-  })
-  afterAll(() => group.stop())
-  beforeEach(() => group.flush())
-
-  const ledgers: Ledger<string>[] = []
-  afterEach(async () => {
-    for (const ledger of ledgers.splice(0)) await ledger.close()
-  })
+  const on = onEmptyCluster()
   function open(differences: Differences = {}): Ledger<string> {
-    const ledger = openProcess(group, differences)
-    ledgers.push(ledger)
+    const ledger = openProcess(on.group, differences)
+    on.ledgers.push(ledger)
     return ledger
   }
 
@@ -81,7 +70,8 @@ describe('on a cluster', () => {
     expect(await reservedIn(open())).toEqual([0, 0, 0])
   })
 
-  test('what came there before its call was given up comes back', async () => {
+  /** Away decides, and is not heard of before `pass`. */
+  function openBesideSilent() {
     const { pass, passed } = gate()
     const ledger = open({
       timeoutMs: NEVER_MS,
@@ -92,6 +82,11 @@ describe('on a cluster', () => {
         return reply
       },
     })
+    return { ledger, pass }
+  }
+
+  test('what came there before its call was given up comes back', async () => {
+    const { ledger, pass } = openBesideSilent()
     await expect(ledger.reserve(streamOf(allowing), Date.now())).rejects.toThrow(PartError)
     await vi.waitFor(async () => expect(await reservedIn(open())).toEqual([0, 0, 0]))
     pass()
@@ -101,16 +96,7 @@ describe('on a cluster', () => {
     ['of a quota that denies what it cannot be asked about', streamOf()],
     ['of the rest of a request', { ...streamOf(allowing), isLast: true }],
   ])('a node that is silent is waited for where a part %s is there', async (_, stream) => {
-    const { pass, passed } = gate()
-    const ledger = open({
-      timeoutMs: NEVER_MS,
-      silentMs: (bucket) => (isOf(away, bucket) ? NEVER_MS : 0),
-      spoil: async (script, bucket, send) => {
-        const reply = await send()
-        if (script === 'reserve' && isOf(away, bucket)) await passed
-        return reply
-      },
-    })
+    const { ledger, pass } = openBesideSilent()
     let isOver = false
     const held = ledger.reserve(stream, Date.now()).finally(() => {
       isOver = true

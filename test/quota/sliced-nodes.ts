@@ -1,11 +1,10 @@
-import { afterAll, afterEach, beforeAll, beforeEach, vi } from 'vitest'
+import { vi } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import { DependencyError } from '../../src/errors.js'
 import type { End, Hold, Ledger } from '../../src/quota/ledger.js'
 import { UnansweredError } from '../../src/store/store.js'
 import type { Reply } from '../../src/store/store.js'
-import { startCluster } from '../redis-cluster.js'
-import type { ClusterGroup } from '../redis-cluster.js'
+import { onEmptyCluster } from './on-redis.js'
 import { holdsOnThreeNodes, openProcess } from './three-nodes.js'
 import type { Spoil } from './three-nodes.js'
 
@@ -51,18 +50,8 @@ export const standing = (held: number, ended = 0) => [
 
 /** A cluster of the file's own, empty before each test, and the processes on it, which are closed after it. */
 export function onSlicedNodes() {
-  let group: ClusterGroup
-  beforeAll(async () => {
-    group = await startCluster()
-  })
-  afterAll(() => group.stop())
-  beforeEach(() => group.flush())
-
-  const ledgers: Ledger<string>[] = []
-  async function closeAll(): Promise<void> {
-    for (const ledger of ledgers.splice(0)) await ledger.close()
-  }
-  afterEach(closeAll)
+  const on = onEmptyCluster()
+  const { ledgers, closeAll } = on
 
   /** What came late. */
   const sent: Promise<unknown>[] = []
@@ -101,7 +90,7 @@ export function onSlicedNodes() {
     const clock = { monotonicMs: () => systemClock.monotonicMs() + ahead.ms }
     const tuning = sliced ? { tuning: { isSliced: () => true, warmMs: Infinity } } : {}
     const differences = { spoil, moments, timeoutMs, clock, bucketsPerExpire: 256, ...tuning }
-    const ledger = openProcess(group, differences)
+    const ledger = openProcess(on.group, differences)
     ledgers.push(ledger)
     return { ...ledger, spoilt, ahead }
   }
@@ -121,7 +110,7 @@ export function onSlicedNodes() {
 
   /** The nodes forget what they keep for no longer than this. */
   async function pass(ms: number): Promise<void> {
-    for (const { client } of group.masters) {
+    for (const { client } of on.group.masters) {
       for (const key of await client.keys('*')) {
         const leftMs = (await client.pttl(key)) - ms
         if (leftMs > 0) await client.pexpire(key, leftMs)
@@ -130,7 +119,7 @@ export function onSlicedNodes() {
     }
   }
 
-  return { group: () => group, ledgers, closeAll, sent, open, opened, figures, pass }
+  return { group: () => on.group, ledgers, closeAll, sent, open, opened, figures, pass }
 }
 
 export type Process = ReturnType<ReturnType<typeof onSlicedNodes>['open']>

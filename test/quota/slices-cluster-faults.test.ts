@@ -14,6 +14,7 @@ import { onThree, requestOf, settled, standing, third, turnsOf } from './sliced-
 import type { Process } from './sliced-nodes.js'
 import { givesSlices } from './slicing.js'
 import { bucketOf, openProcess, tagOf } from './three-nodes.js'
+import { makeUnreadable } from './unreadable.js'
 
 // What can only happen where a process that decides from slices tells several nodes of it, each in turns of its own.
 
@@ -134,18 +135,11 @@ test('a partition that this release cannot read takes the slices of no other nod
   const id = await hold(ledger, requestOf([home, away]))
   const { client } = nodes.group().masterOf(`{${tagOf(away)}}`)
   const key = `tg2:{${tagOf(away)}}:p:${away.partitionKey}`
-  const stored = (await client.dumpBuffer(key)) ?? Buffer.alloc(0)
-  await client.eval(
-    `local state = cmsgpack.unpack(redis.call('GET', KEYS[1]))
-    state.window = 'rolling 60000'
-    redis.call('SET', KEYS[1], cmsgpack.pack(state))`,
-    1,
-    key,
-  )
+  const putBack = await makeUnreadable(client, key)
   await ledger.expire(atMs)
   await hold(ledger, requestOf([home]))
   expect(decisionsOf(ledger)).toBe(0)
-  await client.restore(key, 0, stored, 'REPLACE')
+  await putBack()
   await ledger.expire(atMs)
   expect(await other.find(id, atMs)).toMatchObject({ id })
 })

@@ -5,6 +5,7 @@ import { atMs, away, eventually, hold, home, onSlicedNodes, onThree } from './sl
 import { requestOf, settled, standing, third } from './sliced-nodes.js'
 import type { Process, Told } from './sliced-nodes.js'
 import { bucketOf, tagOf } from './three-nodes.js'
+import { makeUnreadable } from './unreadable.js'
 
 // What was decided from slices, and is not told at its home since another of its nodes is away: its home knows that it
 // comes, as long as the process lives that decided it.
@@ -113,17 +114,10 @@ test('it is marked where a node has a partition of it that this release cannot r
   const id = await hold(ledger, requestOf([home, away]))
   const { client } = group().masterOf(`{${tagOf(away)}}`)
   const key = `tg2:{${tagOf(away)}}:p:${away.partitionKey}`
-  const stored = (await client.dumpBuffer(key)) ?? Buffer.alloc(0)
-  await client.eval(
-    `local state = cmsgpack.unpack(redis.call('GET', KEYS[1]))
-    state.window = 'rolling 60000'
-    redis.call('SET', KEYS[1], cmsgpack.pack(state))`,
-    1,
-    key,
-  )
+  const putBack = await makeUnreadable(client, key)
   await ledger.expire(atMs)
   await eventually(() => expectComing(open(), id))
-  await client.restore(key, 0, stored, 'REPLACE')
+  await putBack()
   await ledger.expire(atMs)
   expect(await open().end(id, settled, atMs)).toMatchObject({ outcome: 'settled' })
 })

@@ -14,6 +14,7 @@ import { addressOf, startRedis } from '../redis-server.js'
 import type { RedisServer } from '../redis-server.js'
 import { fewRuns, runs } from '../runs.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
+import { makeUnreadable } from './unreadable.js'
 import { givesSlices } from './slicing.js'
 
 // What slices are for, and what becomes of them when processes die and answers are lost. Moments are Redis's own.
@@ -1009,25 +1010,12 @@ describe('a turn that does not come through', () => {
 })
 
 describe('a partition that this release cannot read', () => {
-  /** As a process of a later release would leave it; answers how it is put back. */
-  async function spoil(key: string): Promise<() => Promise<unknown>> {
-    const stored = (await redis.client.dumpBuffer(key)) ?? Buffer.alloc(0)
-    await redis.client.eval(
-      `local state = cmsgpack.unpack(redis.call('GET', KEYS[1]))
-      state.window = 'rolling 60000'
-      redis.call('SET', KEYS[1], cmsgpack.pack(state))`,
-      1,
-      key,
-    )
-    return () => redis.client.restore(key, 0, stored, 'REPLACE')
-  }
-
   test('keeps no other from being decided, adopted and ended', async () => {
     const ledger = open(given)
     for (const quota of [hour, month]) await ledger.reserve(requestOf(quota.name, [quota]), atMs)
     // What was decided is not told before.
     ledger.spoilt.loseTurns = true
-    const putBack = await spoil('tg2:{0}:p:month a')
+    const putBack = await makeUnreadable(redis.client, 'tg2:{0}:p:month a')
     ledger.spoilt.loseTurns = false
     await ledger.expire(atMs)
     const { decisions } = ledger.spoilt
@@ -1050,7 +1038,7 @@ describe('a partition that this release cannot read', () => {
   test('has what was decided of it adopted when it can be read', async () => {
     const ledger = open(given)
     for (const id of ['a', 'b', 'c']) await ledger.reserve(requestOf(id, [month]), atMs)
-    const putBack = await spoil('tg2:{0}:p:month a')
+    const putBack = await makeUnreadable(redis.client, 'tg2:{0}:p:month a')
     for (let times = 0; times < 3; times += 1) await ledger.expire(atMs)
     await putBack()
     // One is tried again, and the others after it.
@@ -1064,7 +1052,7 @@ describe('a partition that this release cannot read', () => {
     const ledger = open(given)
     const ids = Array.from({ length: 40 }, (_, index) => `r${String(index)}`)
     for (const id of ids) await ledger.reserve(requestOf(id, [month]), atMs)
-    const putBack = await spoil('tg2:{0}:p:month a')
+    const putBack = await makeUnreadable(redis.client, 'tg2:{0}:p:month a')
     await ledger.expire(atMs)
     await putBack()
     await ledger.close()
@@ -1079,7 +1067,7 @@ describe('a partition that this release cannot read', () => {
     await ledger.reserve(request('first'), atMs)
     ledger.spoilt.loseTurns = true
     for (const id of ids) await ledger.reserve(request(id), atMs)
-    await spoil('tg2:{0}:p:month a')
+    await makeUnreadable(redis.client, 'tg2:{0}:p:month a')
     ledger.spoilt.loseTurns = false
     await ledger.expire(atMs)
     const ends = await Promise.allSettled(ids.map((id) => ledger.end(id, settled(5), atMs)))
@@ -1112,7 +1100,7 @@ describe('a partition that this release cannot read', () => {
       await dying.reserve({ ...requestOf(partition, [], 1000), holds }, atMs)
     }
     dying.spoilt.kill()
-    await spoil('tg2:{0}:p:parallel a')
+    await makeUnreadable(redis.client, 'tg2:{0}:p:parallel a')
     const laterMs = atMs + 2000
     await open(given).expire(laterMs)
     const [balance] = await openPlain('given').balances([holdOf(parallel, 1, 'b')], laterMs)

@@ -1,6 +1,6 @@
-import { getHeapStatistics, setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
+import { getHeapStatistics } from 'node:v8'
 import type * as memoryCountersModule from '../../src/ratelimit/memory-counters.js'
+import { usedBytes } from '../used-bytes.js'
 
 // A process of its own with the built counters, as `heap.test.ts` starts it: fills them, and says what that took.
 
@@ -14,13 +14,6 @@ const built = new URL('../../dist/ratelimit/memory-counters.js', import.meta.url
 const { createMemoryCounters, maxCountersIn } = (await import(
   built.href
 )) as typeof memoryCountersModule
-
-setFlagsFromString('--expose-gc')
-const collect = runInNewContext('gc') as () => void
-function usedBytes(): number {
-  collect()
-  return process.memoryUsage().heapUsed
-}
 
 const heapBytes = getHeapStatistics().heap_size_limit
 const counters = createMemoryCounters({
