@@ -9,6 +9,7 @@ import type { Reply } from '../../src/store/store.js'
 import { startCluster } from '../redis-cluster.js'
 import type { ClusterGroup } from '../redis-cluster.js'
 import { proofScale, runs } from '../runs.js'
+import { until } from '../until.js'
 import { away, home, openProcess, reservedIn, streamOf, third } from './three-nodes.js'
 
 const PROCESSES = 3
@@ -79,6 +80,10 @@ beforeAll(async () => {
     }),
   )
   onlooker = openProcess(group)
+  // Connected to every node, for which a busy machine may need more than one call's time.
+  for (const ledger of [...processes, onlooker]) {
+    await until(() => ledger.balances(streamOf().holds, Date.now()))
+  }
 })
 afterAll(async () => {
   for (const ledger of [...processes, onlooker]) await ledger.close()

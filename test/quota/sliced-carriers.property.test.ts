@@ -9,6 +9,7 @@ import type { Reply } from '../../src/store/store.js'
 import { startCluster } from '../redis-cluster.js'
 import type { ClusterGroup } from '../redis-cluster.js'
 import { proofScale, runs } from '../runs.js'
+import { until } from '../until.js'
 import { greedy } from './slicing.js'
 import { holdsOnThreeNodes, openProcess, streamOf } from './three-nodes.js'
 
@@ -75,6 +76,10 @@ beforeAll(async () => {
     openProcess(group, { spoil, timeoutMs: LIMIT_MS, tuning, behindMs }),
   )
   onlooker = openProcess(group)
+  // Connected to every node, for which a busy machine may need more than one call's time.
+  for (const ledger of [...processes, onlooker]) {
+    await until(() => ledger.balances(holds, Date.now()))
+  }
 })
 afterAll(async () => {
   for (const ledger of [...processes, onlooker]) await ledger.close()
