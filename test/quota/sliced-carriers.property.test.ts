@@ -10,6 +10,7 @@ import { startCluster } from '../redis-cluster.js'
 import type { ClusterGroup } from '../redis-cluster.js'
 import { proofScale, runs } from '../runs.js'
 import { until } from '../until.js'
+import { passTime } from './sliced-nodes.js'
 import { greedy } from './slicing.js'
 import { holdsOnThreeNodes, openProcess, streamOf } from './three-nodes.js'
 
@@ -115,13 +116,19 @@ async function balances() {
   return onlooker.balances(holds, nowMs())
 }
 
-/** Until what was to be given back has been tried as often as it takes. */
+/** For so long a home remembers what has ended, by which what comes late waits. */
+const REMEMBERED_MS = 150_000
+const TRIES_BEFORE = 5
+
+/** Until what was to be given back has been tried as often as it takes, and what waits has waited. */
 async function expectInTheEnd(
   tell: (ended: Ended<string> | undefined) => void,
   figures: readonly (readonly [spent: number, reserved: number])[],
 ): Promise<void> {
+  let tries = 0
   await vi.waitFor(
     async () => {
+      if ((tries += 1) > TRIES_BEFORE) await passTime(group, REMEMBERED_MS)
       for (const ledger of processes) {
         for (const ended of await ledger.expire(nowMs())) tell(ended)
       }

@@ -4,6 +4,7 @@ import { DependencyError } from '../../src/errors.js'
 import type { End, Hold, Ledger } from '../../src/quota/ledger.js'
 import { UnansweredError } from '../../src/store/store.js'
 import type { Reply } from '../../src/store/store.js'
+import type { ClusterGroup } from '../redis-cluster.js'
 import { onEmptyCluster } from './on-redis.js'
 import { holdsOnThreeNodes, openProcess } from './three-nodes.js'
 import type { Spoil } from './three-nodes.js'
@@ -108,18 +109,20 @@ export function onSlicedNodes() {
     return balances.map(({ spent, reserved }) => [spent, reserved])
   }
 
-  /** The nodes forget what they keep for no longer than this. */
-  async function pass(ms: number): Promise<void> {
-    for (const { client } of on.group.masters) {
-      for (const key of await client.keys('*')) {
-        const leftMs = (await client.pttl(key)) - ms
-        if (leftMs > 0) await client.pexpire(key, leftMs)
-        else await client.del(key)
-      }
-    }
-  }
+  const pass = (ms: number): Promise<void> => passTime(on.group, ms)
 
   return { group: () => on.group, ledgers, closeAll, sent, open, opened, figures, pass }
+}
+
+/** The nodes forget what they keep for no longer than this. */
+export async function passTime({ masters }: ClusterGroup, ms: number): Promise<void> {
+  for (const { client } of masters) {
+    for (const key of await client.keys('*')) {
+      const leftMs = (await client.pttl(key)) - ms
+      if (leftMs > 0) await client.pexpire(key, leftMs)
+      else await client.del(key)
+    }
+  }
 }
 
 export type Process = ReturnType<ReturnType<typeof onSlicedNodes>['open']>
