@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { systemClock } from '../../src/clock.js'
-import { DependencyError } from '../../src/errors.js'
+import { DependencyError, PartError } from '../../src/errors.js'
 import type { End, Ledger } from '../../src/quota/ledger.js'
 import type { Quota } from '../../src/quota/quota.js'
 import { createRedisLedger } from '../../src/quota/redis/redis-ledger.js'
@@ -424,6 +424,29 @@ describe('a process with slices', () => {
     await ledger.expire(atMs)
     expect(await figures([quota], atMs)).toEqual([[0, 10, 0]])
   })
+
+  test.each([
+    { failed: 'a part that had room', place: 1, isRefused: false },
+    { failed: 'the part that had none', place: 0, isRefused: true },
+  ])(
+    'is refused what Redis refused first only where $failed fails then',
+    async ({ place, isRefused }) => {
+      const ledger = open({ ...given, tuning: greedy })
+      const quota = { ...month, limit: 100 }
+      await ledger.reserve(requestOf('a', [quota]), atMs)
+      const silent = (): Promise<never> =>
+        Promise.reject(new PartError('ledger', 'a node is silent', [place]))
+      ledger.spoilt.onDecided = () => {
+        ledger.spoilt.onDecided = silent
+        return Promise.resolve()
+      }
+      const holds = [holdOf(quota, 90), holdOf({ ...hour, slices: false }, 90)]
+      const answer = ledger.reserve({ ...requestOf('b'), holds }, atMs)
+      if (isRefused) expect(await answer).toMatchObject({ kind: 'short' })
+      else await expect(answer).rejects.toThrow('a node is silent')
+      expect(ledger.spoilt.decisions).toBe(2)
+    },
+  )
 
   test('is asked nothing again for which there is no time', async () => {
     const ledger = open({ ...given, tuning: greedy, timeoutMs: 1000 })

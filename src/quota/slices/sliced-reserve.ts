@@ -1,5 +1,5 @@
 import type { Clock } from '../../clock.js'
-import { DependencyError, UndecidedError } from '../../errors.js'
+import { DependencyError, PartError, UndecidedError } from '../../errors.js'
 import { inTime } from '../../store/store.js'
 import { withCarrier } from '../carriers.js'
 import type { Buckets } from '../redis/buckets.js'
@@ -207,8 +207,12 @@ export function createSlicedReserve<Context>(
       const again = await askStore(request, nowEpochMs)
       return again.kind === 'held' ? asHeld(request, again) : again
     } catch (error) {
+      const areHeldNow =
+        error instanceof PartError &&
+        !holds.some((each, place) => error.places.includes(place) && short.includes(each))
       // What was refused is not decided anew by who could not be asked again.
-      if (error instanceof DependencyError && !(error instanceof UndecidedError)) return answer
+      const isUnasked = error instanceof DependencyError && !(error instanceof UndecidedError)
+      if (isUnasked && !areHeldNow) return answer
       throw error
     }
   }
