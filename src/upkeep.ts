@@ -46,9 +46,23 @@ export function createUpkeep(): (parts: UpkeepParts) => Promise<void> {
   }
 
   async function retryReports(parts: UpkeepParts): Promise<void> {
-    for await (const ended of parts.lateReports.retry(parts)) {
-      parts.recorder.report(ended)
-      if (ended !== undefined) await parts.recorder.ended(ended)
+    const records: Promise<void>[] = []
+    try {
+      for await (const ended of parts.lateReports.retry(parts)) {
+        parts.recorder.report(ended)
+        if (ended !== undefined) records.push(recordOf(ended, parts))
+      }
+    } finally {
+      await Promise.all(records)
+    }
+  }
+
+  /** All of a round are asked for together, for one commit, and whatever becomes of one of them. */
+  async function recordOf(ended: EndedReservation, parts: UpkeepParts): Promise<void> {
+    try {
+      await parts.recorder.ended(ended)
+    } catch (error) {
+      failed(parts, error)
     }
   }
 
@@ -66,8 +80,7 @@ export function createUpkeep(): (parts: UpkeepParts) => Promise<void> {
       // They have ended: the next round waits for no record of them, which a required audit may hold up for long.
       isEnding = false
     }
-    // Together, for one commit. Each is asked for whatever becomes of the others.
-    await Promise.all(ended.map(async (each) => parts.recorder.ended(each)))
+    await Promise.all(ended.map((each) => recordOf(each, parts)))
   }
 
   return async function upkeep(parts) {

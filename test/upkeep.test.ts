@@ -92,6 +92,8 @@ const report: Report = {
   upstreamDurationMs: 1900,
 }
 
+const reportOf = (reservationId: string): Report => ({ ...report, reservationId })
+
 describe('once a second', () => {
   test('what is never reported is ended by its lease, once: tokens stay spent, its place is free', async () => {
     await reserve()
@@ -127,7 +129,6 @@ describe('once a second', () => {
 
   describe('late reports', () => {
     const gone = new DependencyError('ledger', 'gone')
-    const reportOf = (reservationId: string): Report => ({ ...report, reservationId })
     test('settle their reservation once the ledger answers', async () => {
       await reserve()
       const { lateReports } = parts
@@ -336,6 +337,25 @@ describe('once a second', () => {
       await vi.waitFor(() => {
         expect(rounds).toBe(2)
       })
+    })
+
+    test('of late reports are asked for together', async () => {
+      const ids = ['a', 'b', 'c']
+      await reserveMany(ids)
+      for (const id of ids) parts.lateReports.keep(reportOf(id))
+      const asked: string[] = []
+      let write = (): void => undefined
+      const written = new Promise<void>((resolve) => (write = resolve))
+      const slow = (one: EndedReservation): Promise<void> => {
+        asked.push(one.ended.reservation.id)
+        return written
+      }
+      const round = upkeep({ ...parts, recorder: { ...parts.recorder, ended: slow } })
+      await vi.waitFor(() => {
+        expect(asked).toEqual(ids)
+      })
+      write()
+      await round
     })
 
     test('are asked for, whatever becomes of one of them', async () => {
