@@ -23,6 +23,8 @@ Exit codes:
     const { values, positionals } = readArguments(args, { policy: { type: 'string' } })
     noOperands(positionals)
     const policyFile = required(values.policy, '--policy FILE')
+    // By default it ends the process. The policy is read anyway as soon as it can be.
+    process.on('SIGHUP', () => undefined)
     // Loaded here, so that the other commands do not wait for gRPC and the tokenizer.
     const { serve: run } = await import('../main.js')
     return run(policyFile)
