@@ -47,7 +47,11 @@ export function onEmptyCluster() {
     on.group = await startCluster()
   })
   beforeEach(() => on.group.flush())
-  afterEach(closeAll)
+  afterEach(async () => {
+    // A test that fails while one stands still would leave it so for all that come after.
+    for (const node of on.group.masters) node.resume()
+    await closeAll()
+  })
   afterAll(() => on.group.stop())
   return on
 }
