@@ -5,7 +5,7 @@
  */
 export type Carriers = readonly string[] | undefined
 
-/** As in `lua/prelude.lua`. A stream is asked for again once or twice. */
+/** As in `lua/common/reservations.lua`. A stream is asked for again once or twice. */
 const MAX_CARRIERS = 16
 
 export function withCarrier(carriers: Carriers, call: string): Carriers {

@@ -64,7 +64,7 @@ export function createLastFigures(monotonicMs: () => number): LastFigures {
   }
 }
 
-/** The newest alone is told where there is room (`lua/prelude.lua`). */
+/** The newest alone is told where there is room (`lua/common/partitions.lua`). */
 function hasAllCells({ cells, spent, reserved }: WindowState): boolean {
   let missing = spent + reserved
   for (const [at, figure] of cells.entries()) if (at % CELL_FIELDS > 0) missing -= figure

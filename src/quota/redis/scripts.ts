@@ -15,31 +15,39 @@ export interface RedisScripts {
   readonly slices: Script
 }
 
+/** What each script begins with, in this order (`lua/common/`). */
+const COMMON = ['call', 'windows', 'debt', 'partitions', 'reservations']
+
 export function loadRedisScripts(): RedisScripts {
-  const prelude = read('prelude')
-  const withSlices = prelude + read('sliced')
+  const common = COMMON.map(readCommon).join('\n')
+  const withSlices = `${common}\n${readCommon('sliced')}`
+  const withAdoptions = `${withSlices}\n${readCommon('adoptions')}`
   return {
-    reserve: withPrelude(prelude, 'reserve'),
-    end: withPrelude(prelude, 'end'),
-    expire: withPrelude(withSlices, 'expire', 'slot'),
-    find: withPrelude(prelude, 'find'),
-    coming: withPrelude(prelude, 'coming'),
-    join: withPrelude(prelude, 'join'),
-    balances: withPrelude(prelude, 'balances'),
-    turn: withPrelude(withSlices + read('adoptions'), 'turn'),
-    slices: withPrelude(prelude, 'slices'),
+    reserve: scriptAfter(common, 'reserve'),
+    end: scriptAfter(common, 'end'),
+    expire: scriptAfter(withSlices, 'expire', 'slot'),
+    find: scriptAfter(common, 'find'),
+    coming: scriptAfter(common, 'coming'),
+    join: scriptAfter(common, 'join'),
+    balances: scriptAfter(common, 'balances'),
+    turn: scriptAfter(withAdoptions, 'turn'),
+    slices: scriptAfter(common, 'slices'),
   }
 }
 
 /** A script's first line (`#!lua`, its flags) has to stay the first. */
-function withPrelude(
-  prelude: string,
+function scriptAfter(
+  common: string,
   name: keyof RedisScripts,
   touches?: Script['touches'],
 ): Script {
   const text = read(name)
   const firstLineEnds = text.indexOf('\n') + 1
-  return createScript(text.slice(0, firstLineEnds) + prelude + text.slice(firstLineEnds), touches)
+  return createScript(text.slice(0, firstLineEnds) + common + text.slice(firstLineEnds), touches)
+}
+
+function readCommon(name: string): string {
+  return read(`common/${name}`)
 }
 
 function read(name: string): string {

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Says that a process is there, and what part of each limit it may hold by itself while Redis is away. A script of its
--- own: it needs nothing of the ledger, and no prelude.
+-- own: it needs nothing of the ledger, and nothing of `common`.
 -- KEYS: processes by when they were last seen; what each of them claims.
 -- ARGV: the moment before which it may take effect, the process, what it says as JSON (`Said` of processes.ts).
 -- Answers 'seen': how many, what this one may claim, the number of the table, and the table where it is another one.

@@ -1,5 +1,5 @@
 #!lua
--- One turn of a process that decides from slices (../slice-turns.ts). What it decided becomes reservations like any
+-- One turn of a process that decides from slices (../../slices/slice-turns.ts). What it decided becomes reservations like any
 -- other, what it needs no more comes back, and new slices are taken. Takes effect once, however often it is asked.
 --
 -- Only the process whose slice it is (sliced.lua) says what becomes of it, so what it says is believed: a reservation

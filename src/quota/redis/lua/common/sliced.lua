@@ -1,4 +1,4 @@
--- What the scripts that change slices begin with, after the prelude.
+-- What the scripts that change slices begin with besides.
 --
 -- A slice is an amount that is reserved in the cell of now for one process. A partition lists its slices, in a key
 -- beside its state, as { id, left, generation, cell, dueMs, overMs }: `left` is what is neither adopted nor back, from
