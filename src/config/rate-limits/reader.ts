@@ -102,17 +102,17 @@ export function mappingAt(
 
 function readRepeat(context: Read, key: string, member: Member): void {
   if (member.earlier.length === 0) return
-  const isAdded = addingKeys.includes(key) && earlierMappings(member).length > 0
+  const isAdded = earlierMappings(member).length > 0
   warnOfRepeat(context, member, isAdded ? 'added to the one before' : 'this one holds')
   for (const { value, at } of member.earlier) {
     if (!fitsKey(key, value)) say(context, at, `what fits ${key}, also where it is given again`)
   }
 }
 
-/** Go reads each of several mappings into the same struct, or map. */
-const addingKeys: readonly string[] = ['rate_limit', 'metadata']
-
-/** The mappings that were given before one, up to the last that was given as nothing; the last of them first. */
+/**
+ * The mappings that were given before one, up to the last that was given as nothing; the last of them first. Go reads
+ * each into the same struct, or map: only `rate_limit` and `metadata` are any.
+ */
 function earlierMappings({ value, earlier }: Member): readonly Omit<Member, 'earlier'>[] {
   const isGiven = (each: unknown): boolean => isMapping(each) && !isPlainScalar(each)
   if (!isGiven(value)) return []
@@ -121,7 +121,7 @@ function earlierMappings({ value, earlier }: Member): readonly Omit<Member, 'ear
   return latest.slice(0, end === -1 ? undefined : end).filter((each) => isGiven(each.value))
 }
 
-/** The keys of one of `addingKeys`, those of its earlier mappings behind its own. */
+/** The keys of a mapping, those of its earlier ones behind its own. */
 export function withEarlier(
   members: ReadonlyMap<string, Member>,
   member: Member,

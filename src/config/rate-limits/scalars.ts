@@ -83,7 +83,6 @@ export function countOf(value: unknown): number | undefined {
 
 /** What Go puts into a count where a fraction is no fault: it cuts that off. */
 export function roughCountOf(value: unknown): number | undefined {
-  if (isNothing(value)) return 0
   const number = dataOf(value)
   return typeof number === 'number' && number > -1 ? Math.trunc(number) : undefined
 }

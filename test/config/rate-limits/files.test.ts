@@ -382,6 +382,11 @@ describe('a fault of a rate limit file', () => {
       '4: descriptors[0].value is 0x8000000000000000; expected the value of an entry, or a pattern with *: text, in quotes if it looks like a fraction',
     ],
     [
+      'value below what 64 bits hold',
+      keyWith('value: -9223372036854775809'),
+      '4: descriptors[0].value is -9223372036854775809; expected the value of an entry, or a pattern with *: text, in quotes if it looks like a fraction',
+    ],
+    [
       'merge key twice',
       keyWith('<<: { value: a }\n  <<: { value: b }'),
       '5: descriptors[0]["<<"] is given again; expected each key once: the first is on line 4',
