@@ -326,10 +326,22 @@ describe('warnings that are too many', () => {
     const { warnings } = read(`domain: d\ndescriptors:\n${again}`)
     expect(warnings).toHaveLength(201)
     expect(warnings.at(-1)).toBe('a.yaml: expected fewer warnings: 100 more are not listed')
-    const more = again.repeat(4).replaceAll('}-', '}\n-')
-    expect(read(`domain: d\ndescriptors:\n${more}`).warnings.at(-1)).toBe(
-      'a.yaml: expected fewer warnings: 800 more are not listed',
-    )
+  })
+
+  test.each(['key: k, key: l', 'key: k, unit: day', 'rate_limit: { unlimited: yes, unit: eon }'])(
+    'are looked for up to a thousand of a file: %s',
+    (line) => {
+      const many = Array.from({ length: 1200 }, () => `- { ${line} }`).join('\n')
+      expect(read(`domain: d\ndescriptors:\n${many}`).warnings.at(-1)).toBe(
+        'a.yaml: expected fewer warnings: 800 more are not listed',
+      )
+    },
+  )
+
+  test('are of what is a fault, too', () => {
+    expect(read(keyWith('rate_limit: []', daily)).warnings).toEqual([
+      'a.yaml:5: descriptors[0].rate_limit is given again (this one holds); expected each key once: the first is on line 4',
+    ])
   })
 
   test('are counted: of all files together', () => {
