@@ -39,7 +39,7 @@ export interface ConfigWarning extends ConfigFault {
 /** As `formatFault`, with what holds behind the value. */
 export function formatWarning(warning: ConfigWarning): string {
   const { value, holds } = warning
-  return formatFault(holds === '' ? warning : { ...warning, value: `${value} (${holds})` })
+  return formatFault({ ...warning, value: `${value} (${holds})` })
 }
 
 /** What a dependency is, in logs and metric labels: a closed list. */

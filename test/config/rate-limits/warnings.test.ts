@@ -211,8 +211,9 @@ describe('a rate limit file has no warning', () => {
     `${keyWith(daily)}\n  value: |\n    ---\n    ...\n`,
     keyWith('!!merge <<: { rate_limit: !!map { unit: !!str day, requests_per_unit: 5 } }'),
     keyWith('!!str value: v', daily),
-    keyWith('value: ---', daily),
-    keyWith('value: ...', daily),
+    keyWith('rate_limit: { unlimited: true }'),
+    `${keyWith('value: ---', daily)}\n...\n`,
+    `${keyWith('value: ...', daily)}\n...\n`,
   ])('where it means what it looks like: %j', (text) => {
     expect(read(text)).toMatchObject({ faults: [], warnings: [] })
   })
