@@ -27,7 +27,7 @@ export const check: Command = {
 
 Reads the policy and its rate limit files, and prints their faults by line, each with key, value and what would be
 right. A rule that needs a value which is wrong is left out until that is mended; where a file is no YAML (its syntax,
-a key twice, in the policy an alias or a tag), that comes first and alone.
+but in rate limit files a key twice, in the policy an alias or a tag), that comes first and alone.
 Without a fault it prints who may call what, and which quotas bind that. A line of a rate limit file that does not
 mean what it looks like, as a key given twice, is a warning.
 

@@ -4,8 +4,8 @@ import { readRateLimitFiles } from '../../../src/config/rate-limits/files.js'
 import { formatFault, formatWarning } from '../../../src/errors.js'
 import { asked, lookUp } from '../../ratelimit/trees.js'
 
-// What envoyproxy/ratelimit takes without a word. What holds was held against its own reading of the same files (its
-// version of 2026-01-22 with Go's yaml.v2), these and 30,000 made by chance.
+// What envoyproxy/ratelimit takes without a word, and what it makes of it: it reads with Go's yaml.v2, twice, and looks at
+// keys that it does not know and at fractions only where the first reading keeps them. `ratelimit/against-peer.ts` asks it.
 
 function read(text: string) {
   const { faults, warnings, config } = readRateLimitFiles([{ file: 'a.yaml', text }], {
