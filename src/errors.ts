@@ -30,6 +30,18 @@ export function formatFault(fault: ConfigFault): string {
   return `${place}: ${what}expected ${fault.expected}`
 }
 
+/** Something that is used, though not as it looks. `value` and `expected` are as those of a fault. */
+export interface ConfigWarning extends ConfigFault {
+  /** What is made of it, as `no effect`. */
+  readonly holds: string
+}
+
+/** As `formatFault`, with what holds behind the value. */
+export function formatWarning(warning: ConfigWarning): string {
+  const { value, holds } = warning
+  return formatFault({ ...warning, value: `${value} (${holds})` })
+}
+
 /** What a dependency is, in logs and metric labels: a closed list. */
 export type Dependency =
   'identity_provider' | 'ledger' | 'audit' | 'inspection' | 'rate_limit_store'

@@ -4,7 +4,8 @@ import { loadRateLimitsInWorker, watchRateLimits } from './config/rate-limits/wa
 import type { RateLimitServiceSettings } from './config/settings.js'
 import { createRateLimitService } from './envoy/rate-limit-service.js'
 import type { RateLimitService } from './envoy/rate-limit-service.js'
-import { formatFault } from './errors.js'
+import { formatFault, formatWarning } from './errors.js'
+import type { ConfigWarning } from './errors.js'
 import { openCounters } from './ratelimit/open-counters.js'
 import type { RateLimitConfig } from './ratelimit/tree.js'
 import type { Log } from './telemetry/log.js'
@@ -45,6 +46,7 @@ export function startRateLimits(
   let config = running.config
   metrics.rateLimit.countLoad('loaded')
   warnOfNone(config, log)
+  warnOfLines(running.warnings, log)
   const { counters, isAvailable } = openCounters(settings, {
     clock,
     random,
@@ -59,11 +61,12 @@ export function startRateLimits(
   const watch = watchRateLimits(settings, {
     running,
     load: (files) => loadRateLimitsInWorker(files, loadWorkerFile),
-    onConfig: (next) => {
+    onConfig: (next, warnings) => {
       config = next
       metrics.rateLimit.countLoad('loaded')
       log.info({ domainCount: config.domains.size }, 'rate limit files loaded')
       warnOfNone(config, log)
+      warnOfLines(warnings, log)
     },
     onUnchanged: () => {
       log.info({ domainCount: config.domains.size }, 'rate limit files unchanged')
@@ -96,6 +99,15 @@ export function startRateLimits(
       watch.close()
       counters.close()
     },
+  }
+}
+
+function warnOfLines(warnings: readonly ConfigWarning[], log: Log): void {
+  for (const warning of warnings) {
+    log.warn(
+      { warning: formatWarning(warning) },
+      'rate limit files have something that does not mean what it looks like',
+    )
   }
 }
 

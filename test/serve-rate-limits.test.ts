@@ -41,6 +41,10 @@ beforeAll(async () => {
   provider = await startSmallProvider()
   mkdirSync(limits)
   writeFileSync(join(limits, 'edge.yaml'), limitFile('edge', 2))
+  writeFileSync(
+    join(limits, 'twice.yaml'),
+    limitFile('twice', 50).replace(' }', ', requests_per_unit: 1 }'),
+  )
   const policyFile = join(directory, 'policy.yaml')
   writeFileSync(
     policyFile,
@@ -172,6 +176,56 @@ test('S64: SIGHUP looks at the files at once', async () => {
   child.signal('SIGHUP')
   await vi.waitFor(() => {
     expect(log()).toContain('rate limit files unchanged')
+  }, patience)
+})
+
+test('what is a warning holds, and is logged at the start and at each reload, but not beside a fault', async () => {
+  const again = (file: string): string =>
+    `limits/${file}:2: descriptors[0].rate_limit.requests_per_unit is given again (this one holds); expected each key once: the first is on line 2`
+  /** Since the log was so long. */
+  const warned = (from: number): readonly string[] =>
+    log()
+      .slice(from)
+      .split('\n')
+      .flatMap((line) => {
+        const { level, warning } = (line === '' ? {} : JSON.parse(line)) as {
+          readonly level?: unknown
+          readonly warning?: string
+        }
+        return warning === undefined
+          ? []
+          : [`${String(level)} ${warning.replace(`${directory}/`, '')}`]
+      })
+  const first = log().indexOf('rate limit files loaded')
+  expect(log().slice(0, first)).toContain(again('twice.yaml'))
+  expect(await ask('twice', 'x')).toBe('1 1 0')
+  expect(await ask('twice', 'x')).toBe('2 1 0')
+
+  const other = join(limits, 'other.yaml')
+  let from = log().length
+  writeFileSync(other, limitFile('other', 1).replace(' }', ', requests_per_unit: 3 }'))
+  await vi.waitFor(() => {
+    expect(warned(from)).toEqual([`warn ${again('other.yaml')}`, `warn ${again('twice.yaml')}`])
+  }, patience)
+  expect(await ask('other', 'x')).toBe('1 3 2')
+
+  from = log().length
+  child.signal('SIGHUP')
+  await vi.waitFor(() => {
+    expect(log().slice(from)).toContain('rate limit files unchanged')
+  }, patience)
+  writeFileSync(join(limits, 'wrong.yaml'), 'domain: tollgate')
+  await vi.waitFor(() => {
+    expect(log().slice(from)).toContain('rate limit files refused')
+  }, patience)
+  expect(warned(from)).toEqual([])
+  expect(await ask('other', 'x')).toBe('1 3 1')
+
+  // In this order: it is read without both, or with the wrong one, whenever it is seen.
+  rmSync(other)
+  rmSync(join(limits, 'wrong.yaml'))
+  await vi.waitFor(() => {
+    expect(warned(from)).toEqual([`warn ${again('twice.yaml')}`])
   }, patience)
 })
 

@@ -16,7 +16,7 @@ import { formatAmount } from '../quota/units.js'
 import type { Quota } from '../quota/quota.js'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../units.js'
 import { noOperands, readArguments, required } from './arguments.js'
-import { checkRateLimits } from './check-rate-limits.js'
+import { checkRateLimits, tellWarnings } from './check-rate-limits.js'
 import { exitCodes } from './command.js'
 import type { Command } from './command.js'
 
@@ -27,8 +27,9 @@ export const check: Command = {
 
 Reads the policy and its rate limit files, and prints their faults by line, each with key, value and what would be
 right. A rule that needs a value which is wrong is left out until that is mended; where a file is no YAML (its syntax,
-a key twice, in the policy an alias or a tag), that comes first and alone.
-Without a fault it prints who may call what, and which quotas bind that.
+but in rate limit files a key twice, in the policy an alias or a tag), that comes first and alone.
+Without a fault it prints who may call what, and which quotas bind that. A line of a rate limit file that does not
+mean what it looks like, as a key given twice, is a warning.
 
   --policy FILE  the policy
   --envoy FILE   also compare Envoy's static configuration with it: a pool without a route, another body cap,
@@ -38,7 +39,7 @@ Without a fault it prints who may call what, and which quotas bind that.
                  without it, too, if their directory is there
 
 Exit codes:
-  0  no fault
+  0  no fault; there may be warnings, on standard error
   1  faults, on standard error
   2  the command line is wrong`,
   async run(args, terminal) {
@@ -61,6 +62,7 @@ Exit codes:
       ...limits.faults,
       ...(envoyFile === undefined ? [] : compareWithEnvoy(envoyFile, envoyTerms)),
     ]
+    tellWarnings(limits.warnings, terminal)
     if (config === undefined || all.length > 0) throw new ConfigError(all)
     for (const line of heading(policyFile, config)) terminal.out(line)
     const named = [...files.map(({ key }) => key), ...limits.notRead]

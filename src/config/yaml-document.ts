@@ -1,15 +1,18 @@
 import { isAlias, isMap, isPair, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml'
 import type { Alias, Node, Pair, YAMLMap } from 'yaml'
 import { ConfigError } from '../errors.js'
-import type { ConfigFault } from '../errors.js'
+import type { ConfigFault, ConfigWarning } from '../errors.js'
 import { apiKeyPrefix } from '../identity/api-keys.js'
 import { MIB_BYTES } from '../units.js'
 import { boundFaults, formatPath, shorten, wholeFileFault } from './faults.js'
 import type { KeyPath } from './faults.js'
+import { firstDocument } from './yaml-first-document.js'
 import { createPlaces, keyAsWritten } from './yaml-places.js'
 import { syntaxSentence } from './yaml-syntax.js'
-import { createTags, noTags } from './yaml-tags.js'
+import { createTags, noTags, tagCodes } from './yaml-tags.js'
 import type { ScalarTags } from './yaml-tags.js'
+import { maxValues, plainValue, tooLarge } from './yaml-values.js'
+import type { Follow, ReadScalar } from './yaml-values.js'
 
 /** A file larger than this is refused unread: a policy has kilobytes, and reading 1 MiB of hostile YAML takes seconds. */
 export const maxFileBytes = MIB_BYTES
@@ -26,9 +29,6 @@ export interface YamlDocument {
   keyFault(path: KeyPath, what: string, expected: string): ConfigFault
 }
 
-/** An alias costs two characters and unfolds to all that it names, so that a few lines can become gigabytes. */
-const maxValues = 200_000
-
 export interface ReadOptions {
   /**
    * `refuse`: an alias is a fault, and so is every tag. `follow`: an alias stands for the value it names, `maxValues`
@@ -39,17 +39,11 @@ export interface ReadOptions {
   readonly scalarOf?: (scalar: ReadScalar) => unknown
   /** Taken too where aliases are followed, or with a meaning of their own: see `tag` of `ReadScalar`. */
   readonly scalarTags?: ScalarTags
-}
-
-export interface ReadScalar {
-  /** By the rules of YAML 1.2. */
-  readonly value: unknown
-  /** As written, without quotes. */
-  readonly source: string
-  /** Without quotes, so that the rules decide what it is where it has no tag. */
-  readonly isPlain: boolean
-  /** As `tag:yaml.org,2002:str`, or `!`. */
-  readonly tag: string | undefined
+  /**
+   * Reads what Go's yaml.v2 reads, too, and is told of it: the first of several documents, and a tag that is not known.
+   * Nobody is told of a key that is given again, but it is no fault: the last holds, and `earlierOf` knows those before.
+   */
+  readonly warn?: (warning: ConfigWarning) => void
 }
 
 /**
@@ -58,12 +52,21 @@ export interface ReadScalar {
  *
  * @throws ConfigError with every fault of the syntax at once
  */
-export function readYaml(file: string, text: string, options: ReadOptions): YamlDocument {
-  if (Buffer.byteLength(text) > maxFileBytes) {
+export function readYaml(file: string, whole: string, options: ReadOptions): YamlDocument {
+  if (Buffer.byteLength(whole) > maxFileBytes) {
     throw new ConfigError([wholeFileFault(file, `at most ${String(maxFileBytes)} bytes`)])
   }
   const lines = new LineCounter()
-  const tags = options.aliases === 'refuse' ? noTags : createTags(options.scalarTags)
+  const { warn } = options
+  const tags =
+    options.aliases === 'refuse' ? noTags : createTags(options.scalarTags, warn !== undefined)
+  const first = warn === undefined ? { text: whole, end: undefined } : firstDocument(whole)
+  const { text, end } = first
+  if (end !== undefined) {
+    const expected = `one document, without a second one after ${end.marker}`
+    const value = 'more than one document'
+    warn?.({ file, line: end.line, key: 'file', value, expected, holds: 'only the first is read' })
+  }
   // Duplicate keys are looked for below: the library compares all pairs, which is quadratic in the keys.
   const document = parseDocument(text, {
     lineCounter: lines,
@@ -73,6 +76,8 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
     customTags: [...tags.custom],
     // Or `%YAML 1.1` would change what words mean, and `<<` would be no text.
     ...(options.aliases === 'follow' ? { schema: 'core' as const } : {}),
+    // Or `!!set` would be no mapping.
+    ...(warn === undefined ? {} : { resolveKnownTags: false }),
   })
   const lineOf = (offset: number): number => lines.linePos(offset).line
   const faults: ConfigFault[] = []
@@ -84,9 +89,12 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
   visit(document, {
     Node: (index, node, above) => {
       places.enter(index, node)
-      const say = (value: string, expected: string): void => {
+      const faultOf = (value: string, expected: string): ConfigFault => {
         const line = lineOf(node.range?.[0] ?? 0)
-        faults.push({ file, line, key: formatPath(places.of(node, above)), value, expected })
+        return { file, line, key: formatPath(places.of(node, above)), value, expected }
+      }
+      const say = (value: string, expected: string): void => {
+        faults.push(faultOf(value, expected))
       }
       if (isAlias(node)) {
         const target = anchors.get(node.source)
@@ -97,14 +105,21 @@ export function readYaml(file: string, text: string, options: ReadOptions): Yaml
       }
       if (node.anchor !== undefined) anchors.set(node.anchor, node)
       const wrongTag = tags.problemOf(node)
-      if (wrongTag !== undefined) {
+      if (wrongTag?.holds !== undefined) {
+        warn?.({ ...faultOf(wrongTag.value, wrongTag.expected), holds: wrongTag.holds })
+      } else if (wrongTag !== undefined) {
         toldLines.add(lineOf(node.range?.[0] ?? 0))
         say(wrongTag.value, wrongTag.expected)
       }
-      if (isMap(node)) faults.push(...keyProblems(file, node, lineOf, () => places.of(node, above)))
+      if (!isMap(node)) return
+      const mayRepeat = (key: string): boolean => warn !== undefined && key !== '<<'
+      faults.push(...keyProblems(file, node, lineOf, () => places.of(node, above), mayRepeat))
     },
   })
-  for (const { code, message, pos } of [...document.errors, ...document.warnings]) {
+  // Of a tag that is not known it only warns, and here all is said of it.
+  const { errors, warnings } = document
+  const others = warnings.filter(({ code }) => warn === undefined || !tagCodes.includes(code))
+  for (const { code, message, pos } of [...errors, ...others]) {
     const { line, col } = lines.linePos(pos[0])
     if (toldLines.has(line)) continue
     toldLines.add(line)
@@ -151,6 +166,7 @@ function keyProblems(
   map: YAMLMap,
   lineOf: (offset: number) => number,
   place: () => KeyPath,
+  mayRepeat: (key: string) => boolean,
 ): readonly ConfigFault[] {
   const faults: ConfigFault[] = []
   const firstLine = new Map<string, number>()
@@ -172,56 +188,19 @@ function keyProblems(
     const key = pair.key.value
     const first = firstLine.get(key)
     if (first === undefined) firstLine.set(key, line)
-    else say('given again', `each key once: the first is on line ${String(first)}`)
+    else if (!mayRepeat(key)) say('given again', onceExpected(first))
   }
   return faults
+}
+
+/** Of a key that is given again. */
+export function onceExpected(firstLine: number): string {
+  return `each key once: the first is on line ${String(firstLine)}`
 }
 
 function startOf(pair: Pair): number {
   const key = pair.key as Node | null
   return key?.range?.[0] ?? 0
-}
-
-type Follow = (node: unknown) => unknown
-
-const tooLarge = Symbol('more than maxValues values')
-
-/** Own conversion: an object without prototype makes `__proto__` and `constructor` ordinary, unknown keys. */
-function plainValue(
-  root: unknown,
-  follow: Follow,
-  scalarOf: NonNullable<ReadOptions['scalarOf']>,
-): unknown {
-  let count = 0
-  function convert(unresolved: unknown, depth: number): unknown {
-    count += 1
-    // An anchor that holds an alias of itself has no end: the count finds it, or the depth before it.
-    if (count > maxValues || depth > 256) return tooLarge
-    const node = follow(unresolved)
-    if (isMap(node)) {
-      const object = Object.create(null) as Record<string, unknown>
-      for (const pair of node.items) {
-        if (!isScalar(pair.key) || typeof pair.key.value !== 'string') continue
-        const value = convert(pair.value, depth + 1)
-        if (value === tooLarge) return tooLarge
-        object[pair.key.value] = value
-      }
-      return object
-    }
-    if (isSeq(node)) {
-      const list: unknown[] = []
-      for (const item of node.items) {
-        const value = convert(item, depth + 1)
-        if (value === tooLarge) return tooLarge
-        list.push(value)
-      }
-      return list
-    }
-    if (!isScalar(node)) return scalarOf({ value: null, source: '', isPlain: true, tag: undefined })
-    const { value, source = '', type, tag } = node
-    return scalarOf({ value, source, isPlain: type === undefined || type === 'PLAIN', tag })
-  }
-  return convert(root, 0)
 }
 
 function locate(
@@ -233,8 +212,11 @@ function locate(
   let node = follow(root)
   let line = 1
   for (const part of path) {
-    if (isMap(node) && typeof part === 'string') {
-      const pair = node.items.find((item) => isScalar(item.key) && item.key.value === part)
+    if (isMap(node) && typeof part !== 'number') {
+      const key = typeof part === 'string' ? part : part.key
+      const isIt = ({ key: at }: Pair): boolean => isScalar(at) && at.value === key
+      const pair =
+        typeof part === 'string' ? node.items.findLast(isIt) : node.items.filter(isIt)[part.earlier]
       if (pair === undefined) return { line, node: undefined }
       line = lineOf(startOf(pair))
       node = follow(pair.value)

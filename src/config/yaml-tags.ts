@@ -1,5 +1,5 @@
-import { isScalar } from 'yaml'
-import type { Scalar, ScalarTag, YAMLMap, YAMLSeq } from 'yaml'
+import { isMap, isScalar } from 'yaml'
+import type { ErrorCode, Scalar, ScalarTag, YAMLMap, YAMLSeq } from 'yaml'
 import { shorten } from './faults.js'
 import { fittingTag, noTag } from './yaml-syntax.js'
 
@@ -17,7 +17,12 @@ export interface Tags {
 interface TagProblem {
   readonly value: string
   readonly expected: string
+  /** What is made of what is taken nevertheless. */
+  readonly holds?: string
 }
+
+/** What the library warns with of a tag. */
+export const tagCodes: readonly ErrorCode[] = ['TAG_RESOLVE_FAILED', 'BAD_COLLECTION_TYPE']
 
 const yamlTag = 'tag:yaml.org,2002:'
 const tagsOfYaml: ReadonlySet<string> = new Set(
@@ -30,8 +35,12 @@ export const noTags: Tags = {
   problemOf: ({ tag }) => (tag === undefined ? undefined : { value: 'tagged', expected: noTag }),
 }
 
-/** Those of what YAML is made of, as `!!str`, and those of `scalarTags`. */
-export function createTags(scalarTags: ScalarTags = {}): Tags {
+/**
+ * Those of what YAML is made of, as `!!str`, and those of `scalarTags`.
+ *
+ * @param asGo others too, as Go's yaml.v2 takes them: to a scalar they are `!!str`, to all else nothing
+ */
+export function createTags(scalarTags: ScalarTags = {}, asGo = false): Tags {
   const fitting = new Map(
     Object.entries(scalarTags).map(([tag, fits]) => [tag.replace('!!', yamlTag), fits]),
   )
@@ -41,7 +50,15 @@ export function createTags(scalarTags: ScalarTags = {}): Tags {
     if (fits !== undefined && isScalar(node)) {
       return fits(node.source ?? '') ? undefined : fittingTag
     }
-    return tagsOfYaml.has(tag) ? undefined : noTag
+    const isKnown = asGo ? fittingTagsOf(node).includes(tag) : tagsOfYaml.has(tag)
+    return isKnown ? undefined : noTag
+  }
+
+  function holdsAt(node: Scalar | YAMLMap | YAMLSeq, tag: string): string | undefined {
+    if (!asGo || (isScalar(node) && fitting.has(tag))) return undefined
+    if (!isScalar(node)) return 'no effect'
+    // As a key it would be no merge any more.
+    return node.source === '<<' ? undefined : 'read as text'
   }
 
   return {
@@ -51,7 +68,14 @@ export function createTags(scalarTags: ScalarTags = {}): Tags {
       const { tag } = node
       const expected = tag === undefined ? undefined : expectedAt(node, tag)
       if (tag === undefined || expected === undefined) return undefined
-      return { value: shorten(`tagged ${tag.replace(yamlTag, '!!')}`), expected }
+      const value = shorten(`tagged ${tag.replace(yamlTag, '!!')}`)
+      const holds = holdsAt(node, tag)
+      return { value, expected, ...(holds === undefined ? {} : { holds }) }
     },
   }
+}
+
+function fittingTagsOf(node: Scalar | YAMLMap | YAMLSeq): readonly string[] {
+  if (!isScalar(node)) return [yamlTag + (isMap(node) ? 'map' : 'seq')]
+  return node.source === '<<' ? [`${yamlTag}str`, `${yamlTag}merge`] : [`${yamlTag}str`]
 }

@@ -47,6 +47,52 @@ describe('tollgate ratelimit check', () => {
     expect(exitCode).toBe(0)
   })
 
+  const doubtful = 'domain: a\ndomain: b\ndescriptors: [{ key: k, unlimited: true }]'
+  const warnings = [
+    'warning: DIR/a.yaml:2: domain is given again (this one holds); expected each key once: the first is on line 1',
+    expect.stringContaining(
+      'warning: DIR/a.yaml:3: descriptors[0].unlimited is a key of rate_limit (no effect); expected one of key,',
+    ) as string,
+  ]
+  const linesOf = (text: string, path: string): readonly string[] =>
+    text.replaceAll(path, 'DIR').split('\n')
+
+  test('says warnings beside what there is', async () => {
+    const path = directoryOf({ 'a.yaml': doubtful })
+    const { exitCode, out, err } = await play(['ratelimit', 'check', path])
+    expect(linesOf(err, path)).toEqual(warnings)
+    expect(out.split('\n')).toEqual(['no fault', 'rate limits: 1 file, 1 domain', '  b: 0 limits'])
+    expect(exitCode).toBe(0)
+  })
+
+  test('fails for warnings where it is strict', async () => {
+    const path = directoryOf({ 'a.yaml': doubtful })
+    const { exitCode, out, err } = await play(['ratelimit', 'check', '--strict', path])
+    expect(linesOf(err, path)).toEqual(warnings)
+    expect(out).toBe('')
+    expect(exitCode).toBe(1)
+    const sound = directoryOf({ 'a.yaml': 'domain: a' })
+    expect((await play(['ratelimit', 'check', '--strict', sound])).exitCode).toBe(0)
+  })
+
+  test('says warnings before faults, of all files', async () => {
+    const path = directoryOf({
+      'a.yaml': doubtful,
+      'b.yaml': 'domain: tollgate',
+      'c.yaml': 'a: *b',
+    })
+    writeFileSync(join(path, 'd.yaml'), Buffer.from([0xff]))
+    const { exitCode, err } = await play(['ratelimit', 'check', path])
+    const lines = linesOf(err, path)
+    expect(lines.slice(0, 2)).toEqual(warnings)
+    expect(lines.slice(2).map((line) => line.slice(0, 10))).toEqual([
+      'DIR/d.yaml',
+      'DIR/b.yaml',
+      'DIR/c.yaml',
+    ])
+    expect(exitCode).toBe(1)
+  })
+
   test.each([
     [['ratelimit'], '"check" is needed'],
     [['ratelimit', 'chek', 'a'], 'unknown argument "chek"; there is "check"'],
@@ -92,6 +138,31 @@ describe('tollgate check', () => {
       'DIR/policy.yaml:13: keepCredential is perhaps; expected true or false',
       'DIR/limits/a.yaml:1: domain is tollgate; expected a domain other than tollgate, in which Envoy reports to Tollgate',
     ])
+    expect(exitCode).toBe(1)
+  })
+
+  test('says their warnings, which are no faults, and says them beside faults', async () => {
+    const limits = { 'a.yaml': 'domain: a\ndomain: b' }
+    const told = (path: string): string =>
+      `warning: ${path}/limits/a.yaml:2: domain is given again (this one holds); expected each key once: the first is on line 1`
+    const path = policyWith(limits)
+    const { exitCode, out, err } = await check(path)
+    expect(err).toBe(told(path))
+    expect(out).toContain('\nrate limits: 1 file, 1 domain\n  b: 0 limits\n')
+    expect(exitCode).toBe(0)
+    const wrong = policyWith(limits, 'keepCredential: perhaps\n')
+    const refused = await check(wrong)
+    expect(refused.err.split('\n')[0]).toBe(told(wrong))
+    expect(refused.err).toContain('policy.yaml:13: keepCredential is perhaps')
+    expect(refused.exitCode).toBe(1)
+  })
+
+  test('has no warnings of the policy: what they are about is a fault of it', async () => {
+    const twice = policyWith({ 'a.yaml': 'domain: a' }, 'keepCredential: no\nkeepCredential: no\n')
+    const { exitCode, err } = await check(twice)
+    expect(err.replaceAll(twice, 'DIR')).toBe(
+      'DIR/policy.yaml:14: keepCredential is given again; expected each key once: the first is on line 13',
+    )
     expect(exitCode).toBe(1)
   })
 

@@ -36,6 +36,18 @@ test('a fault behind an alias is shown where the value is written', () => {
   })
 })
 
+test.each([
+  ['a: !own x', 'f.yaml:1: a is tagged !own; expected no tag (a word after !)'],
+  ['a: !own { b: c }', 'f.yaml:1: a is tagged !own; expected no tag (a word after !)'],
+  ['a: 1\na: 2', 'f.yaml:2: a is given again; expected each key once: the first is on line 1'],
+  [
+    'a: 1\n---\na: 2',
+    'f.yaml:2: syntax is wrong at column 1; expected one document, without a second one after ---',
+  ],
+])('what only rate limit files may have is a fault where nobody is warned: %j', (text, refusal) => {
+  expect(refusalOf(text)).toBe(refusal)
+})
+
 test('an alias without an anchor above it is a fault', () => {
   expect(refusalOf('a: *x\nb: &x 1\n')).toBe(
     'f.yaml:1: a is *x; expected an alias of an anchor above it',

@@ -56,6 +56,15 @@ descriptors:
     descriptors:
       - { key: down, rate_limit: { unit: day, requests_per_unit: 40 } }
   - { key: a, value: b_c, rate_limit: { unit: day, requests_per_unit: 5 } }
+  # What is a warning here.
+  - { key: last, rate_limit: { unit: day, requests_per_unit: 50, requests_per_unit: 4 } }
+  - { key: added, rate_limit: { unit: hour, requests_per_unit: 5 }, rate_limit: { unit: day, name: added } }
+  - { key: beside, unlimited: true, rate_limit: { unit: day, requests_per_unit: 3 } }
+  - { key: tagged, value: !own t, rate_limit: !!set { unit: day, requests_per_unit: 3 } }
+  - { key: fortnight, rate_limit: { unlimited: true, unit: fortnight } }
+  - { key: large, value: 9007199254740993, rate_limit: { unit: day, requests_per_unit: 2 } }
+---
+descriptors: [ no YAML
 `,
 }
 
@@ -72,7 +81,8 @@ const entryPool = [
   ...['one=1', 'one=2', 'one=own', 'one=free', 'one=', 'zero=1', 'shadow=1', 'all=1', 'base=1'],
   ...['base=2', 'instead=1', 'path=a1', 'path=abc', 'path=b', 'file=f1', 'file=f2', 'up=1'],
   ...['up=1,down=1', 'up=1,down=x', 'up=s1,down=1', 'up=s2,down=1', 'up=1,down=1,more=1', 'One=1'],
-  ...['a=b_c', 'nothing=1'],
+  ...['a=b_c', 'nothing=1', 'last=1', 'added=1', 'beside=1', 'tagged=t', 'tagged=u', 'fortnight=1'],
+  ...['large=9007199254740993', 'large=9007199254740992'],
 ]
 
 function randomRequest(below: (bound: number) => number): RateLimitRequest {

@@ -1,9 +1,9 @@
 import { ConfigError } from '../../errors.js'
-import type { ConfigFault } from '../../errors.js'
+import type { ConfigFault, ConfigWarning } from '../../errors.js'
 import { isPattern } from '../../ratelimit/pattern.js'
 import { beyondLevel, compositeKey } from '../../ratelimit/tree.js'
 import type { FileDescriptor } from '../../ratelimit/tree.js'
-import { boundFaults, shorten, wholeFileFault } from '../faults.js'
+import { boundFaults, boundWarnings, shorten, wholeFileFault } from '../faults.js'
 import type { KeyPath } from '../faults.js'
 import { readYaml } from '../yaml-document.js'
 import type { YamlDocument } from '../yaml-document.js'
@@ -34,6 +34,7 @@ export interface Root {
 export interface FileReading {
   readonly file: string
   readonly faults: readonly ConfigFault[]
+  readonly warnings: readonly ConfigWarning[]
   /** Empty where it is wrong. */
   readonly domain: string
   /** What of it is sound. */
@@ -47,33 +48,49 @@ export interface FileReading {
   keyFault(at: KeyPath, what: string, expected: string): ConfigFault
 }
 
-/** Reads one file of envoyproxy/ratelimit's YAML. Every fault that it would find is one, and some that it overlooks. */
+/**
+ * Reads one file of envoyproxy/ratelimit's YAML. Every fault that it would find is one; what it passes over without a word
+ * is a warning, and has the effect that it has there.
+ */
 export function readRateLimitFile(file: string, text: string): FileReading {
+  const warnings: ConfigWarning[] = []
+  const warn = (warning: ConfigWarning): void => {
+    warnings.push(warning)
+  }
   try {
     refuseControls(file, text)
-    return read(file, readYaml(file, text, { aliases: 'follow', scalarOf, scalarTags }))
+    return read(
+      file,
+      readYaml(file, text, { aliases: 'follow', scalarOf, scalarTags, warn }),
+      warnings,
+    )
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     const { faults } = error
     const fault = (_: KeyPath, expected: string): ConfigFault => wholeFileFault(file, expected)
     const keyFault = (_: KeyPath, __: string, expected: string): ConfigFault => fault([], expected)
     const nothing = { domain: '', descriptors: [], roots: [], descriptorCount: 0 }
-    return { file, faults, ...nothing, fault, keyFault }
+    return { file, faults, warnings: boundWarnings(file, warnings), ...nothing, fault, keyFault }
   }
 }
 
-function read(file: string, document: YamlDocument): FileReading {
-  const context: Read = { document, faults: [], descriptorCount: 0 }
+function read(
+  file: string,
+  document: YamlDocument,
+  ofSyntax: readonly ConfigWarning[],
+): FileReading {
+  const context: Read = { document, faults: [], warnings: [], descriptorCount: 0 }
   const { value } = document
   checkVersion(context)
   const isEmpty = value === undefined || isNothing(value)
   const members = isEmpty ? new Map<string, Member>() : mappingAt(context, value, [], 'file')
   const domain = readDomain(context, members)
   const { descriptors, roots } = readLevel(context, members?.get('descriptors'), domain, 1)
-  const { faults, descriptorCount } = context
+  const { faults, warnings, descriptorCount } = context
   return {
     file,
     faults: boundFaults(file, faults),
+    warnings: boundWarnings(file, [...ofSyntax, ...warnings]),
     domain,
     descriptors,
     roots,

@@ -1,4 +1,4 @@
-import type { ConfigFault } from '../../errors.js'
+import type { ConfigFault, ConfigWarning } from '../../errors.js'
 import { beyondLevel, buildConfig } from '../../ratelimit/tree.js'
 import type { RateLimitConfig } from '../../ratelimit/tree.js'
 import { wholeFileFault } from '../faults.js'
@@ -22,6 +22,7 @@ export interface FilesOptions {
 /** Files that belong together, read as far as they go. */
 export interface FilesReading {
   readonly faults: readonly ConfigFault[]
+  readonly warnings: readonly ConfigWarning[]
   /** Undefined where there is a fault. */
   readonly config: RateLimitConfig | undefined
   readonly descriptorCount: number
@@ -58,6 +59,7 @@ export function readRateLimitFiles(
   }
   return {
     faults,
+    warnings: readings.flatMap((reading) => reading.warnings),
     config: faults.length === 0 ? buildConfig(readings) : undefined,
     descriptorCount,
   }

@@ -3,6 +3,7 @@ import { nearest } from '../nearest.js'
 import { isMapping } from '../partly.js'
 import { isPlainScalar } from './scalars.js'
 import { oneOf } from '../values.js'
+import { earlierOf } from '../yaml-values.js'
 
 /** The keys of a rate limit file, by what holds them. */
 export const keyPlaces = {
@@ -32,22 +33,33 @@ const placeNames: Readonly<Record<KeyPlace, string>> = {
   replaces: 'replaces',
 }
 
-/**
- * What is wrong with a key; undefined if nothing is. envoyproxy/ratelimit passes over a known key in a wrong place, so
- * that a limit holds which nobody wrote.
- */
-export function unknownKey(
+/** Where a key belongs; undefined where it is not known. */
+export function homeOf(key: string): KeyPlace | undefined {
+  return (Object.keys(keyPlaces) as readonly KeyPlace[]).find((place) =>
+    (keyPlaces[place] as readonly string[]).includes(key),
+  )
+}
+
+export interface WrongKey {
+  readonly what: string
+  readonly expected: string
+  /** envoyproxy/ratelimit passes over a known key in a wrong place. */
+  readonly isMisplaced: boolean
+}
+
+/** What is wrong with a key; undefined if nothing is. */
+export function wrongKey(
   key: string,
   place: KeyPlace,
   given: readonly string[],
-): { readonly what: string; readonly expected: string } | undefined {
+): WrongKey | undefined {
   const known: readonly string[] = keyPlaces[place]
   if (known.includes(key)) return undefined
-  const home = (Object.keys(keyPlaces) as readonly KeyPlace[]).find((other) =>
-    (keyPlaces[other] as readonly string[]).includes(key),
-  )
+  const home = homeOf(key)
   const expected = oneOf(known)
-  if (home !== undefined) return { what: `a key of ${placeNames[home]}`, expected }
+  if (home !== undefined) {
+    return { what: `a key of ${placeNames[home]}`, expected, isMisplaced: true }
+  }
   const meant = nearest(
     key,
     known.filter((word) => !given.includes(word)),
@@ -55,6 +67,7 @@ export function unknownKey(
   return {
     what: meant === undefined ? 'an unknown key' : `an unknown key (did you mean ${meant}?)`,
     expected,
+    isMisplaced: false,
   }
 }
 
@@ -62,6 +75,8 @@ export function unknownKey(
 export interface Member {
   readonly value: unknown
   readonly at: KeyPath
+  /** What the same mapping says of it before, where it is given again: in that order. */
+  readonly earlier: readonly Omit<Member, 'earlier'>[]
 }
 
 /**
@@ -77,7 +92,13 @@ export function membersOf(
   const members = new Map<string, Member>()
   const add = (from: Readonly<Record<string, unknown>>, where: KeyPath): void => {
     for (const [key, value] of Object.entries(from)) {
-      if (key !== '<<' && !members.has(key)) members.set(key, { value, at: [...where, key] })
+      if (key === '<<' || members.has(key)) continue
+      const before = earlierOf(from).get(key) ?? []
+      const earlier = before.map((each, index) => ({
+        value: each,
+        at: [...where, { key, earlier: index }],
+      }))
+      members.set(key, { value, at: [...where, key], earlier })
     }
     if (Object.hasOwn(from, '<<')) merge(from['<<'], [...where, '<<'])
   }

@@ -9,9 +9,9 @@ import { piecesOf } from './pieces.js'
 const answer = answerOf(() => loadRateLimits(workerData as FilesSettings))
 if (parentPort !== null) {
   if ('read' in answer) {
-    const { config, content } = answer.read
+    const { config, ...rest } = answer.read
     await handOver(parentPort, piecesOf(config))
-    parentPort.postMessage({ read: content })
+    parentPort.postMessage({ read: rest })
   } else {
     parentPort.postMessage(answer)
   }

@@ -1,5 +1,7 @@
 import { ConfigError } from '../../errors.js'
+import type { ConfigWarning } from '../../errors.js'
 import type { RateLimitConfig } from '../../ratelimit/tree.js'
+import { firstWarnings } from '../faults.js'
 import { readText } from '../load.js'
 import type { RateLimitServiceSettings } from '../settings.js'
 import { lookAtDirectory } from './directory.js'
@@ -11,6 +13,8 @@ export type FilesSettings = Pick<RateLimitServiceSettings, 'configDir' | 'mergeD
 
 export interface LoadedRateLimits {
   readonly config: RateLimitConfig
+  /** Of all files together as many as else of one. */
+  readonly warnings: readonly ConfigWarning[]
   /** What the directory looked like before it was read (`lookAtDirectory`). */
   readonly content: string
 }
@@ -18,9 +22,9 @@ export interface LoadedRateLimits {
 /** @throws ConfigError the directory cannot be read, or its files have faults: all of them at once */
 export function loadRateLimits(settings: FilesSettings): LoadedRateLimits {
   const { files, content } = lookAtDirectory(settings.configDir)
-  const { config, faults } = readRateLimitTexts(files, settings)
+  const { config, faults, warnings } = readRateLimitTexts(files, settings)
   if (config === undefined) throw new ConfigError(faults)
-  return { config, content }
+  return { config, warnings: firstWarnings(settings.configDir, warnings), content }
 }
 
 export interface ReadOptions extends Pick<FilesSettings, 'mergeDomains'> {

@@ -1,19 +1,21 @@
-import type { ConfigFault } from '../../errors.js'
+import type { ConfigFault, ConfigWarning } from '../../errors.js'
 import type { KeyPath } from '../faults.js'
 import { isMapping } from '../partly.js'
+import { onceExpected } from '../yaml-document.js'
 import type { YamlDocument } from '../yaml-document.js'
-import { keyPlaces, membersOf, unknownKey } from './keys.js'
+import { keyPlaces, membersOf, wrongKey } from './keys.js'
 import type { KeyPlace, Member } from './keys.js'
-import { countOf, flagOf, isPlainScalar, textOf } from './scalars.js'
+import { countOf, flagOf, isNothing, isPlainScalar, maxCount, textOf } from './scalars.js'
+import { fitsKey, mergeExpected, refuseUnread } from './unread.js'
 
-/** Faults of one file that are looked for: where each is has to be found in the whole of it. */
+/** Faults of one file that are looked for, and warnings: where each is has to be found in the whole of it. */
 const maxFaults = 1000
-const maxCount = 2 ** 32 - 1
 
 /** What is known while one file is read. */
 export interface Read {
   readonly document: YamlDocument
   readonly faults: ConfigFault[]
+  readonly warnings: ConfigWarning[]
   descriptorCount: number
 }
 
@@ -29,6 +31,37 @@ export function sayOfKey(
   expected: string,
 ): void {
   if (faults.length < maxFaults) faults.push(document.keyFault(at, what, expected))
+}
+
+/** @param holds what is made of the value, which is shown */
+export function warn(
+  { document, warnings }: Read,
+  at: KeyPath,
+  holds: string,
+  expected: string,
+): void {
+  if (warnings.length < maxFaults) warnings.push({ ...document.fault(at, expected), holds })
+}
+
+/** As `sayOfKey`. */
+function warnOfKey(
+  { document, warnings }: Read,
+  at: KeyPath,
+  what: string,
+  holds: string,
+  expected: string,
+): void {
+  if (warnings.length < maxFaults) {
+    warnings.push({ ...document.keyFault(at, what, expected), holds })
+  }
+}
+
+/** Of a key that is given again, as far as it is no fault. */
+export function warnOfRepeat(context: Read, { at, earlier }: Member, holds: string): void {
+  const [first] = earlier
+  if (first === undefined || context.warnings.length >= maxFaults) return
+  const { line } = context.document.fault(first.at, '')
+  warnOfKey(context, at, 'given again', holds, onceExpected(line))
 }
 
 /** The keys of a mapping, those of its merges included; undefined, and a fault, where it is none. */
@@ -48,16 +81,58 @@ export function mappingAt(
     return undefined
   }
   const members = membersOf(value, at, (where) => {
-    say(context, where, 'a mapping, or a list of mappings, to merge')
+    say(context, where, mergeExpected)
   })
   const given = [...members.keys()]
-  for (const [key, { at: there }] of members) {
+  for (const [key, member] of members) {
     if (context.faults.length >= maxFaults) break
-    const wrong = unknownKey(key, place, given)
-    if (wrong === undefined) continue
-    sayOfKey(context, there, wrong.what, wrong.expected)
+    const wrong = wrongKey(key, place, given)
+    if (wrong === undefined) readRepeat(context, key, member)
+    else if (!wrong.isMisplaced) sayOfKey(context, member.at, wrong.what, wrong.expected)
+    else {
+      warnOfKey(context, member.at, wrong.what, 'no effect', wrong.expected)
+      refuseUnread(member, (where, what, expected) => {
+        if (what === undefined) say(context, where, expected)
+        else sayOfKey(context, where, what, expected)
+      })
+    }
   }
   return members
+}
+
+function readRepeat(context: Read, key: string, member: Member): void {
+  if (member.earlier.length === 0) return
+  const isAdded = earlierMappings(member).length > 0
+  warnOfRepeat(context, member, isAdded ? 'added to the one before' : 'this one holds')
+  for (const { value, at } of member.earlier) {
+    if (!fitsKey(key, value)) say(context, at, `what fits ${key}, also where it is given again`)
+  }
+}
+
+/**
+ * The mappings that were given before one, up to the last that was given as nothing; the last of them first. Go reads
+ * each into the same struct, or map: only `rate_limit` and `metadata` are any.
+ */
+function earlierMappings({ value, earlier }: Member): readonly Omit<Member, 'earlier'>[] {
+  const isGiven = (each: unknown): boolean => isMapping(each) && !isPlainScalar(each)
+  if (!isGiven(value)) return []
+  const latest = earlier.toReversed()
+  const end = latest.findIndex((each) => isNothing(each.value))
+  return latest.slice(0, end === -1 ? undefined : end).filter((each) => isGiven(each.value))
+}
+
+/** The keys of a mapping, those of its earlier ones behind its own. */
+export function withEarlier(
+  members: ReadonlyMap<string, Member>,
+  member: Member,
+): ReadonlyMap<string, Member> {
+  const all = new Map(members)
+  for (const { value, at } of earlierMappings(member)) {
+    // What is wrong with it is told where it stands.
+    const before = membersOf(value as Readonly<Record<string, unknown>>, at, () => undefined)
+    for (const [key, each] of before) if (!all.has(key)) all.set(key, each)
+  }
+  return all
 }
 
 /** Empty where it is not there; undefined where it is wrong. */

@@ -4,7 +4,7 @@ import type { KeyPath } from '../faults.js'
 import { oneOf } from '../values.js'
 import type { Member } from './keys.js'
 import { readMetadata } from './metadata.js'
-import { countAt, flagAt, mappingAt, say, textAt } from './reader.js'
+import { countAt, flagAt, mappingAt, say, textAt, warn, withEarlier } from './reader.js'
 import type { Read } from './reader.js'
 import { isNothing } from './scalars.js'
 
@@ -15,13 +15,12 @@ export function readRule(
   shadowMode: boolean,
   quotaMode: boolean,
 ): RateLimitRule | undefined {
-  const metadata = readMetadata(descriptor.get('metadata'), (at, expected) => {
-    say(context, at, expected)
-  })
+  const metadata = readMetadata(context, descriptor.get('metadata'))
   const member = descriptor.get('rate_limit')
   if (member === undefined || isNothing(member.value)) return undefined
-  const members = mappingAt(context, member.value, member.at, 'rate_limit')
-  if (members === undefined) return undefined
+  const own = mappingAt(context, member.value, member.at, 'rate_limit')
+  if (own === undefined) return undefined
+  const members = withEarlier(own, member)
   const name = textAt(context, members.get('name'), 'a name for this limit') ?? ''
   return {
     name,
@@ -46,9 +45,9 @@ function readLimit(
   const written = textAt(context, members.get('unit'), oneOf(units))
   const unit = units.find((candidate) => candidate === written?.toLowerCase())
   if (isUnlimited) {
-    if (written !== undefined && written !== '') {
-      say(context, unitAt, 'to be left out: no rate limit unit is specified when unlimited')
-    }
+    const expected = 'to be left out: no rate limit unit is specified when unlimited'
+    if (unit !== undefined) say(context, unitAt, expected)
+    else if (written !== undefined && written !== '') warn(context, unitAt, 'no effect', expected)
     return undefined
   }
   if (unit === undefined) {

@@ -1,9 +1,12 @@
 import { isUtf8 } from 'node:buffer'
-import type { ReadScalar } from '../yaml-document.js'
+import type { ReadScalar } from '../yaml-values.js'
 import type { ScalarTags } from '../yaml-tags.js'
 import { isTimestamp } from './timestamp.js'
 
 // Scalars as envoyproxy/ratelimit reads them: by YAML 1.1 as Go's yaml.v2 knows it, and each by what its key wants.
+
+/** Of `requests_per_unit`: 32 bits. */
+export const maxCount = 2 ** 32 - 1
 
 /** Stands for a scalar without quotes until it is known what its key wants; one in quotes is text. */
 export interface PlainScalar {
@@ -13,9 +16,12 @@ export interface PlainScalar {
 /** For `readYaml`: a tag decides, then quotes. */
 export function scalarOf({ source, isPlain, tag }: ReadScalar): string | PlainScalar {
   if (tag === undefined) return isPlain ? { plain: source } : source
-  if (tag === '!' || tag.endsWith(':str')) return source
-  if (tag.endsWith(':binary')) return Buffer.from(source, 'base64').toString()
-  const whole = tag.endsWith(':float') ? wholeNumberOf(source) : undefined
+  const [, known = ''] =
+    /^tag:yaml\.org,2002:(int|float|bool|null|timestamp|binary)$/.exec(tag) ?? []
+  if (known === 'binary') return Buffer.from(source, 'base64').toString()
+  // `!`, `!!str`, and every tag that is not known.
+  if (known === '') return source
+  const whole = known === 'float' ? wholeNumberOf(source) : undefined
   return { plain: whole === undefined ? source : `${String(whole)}.` }
 }
 
@@ -55,9 +61,9 @@ export function isNothing(value: unknown): boolean {
 export function textOf(value: unknown): string | undefined {
   if (typeof value === 'string') return value
   if (isNothing(value)) return ''
-  // YAML's fractions are what envoyproxy/ratelimit refuses a file for, wherever they stand.
-  const isText = isPlainScalar(value) && !isFraction(value.plain) && !isNoNumber(value.plain)
-  return isText ? value.plain : undefined
+  // YAML's fractions are what envoyproxy/ratelimit refuses a file for, and whole numbers from 2^63 on, wherever they stand.
+  if (!isPlainScalar(value) || isFraction(value.plain) || isNoNumber(value.plain)) return undefined
+  return (wholeNumberOf(value.plain) ?? 0n) < 2n ** 63n ? value.plain : undefined
 }
 
 export function flagOf(value: unknown): boolean | undefined {
@@ -72,7 +78,13 @@ export function countOf(value: unknown): number | undefined {
   if (isNothing(value)) return 0
   if (!isPlainScalar(value)) return undefined
   const number = wholeNumberOf(value.plain)
-  return number !== undefined && number >= 0 ? Math.abs(number) : undefined
+  return number !== undefined && number >= 0n ? Number(number) : undefined
+}
+
+/** What Go puts into a count where a fraction is no fault: it cuts that off. */
+export function roughCountOf(value: unknown): number | undefined {
+  const number = dataOf(value)
+  return typeof number === 'number' && number > -1 ? Math.trunc(number) : undefined
 }
 
 /** What free-form data holds: nothing, a flag, a number or text. Undefined where it is neither a scalar. */
@@ -82,26 +94,32 @@ export function dataOf(value: unknown): null | boolean | number | string | undef
   if (isNothing(value)) return null
   const { plain } = value
   const fraction = isFraction(plain) ? Number(plain.replaceAll('_', '')) : undefined
-  return wholeNumberOf(plain) ?? fraction ?? flagOf(value) ?? plain
+  const whole = wholeNumberOf(plain)
+  return (whole === undefined ? fraction : Number(whole)) ?? flagOf(value) ?? plain
 }
 
 const radixes: Readonly<Record<string, number>> = { x: 16, b: 2, o: 8 }
 
-/** In the spellings of Go, which are not those of YAML 1.2: `010` is 8, `1_000` is 1000. */
-function wholeNumberOf(written: string): number | undefined {
+/** In the spellings of Go, which are not those of YAML 1.2: `010` is 8, `1_000` is 1000. What 64 bits hold. */
+function wholeNumberOf(written: string): bigint | undefined {
   const [, sign = '', text = ''] =
     /^([-+]?)(\d.*)$/.exec(written.replaceAll('_', '').toLowerCase()) ?? []
   if (written.startsWith('_')) return undefined
   const [, letter = '', digits = ''] = /^0([xbo]?)(.+)$/.exec(text) ?? []
   const number = digits === '' ? wholeOf(text, 10) : wholeOf(digits, radixes[letter] ?? 8)
-  return number !== undefined && sign === '-' ? -number : number
+  if (number === undefined || number >= 2n ** 64n) return undefined
+  if (sign === '-') return number > 2n ** 63n ? undefined : -number
+  return sign === '+' && number >= 2n ** 63n ? undefined : number
 }
 
-function wholeOf(digits: string, radix: number): number | undefined {
+const prefixes: Readonly<Record<number, string>> = { 16: '0x', 10: '', 8: '0o', 2: '0b' }
+
+/** Undefined where it has more digits than 64 bits have. */
+function wholeOf(digits: string, radix: number): bigint | undefined {
   const known = '0123456789abcdef'.slice(0, radix)
+  const significant = digits.replace(/^0+(?=.)/, '')
   if (digits === '' || [...digits].some((digit) => !known.includes(digit))) return undefined
-  const number = Number.parseInt(digits, radix)
-  return Number.isSafeInteger(number) ? number : undefined
+  return significant.length > 64 ? undefined : BigInt(`${prefixes[radix] ?? ''}${significant}`)
 }
 
 function isFraction(text: string): boolean {

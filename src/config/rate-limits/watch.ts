@@ -1,4 +1,5 @@
 import { ConfigError } from '../../errors.js'
+import type { ConfigWarning } from '../../errors.js'
 import type { RateLimitConfig } from '../../ratelimit/tree.js'
 import { wholeFileFault } from '../faults.js'
 import { follow } from '../follow.js'
@@ -16,7 +17,7 @@ export interface RateLimitWatchOptions {
   /** Reads the directory; `loadRateLimits` if not given, or the same in a worker thread. */
   readonly load?: (settings: FilesSettings) => LoadedRateLimits | Promise<LoadedRateLimits>
   /** The files have changed, and all of them are good. */
-  onConfig(config: RateLimitConfig): void
+  onConfig(config: RateLimitConfig, warnings: readonly ConfigWarning[]): void
   /** They have changed, and have faults: the last good ones go on, all of them. Called once per change. */
   onFault(error: ConfigError): void
   /** `reload` found what is known already. */
@@ -69,9 +70,9 @@ export function watchRateLimits(
   /** Reads, and answers with what to tell of it. */
   async function read(): Promise<() => void> {
     try {
-      const { config } = await load(settings)
+      const { config, warnings } = await load(settings)
       return () => {
-        options.onConfig(config)
+        options.onConfig(config, warnings)
       }
     } catch (error) {
       return () => {
@@ -112,7 +113,7 @@ export async function loadRateLimitsInWorker(
   const { configDir, mergeDomains } = settings
   const request: FilesSettings = { configDir, mergeDomains }
   const growing = growConfig()
-  const content = await readInWorker<LoadedRateLimits['content'], Piece>(request, {
+  const rest = await readInWorker<Omit<LoadedRateLimits, 'config'>, Piece>(request, {
     workerFile,
     file: configDir,
     what: 'rate limit files',
@@ -120,7 +121,7 @@ export async function loadRateLimitsInWorker(
       growing.add(piece)
     },
   })
-  return { config: growing.config, content }
+  return { config: growing.config, ...rest }
 }
 
 function asConfigError(configDir: string, error: unknown): ConfigError {

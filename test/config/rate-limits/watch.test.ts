@@ -9,7 +9,7 @@ import type {
   RateLimitWatch,
   RateLimitWatchOptions,
 } from '../../../src/config/rate-limits/watch.js'
-import { ConfigError } from '../../../src/errors.js'
+import { ConfigError, formatWarning } from '../../../src/errors.js'
 import type { Piece } from '../../../src/config/rate-limits/pieces.js'
 import type { RateLimitConfig } from '../../../src/ratelimit/tree.js'
 import { manualTimers, settle } from '../manual-timers.js'
@@ -107,6 +107,38 @@ describe('a directory of rate limit files', () => {
     expect(events).toEqual([])
     await pass(200)
     expect(events).toEqual(['domains a b'])
+  })
+
+  test('is told of with its warnings, once per change, and not beside a fault', async () => {
+    const path = directory()
+    const twice = 'domain: a\ndomain: b'
+    writeFileSync(join(path, 'a.yaml'), twice)
+    const told: (readonly string[])[] = []
+    const { pass, watch, events } = start(path, {
+      onConfig: (_, warnings) => {
+        told.push(warnings.map(formatWarning))
+      },
+    })
+    await pass(10_000)
+    watch.reload()
+    await pass(10_000)
+    expect(told).toEqual([])
+    writeFileSync(join(path, 'b.yaml'), 'domain: c')
+    await pass(10_000)
+    expect(told).toEqual([
+      [
+        `${path}/a.yaml:2: domain is given again (this one holds); expected each key once: the first is on line 1`,
+      ],
+    ])
+    writeFileSync(join(path, 'c.yaml'), 'domain: tollgate')
+    await pass(10_000)
+    expect(told).toHaveLength(1)
+    expect(events).toHaveLength(1)
+    expect(events[0]).toMatch(/^DIR\/c\.yaml:1: domain is tollgate/)
+    rmSync(join(path, 'c.yaml'))
+    writeFileSync(join(path, 'a.yaml'), 'domain: a')
+    await pass(10_000)
+    expect(told.slice(1)).toEqual([[]])
   })
 
   test('with a fault is told of once, and mended by the next change', async () => {
@@ -211,6 +243,29 @@ describe('a thread', () => {
     )
     const settings = { configDir: path, mergeDomains: false }
     expect(await loadRateLimitsInWorker(settings, workerFile)).toEqual(loadRateLimits(settings))
+  })
+
+  test('hands over warnings, as many as are told', async () => {
+    const path = directory()
+    const again = '- { key: k, key: l, value: !own v }\n'
+    for (const name of ['a', 'b']) {
+      writeFileSync(join(path, name), `domain: ${name}\ndescriptors:\n${again.repeat(75)}`)
+    }
+    // Their composite keys are the same, which is another matter.
+    const settings = { configDir: path, mergeDomains: false }
+    await expect(loadRateLimitsInWorker(settings, workerFile)).rejects.toThrow(/duplicate/)
+    for (const name of ['a', 'b']) {
+      const list = Array.from({ length: 75 }, (_, index) =>
+        again.replace('!own v', `!own v${String(index)}`),
+      )
+      writeFileSync(join(path, name), `domain: ${name}\ndescriptors:\n${list.join('')}`)
+    }
+    const { warnings } = await loadRateLimitsInWorker(settings, workerFile)
+    expect(warnings).toEqual(loadRateLimits(settings).warnings)
+    expect(warnings).toHaveLength(201)
+    expect(warnings.map(formatWarning)[200]).toBe(
+      `${path}: expected fewer warnings: 100 more are not listed`,
+    )
   })
 
   test('hands over what is large in pieces, between which this one does something else', async () => {
