@@ -1,8 +1,6 @@
-import { ComingError, DependencyError } from './errors.js'
-import { meter } from './meter.js'
-import type { EndedReservation, MeterParts, Report } from './meter.js'
-import { isOfOneCall } from './store/store.js'
-import { SECOND_MS } from './units.js'
+import { DependencyError } from './errors.js'
+import { meter, noTries } from './meter.js'
+import type { EndedReservation, MeterParts, Report, ReportTries } from './meter.js'
 
 /**
  * Reports of reservations that a shared ledger does not know yet: another process decided them from a slice, and tells
@@ -23,8 +21,8 @@ export interface EarlyReportsParts extends MeterParts {
   /** What a report ended; undefined where it is given up. */
   readonly onEnded: (ended: EndedReservation | undefined) => Promise<void>
   readonly onFailure: (error: unknown) => void
-  /** Takes over what the ledger answers, at the last try too, and cannot end. */
-  readonly lateReports: { keep(report: Report): void }
+  /** Takes over what fails: there may be a reservation, and where a node is away the reports of others do not wait. */
+  readonly lateReports: { keep(report: Report, tries: ReportTries): void }
 }
 
 /** Before each further try: three seconds in all. A turn that brings a reservation to the ledger may fail once or twice. */
@@ -51,8 +49,6 @@ export function createEarlyReports(parts: EarlyReportsParts): EarlyReports {
   let cancel: (() => void) | undefined
   let isTrying = false
   let isClosed = false
-  /** Where the ledger fails: until a breaker opens, each call takes its whole timeout. */
-  let notBeforeMs = -Infinity
 
   function count(): number {
     return queues.reduce((sum, queue) => sum + queue.size, underWay.size)
@@ -81,7 +77,7 @@ export function createEarlyReports(parts: EarlyReportsParts): EarlyReports {
 
   function takeDue(): readonly [report: Report, tries: number] | undefined {
     const nowMs = clock.monotonicMs()
-    if (isClosed || nowMs < notBeforeMs) return undefined
+    if (isClosed) return undefined
     for (const [tries, queue] of queues.entries()) {
       const [first] = queue.values()
       if (first === undefined || first.dueMs > nowMs) continue
@@ -102,21 +98,13 @@ export function createEarlyReports(parts: EarlyReportsParts): EarlyReports {
   async function tryAgain(report: Report, tries: number): Promise<void> {
     const { reservationId } = report
     underWay.add(reservationId)
+    const tried = noTries()
     try {
-      const ended = await meter(report, parts)
+      const ended = await meter(report, parts, tried)
       if (ended !== undefined || !putNext(tries, report)) await tellEnded(ended)
     } catch (error) {
-      if (error instanceof ComingError) {
-        // There is a reservation: it is not to be let go of for reports of which nobody knows any.
-        lateReports.keep(report)
-      } else if (isOfOneCall(error)) {
-        if (!putNext(tries, report)) lateReports.keep(report)
-      } else if (error instanceof DependencyError) {
-        notBeforeMs = clock.monotonicMs() + SECOND_MS
-        put(tries, report, 0)
-      } else {
-        onFailure(error)
-      }
+      if (error instanceof DependencyError) lateReports.keep(report, tried)
+      else onFailure(error)
     } finally {
       underWay.delete(reservationId)
     }

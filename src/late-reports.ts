@@ -1,6 +1,6 @@
 import { ComingError, DependencyError } from './errors.js'
-import { meter } from './meter.js'
-import type { EndedReservation, MeterParts, Report } from './meter.js'
+import { endedSoFar, meter, noTries } from './meter.js'
+import type { EndedReservation, MeterParts, Report, ReportTries } from './meter.js'
 import { isOfOneCall } from './store/store.js'
 import { SECOND_MS } from './units.js'
 
@@ -9,14 +9,18 @@ import { SECOND_MS } from './units.js'
  * reservation would stay spent. Held in memory: a restart loses them, and then the lease ends the reservation.
  */
 export interface LateReports {
-  /** Beyond 10,000 the oldest is let go of. */
-  keep(report: Report): void
+  /**
+   * Beyond 10,000 the oldest is let go of.
+   *
+   * @param tries what the one that failed has come to
+   */
+  keep(report: Report, tries?: ReportTries): void
   /**
    * Meters some of what is kept, oldest first. What fails waits behind the rest, so that one node that is away holds
    * up no report for the others. What the ledger answers and cannot end is given up at its tenth failure, but for what it
    * says to be coming. Does nothing while an earlier round is under way.
    *
-   * @returns what ended, and undefined for each report that is given up because it ended nothing
+   * @returns what ended, though in part, and undefined for each report that is given up or let go of and ended nothing
    */
   retry(parts: RetryParts): AsyncGenerator<EndedReservation | undefined, void>
   count(): number
@@ -40,22 +44,28 @@ const MAX_ANSWERED = 10
 
 interface Kept {
   readonly report: Report
+  readonly tries: ReportTries
   /** Tries at which the ledger answered, and could not end it. */
   answered: number
 }
 
 export function createLateReports(): LateReports {
   const failed = new Map<string, Kept>()
+  /** To be told of at the next round. */
+  const letGo: Kept[] = []
   let isRetrying = false
 
   async function* round(parts: RetryParts): AsyncGenerator<EndedReservation | undefined, void> {
     const startedMs = parts.clock.monotonicMs()
     let hasFailed = false
+    for (const { report, tries } of letGo.splice(0, MAX_RETRIED)) {
+      yield endedSoFar(report, tries, parts)
+    }
     for (const kept of [...failed.values()].slice(0, MAX_RETRIED)) {
-      const { report } = kept
+      const { report, tries } = kept
       if (hasFailed && parts.clock.monotonicMs() - startedMs >= FAILING_ROUND_MS) return
       try {
-        const ended = await meter(report, parts)
+        const ended = await meter(report, parts, tries)
         failed.delete(report.reservationId)
         if (ended !== undefined || parts.earlyReports?.keep(report) !== true) yield ended
       } catch (error) {
@@ -67,7 +77,7 @@ export function createLateReports(): LateReports {
         if (isOfOneCall(error)) kept.answered += error instanceof ComingError ? 0 : 1
         else hasFailed = true
         if (kept.answered < MAX_ANSWERED) putLast(kept)
-        else if (failed.delete(report.reservationId)) yield undefined
+        else if (failed.delete(report.reservationId)) yield endedSoFar(report, tries, parts)
       }
     }
   }
@@ -79,10 +89,17 @@ export function createLateReports(): LateReports {
   }
 
   return {
-    keep(report) {
-      failed.set(report.reservationId, { report, answered: 0 })
-      const oldest = failed.keys().next()
-      if (failed.size > MAX_FAILED && oldest.done !== true) failed.delete(oldest.value)
+    keep(report, tries = noTries()) {
+      const { reservationId } = report
+      // What is known of one that comes twice is what the first has begun.
+      const begun = failed.get(reservationId)?.tries ?? tries
+      failed.set(reservationId, { report, tries: begun, answered: 0 })
+      if (failed.size <= MAX_FAILED) return
+      const [oldest] = failed.values()
+      if (oldest === undefined) return
+      failed.delete(oldest.report.reservationId)
+      // Beyond that upkeep stands still, too.
+      if (letGo.length < MAX_FAILED) letGo.push(oldest)
     },
 
     async *retry(parts) {
@@ -95,6 +112,6 @@ export function createLateReports(): LateReports {
       }
     },
 
-    count: () => failed.size,
+    count: () => failed.size + letGo.length,
   }
 }

@@ -6,7 +6,7 @@ import { totalInputTokens } from './llm/usage.js'
 import type { ReportedUsage } from './llm/usage.js'
 import { costMicros } from './prices.js'
 import type { GuardedLedger } from './quota/failover/guarded-ledger.js'
-import type { End, Ended } from './quota/ledger.js'
+import type { End, Ended, Found, Tries } from './quota/ledger.js'
 import { KIB_BYTES, SECOND_MS } from './units.js'
 
 /** What Envoy says of one admitted stream when it is over. Undefined where Envoy had no figure. */
@@ -52,25 +52,66 @@ export interface MeterParts {
   readonly clock: Clock
 }
 
+/** What the tries of one report have come to. Whoever tries it again keeps it beside the report. */
+export interface ReportTries {
+  readonly ledger: Tries<Admission>
+  /** How the reservation ends, as the first try that found it said: all its parts come to the same. */
+  settling?: Settling | undefined
+}
+
+interface Settling {
+  readonly reservation: Found<Admission>
+  readonly sinceAdmission: Report
+  readonly end: End
+}
+
+export function noTries(): ReportTries {
+  return { ledger: {} }
+}
+
 /**
  * The story of ShouldRateLimit at stream end: the report finds its reservation, says how it ends, and the ledger
  * ends it once. An unknown or repeated id changes nothing and answers undefined.
+ *
+ * @param tries of this report, where this is not the first
  */
 export async function meter(
   report: Report,
   parts: MeterParts,
+  tries = noTries(),
 ): Promise<EndedReservation | undefined> {
   const nowEpochMs = parts.clock.nowEpochMs()
-  const reservation = await parts.ledger.find(report.reservationId, nowEpochMs)
-  if (reservation === undefined) return undefined
+  tries.settling ??= await settle(report, nowEpochMs, parts)
+  if (tries.settling === undefined) return undefined
 
-  const sinceAdmission = withinAdmission(report, reservation.heldMs)
-  const end = endOf(sinceAdmission, reservation.context, parts.rates)
-  const ended = await parts.ledger.end(report.reservationId, end, nowEpochMs)
+  const { reservation, sinceAdmission, end } = tries.settling
+  const ended = await parts.ledger.end(report.reservationId, end, nowEpochMs, tries.ledger)
   if (ended === undefined) return undefined
 
   learn(sinceAdmission, reservation.context, end, parts.rates)
   return { atEpochMs: nowEpochMs, ended, end, report }
+}
+
+async function settle(
+  report: Report,
+  nowEpochMs: number,
+  { ledger, rates }: MeterParts,
+): Promise<Settling | undefined> {
+  const reservation = await ledger.find(report.reservationId, nowEpochMs)
+  if (reservation === undefined) return undefined
+  const sinceAdmission = withinAdmission(report, reservation.heldMs)
+  const end = endOf(sinceAdmission, reservation.context, rates)
+  return { reservation, sinceAdmission, end }
+}
+
+/** What a report has ended that is tried no more: a part that failed is left to its lease, and told of by nobody. */
+export function endedSoFar(
+  report: Report,
+  { settling, ledger: { ended } }: ReportTries,
+  { clock }: Pick<MeterParts, 'clock'>,
+): EndedReservation | undefined {
+  if (settling === undefined || ended === undefined) return undefined
+  return { atEpochMs: clock.nowEpochMs(), ended, end: settling.end, report }
 }
 
 /**

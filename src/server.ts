@@ -23,7 +23,7 @@ import type {
 import { AbandonedError, ComingError, DependencyError, InvalidCallError } from './errors.js'
 import type { EarlyReports } from './early-reports.js'
 import type { LateReports } from './late-reports.js'
-import { meter } from './meter.js'
+import { meter, noTries } from './meter.js'
 import type { EndedReservation, MeterParts, Report } from './meter.js'
 import type { Ended } from './quota/ledger.js'
 import type { Recorder } from './telemetry/record.js'
@@ -122,10 +122,11 @@ export function createServices(parts: ServiceParts): Services {
 
   /** Envoy does not send it again: where the ledger cannot be reached, upkeep tries again. */
   async function meterOrKeep(report: Report): Promise<EndedReservation | 'kept' | undefined> {
+    const tries = noTries()
     try {
-      return await meter(report, parts)
+      return await meter(report, parts, tries)
     } catch (error) {
-      if (error instanceof DependencyError) parts.lateReports.keep(report)
+      if (error instanceof DependencyError) parts.lateReports.keep(report, tries)
       // It is early, and nothing has failed.
       if (error instanceof ComingError) return 'kept'
       throw error

@@ -7,7 +7,7 @@ import type { EarlyReports } from '../src/early-reports.js'
 import { ComingError, DependencyError, UndecidedError } from '../src/errors.js'
 import { createGenerationRates } from '../src/llm/generation-rate.js'
 import { meter } from '../src/meter.js'
-import type { EndedReservation, Report } from '../src/meter.js'
+import type { EndedReservation, Report, ReportTries } from '../src/meter.js'
 import type { Ledger } from '../src/quota/ledger.js'
 import { createMemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import { createRedisLedger } from '../src/quota/redis/redis-ledger.js'
@@ -45,10 +45,12 @@ const hold = holdOf(quotaOf({ unit: 'in_flight', limit: 100_000, window: { kind:
 describe('an early report', () => {
   let ledger: Ledger<Admission>
   let find: Ledger<Admission>['find']
+  let end: Ledger<Admission>['end']
   let asked: string[]
   let told: (string | undefined)[]
   let failures: unknown[]
   let late: string[]
+  let lateTries: ReportTries[]
   let nowMs: number
   let timer: { readonly atMs: number; readonly run: () => void } | undefined
   let early: EarlyReports
@@ -57,10 +59,12 @@ describe('an early report', () => {
   beforeEach(() => {
     ledger = createMemoryLedger()
     find = (id, at) => ledger.find(id, at)
+    end = (...args) => ledger.end(...args)
     asked = []
     told = []
     failures = []
     late = []
+    lateTries = []
     nowMs = 0
     timer = undefined
     tell = async (ended) => void told.push(ended?.report?.reservationId)
@@ -74,6 +78,7 @@ describe('an early report', () => {
           asked.push(id)
           return find(id, at)
         },
+        end: (...args) => end(...args),
       },
       after: (delayMs, run) => {
         timer = { atMs: nowMs + delayMs, run }
@@ -81,7 +86,12 @@ describe('an early report', () => {
       },
       onEnded: (ended) => tell(ended),
       onFailure: (error) => failures.push(error),
-      lateReports: { keep: ({ reservationId }) => late.push(reservationId) },
+      lateReports: {
+        keep({ reservationId }, tries) {
+          late.push(reservationId)
+          lateTries.push(tries)
+        },
+      },
     })
   })
 
@@ -168,46 +178,34 @@ describe('an early report', () => {
     expect([asked.length, early.count()]).toEqual([100, 100])
   })
 
-  test('that meets a ledger that fails is kept as it was, and no other is tried for a second', async () => {
-    find = () => Promise.reject(gone)
-    for (let index = 0; index < 100; index += 1) early.keep(reportOf(String(index)))
+  test.each([
+    gone,
+    new ComingError('ledger', 'it comes'),
+    new ScriptError('raised'),
+    new UndecidedError('ledger', 'unclear'),
+  ])('that a ledger fails is a late one at once, and holds up no other: %s', async (error) => {
+    find = async (id, at) => {
+      if (id !== 'r') throw error
+      return ledger.find(id, at)
+    }
+    const failing = Array.from({ length: 100 }, (_, index) => String(index))
+    for (const id of [...failing, 'r']) early.keep(reportOf(id))
+    await reserve('r')
     await pass(50)
-    expect([asked.length, early.count(), failures]).toEqual([32, 100, []])
-    await pass(999)
-    expect(asked.length).toBe(32)
-    find = (id, at) => ledger.find(id, at)
-    for (let index = 0; index < 100; index += 1) await reserve(String(index))
-    await pass(26)
-    expect([told.length, early.count()]).toEqual([100, 0])
+    expect([late, told, failures, early.count()]).toEqual([failing, ['r'], [], 0])
   })
 
-  test('that the ledger knows to be coming is a late one at once', async () => {
-    find = () => Promise.reject(new ComingError('ledger', 'it comes'))
+  test('that has begun to end its reservation is a late one with what it has come to', async () => {
+    const begun = { reservation: { id: 'r', holds: [], context: admission, admittedAtEpochMs: 0 } }
+    end = async (_, __, ___, tries = {}) => {
+      tries.begun = { ...begun, home: 7 }
+      throw gone
+    }
+    await reserve('r')
     early.keep(reportOf('r'))
     await pass(50)
-    expect([late, told, failures, early.count()]).toEqual([['r'], [], [], 0])
+    expect(lateTries).toMatchObject([{ ledger: { begun }, settling: { end: { kind: 'settled' } } }])
   })
-
-  test.each([new ScriptError('raised'), new UndecidedError('ledger', 'unclear')])(
-    'that a ledger which is there gives up on holds up no other, and is a late one after its last try: %s',
-    async (error) => {
-      find = async (id, at) => {
-        if (id === 'broken') throw error
-        return ledger.find(id, at)
-      }
-      early.keep(reportOf('broken'))
-      await pass(50)
-      await reserve('r')
-      early.keep(reportOf('r'))
-      await pass(50)
-      expect([told, early.count()]).toEqual([['r'], 1])
-      await pass(2899)
-      expect([late, early.count()]).toEqual([[], 1])
-      await pass(1)
-      expect([late, told, failures, early.count()]).toEqual([['broken'], ['r'], [], 0])
-      expect(asked.filter((id) => id === 'broken').length).toBe(4)
-    },
-  )
 
   test('of which a fault of our own is found is dropped, and the others are not', async () => {
     const ours = new TypeError('ours')

@@ -3,7 +3,9 @@ import type { Admission } from '../src/admission.js'
 import { ComingError, DependencyError } from '../src/errors.js'
 import { createGenerationRates } from '../src/llm/generation-rate.js'
 import { createLateReports } from '../src/late-reports.js'
+import { noTries } from '../src/meter.js'
 import type { EndedReservation, Report } from '../src/meter.js'
+import type { End } from '../src/quota/ledger.js'
 import { createMemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import type { MemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import { DAY_MS } from '../src/units.js'
@@ -204,6 +206,58 @@ describe('once a second', () => {
       expect([reported, failures, lateReports.count()]).toEqual([[undefined, undefined], [], 0])
     })
 
+    test('that are given up, or let go of beyond 10,000, are told of with what they have ended', async () => {
+      await reserve()
+      const { lateReports } = parts
+      const half: typeof ledger.end = async (id, end, now, tries = {}) => {
+        tries.ended ??= await ledger.end(id, end, now)
+        throw new ScriptError('a part cannot be read')
+      }
+      const failing = { ...parts, ledger: { ...ledger, end: half } }
+      lateReports.keep(report)
+      for (let times = 0; times < 9; times += 1) await upkeep(failing)
+      expect([ended, reported, lateReports.count()]).toEqual([[], [], 1])
+      await upkeep(failing)
+      expect([ended.length, reported, lateReports.count()]).toEqual([1, [ended[0]], 0])
+      expect(ended[0]).toMatchObject({
+        ended: { outcome: 'settled' },
+        end: { inputTokens: 90 },
+        report,
+      })
+    })
+
+    test('end their reservation as the first try said, whatever was learnt meanwhile', async () => {
+      await reserve()
+      const ends: End[] = []
+      const end: typeof ledger.end = async (id, how, now) => {
+        ends.push(how)
+        if (ends.length === 1) throw gone
+        return ledger.end(id, how, now)
+      }
+      const usage = { ...report.usage, inputTokens: undefined, outputTokens: undefined }
+      parts.lateReports.keep({ ...report, usage, endStatus: 200 })
+      const found: string[] = []
+      const find: typeof ledger.find = async (id, now) => {
+        found.push(id)
+        return ledger.find(id, now)
+      }
+      let estimated = 0
+      const rates = { ...parts.rates, estimate: () => (estimated += 1) }
+      const told = { ...parts, rates, ledger: { ...ledger, end, find } }
+      await upkeep(told)
+      await upkeep(told)
+      expect([ends[1], found]).toEqual([ends[0], ['r']])
+    })
+
+    test('that come twice are tried as the first that began', async () => {
+      await reserve()
+      const tries = noTries()
+      parts.lateReports.keep(report, tries)
+      parts.lateReports.keep(report)
+      await upkeep(parts)
+      expect(tries.settling).toMatchObject({ reservation: { id: 'r' } })
+    })
+
     test('of a reservation that comes are kept however often they are tried, shorten no round, and end it', async () => {
       const { lateReports } = parts
       let monotonicMs = 0
@@ -267,11 +321,12 @@ describe('once a second', () => {
       await reserve()
       for (const id of ['the oldest', 'r']) lateReports.keep(reportOf(id))
       for (let index = 2; index <= 10_000; index += 1) lateReports.keep(reportOf(String(index)))
-      expect(lateReports.count()).toBe(10_000)
+      // The oldest is still to be told of.
+      expect(lateReports.count()).toBe(10_001)
       await upkeep(parts)
       expect(ended.map((one) => one.ended.outcome)).toEqual(['settled'])
       // 500 in one round.
-      expect([reported.length, lateReports.count()]).toEqual([500, 9500])
+      expect([reported.length, reported[0], lateReports.count()]).toEqual([501, undefined, 9500])
     })
   })
 

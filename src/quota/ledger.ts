@@ -40,6 +40,19 @@ export interface Reservation<Context> {
   readonly admittedAtEpochMs: number
 }
 
+/**
+ * What the tries of one report have come to, as the ledger has it. It is kept with the report: a part that has ended is
+ * known to a store no more, so without it the next try would find nothing, and end nothing of the others.
+ */
+export interface Tries<Context> {
+  /** Of this report alone; given by the ledger. */
+  by?: string
+  /** What the report ends, once some of it may have ended. */
+  begun?: { readonly reservation: Reservation<Context>; readonly home: number }
+  /** What it came to: said by its home, though not all other parts have ended. */
+  ended?: Ended<Context> | undefined
+}
+
 /** A reservation, and how long it has been held: by a clock that cannot be set, not by what its caller takes for now. */
 export interface Found<Context> extends Reservation<Context> {
   /** Undefined where another process made it: each clock that both see can have been set back since. */
@@ -142,7 +155,13 @@ export interface Ledger<Context> {
   reserve(request: ReserveRequest<Context>, nowEpochMs: number): Promise<Held<Context> | Short>
   /** The reservation, while it is open or its late report would still settle it. */
   find(id: string, nowEpochMs: number): Promise<Found<Context> | undefined>
-  end(id: string, end: End, nowEpochMs: number): Promise<Ended<Context> | undefined>
+  /** @param tries of the one report that ends it, where it is tried again after a failure */
+  end(
+    id: string,
+    end: End,
+    nowEpochMs: number,
+    tries?: Tries<Context>,
+  ): Promise<Ended<Context> | undefined>
   /**
    * An answer that carried the reservation never reached the caller. Releases it if no other one carries it: of a
    * `reserve` that was repeated each answer does, and it ends with the last of them, its report or its lease.

@@ -58,9 +58,10 @@ const ledgers: {
     const options = memoryOptions(maxPartitions, parts)
     const store = openStore(address, parts)
     const buckets = createBuckets('cluster' in address ? CLUSTER_BUCKETS : 1)
-    const ledger = createRedisLedger<Context>({ store, clock, timeoutMs, buckets, remembered })
+    const shared = { store, clock, timeoutMs, buckets, remembered }
+    const ledger = createRedisLedger<Context>({ ...shared, processId })
     return createFailoverLedger<Context>({
-      main: createSlicedLedger({ ledger, store, clock, random, timeoutMs, buckets, remembered }),
+      main: createSlicedLedger({ ...shared, ledger, random }),
       remembered,
       local: {
         // The other half is for what is remembered of the store.

@@ -327,22 +327,23 @@ describe('a process that ends between the parts', () => {
 })
 
 describe('an end that fails in a part', () => {
-  test('is remembered as long as its report is tried again, and no longer', async () => {
+  test('is remembered with its report alone, for as long as that is tried again', async () => {
     let losing = true
     const ledger = open({
       rememberEndedMs: 0,
       lose: (script, bucket) =>
         losing && script.digest === scripts.end.digest && bucket === bucketOf(away),
     })
-    const [tried, dropped] = [await hold(open()), await hold(open())]
-    await expect(ledger.end(dropped, settled(12), nowMs())).rejects.toThrow('lost')
+    const id = await hold(open())
+    const tries = {}
     for (let times = 0; times < 3; times += 1) {
-      await expect(ledger.end(tried, settled(12), nowMs())).rejects.toThrow('lost')
+      await expect(ledger.end(id, settled(12), nowMs(), tries)).rejects.toThrow('lost')
       await ledger.expire(nowMs())
     }
-    expect(await ledger.find(dropped, nowMs())).toBeUndefined()
+    expect(tries).toMatchObject({ ended: { outcome: 'settled', reservation: { id } } })
     losing = false
-    expect(await ledger.end(tried, settled(12), nowMs())).toMatchObject({ outcome: 'settled' })
+    expect(await ledger.end(id, settled(12), nowMs())).toBeUndefined()
+    expect(await ledger.end(id, settled(12), nowMs(), tries)).toMatchObject({ outcome: 'settled' })
   })
 
   test.each([
@@ -356,12 +357,12 @@ describe('an end that fails in a part', () => {
         losing && script.digest === scripts.end.digest && bucket === bucketOf(failing),
     })
     const id = await hold(foreign ? open() : ledger)
+    const tries = {}
     for (let times = 0; times < 2; times += 1) {
-      await expect(ledger.end(id, settled(12), nowMs())).rejects.toThrow('lost')
+      await expect(ledger.end(id, settled(12), nowMs(), tries)).rejects.toThrow('lost')
     }
     losing = false
-    expect(await ledger.find(id, nowMs())).toMatchObject({ id })
-    expect(await ledger.end(id, settled(12), nowMs())).toMatchObject({
+    expect(await ledger.end(id, settled(12), nowMs(), tries)).toMatchObject({
       outcome: 'settled',
       charges: [{ actual: 12, debt: 2 }, { actual: 12, debt: 2 }, { actual: 1 }],
     })

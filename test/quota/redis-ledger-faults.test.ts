@@ -249,21 +249,58 @@ describe('an answer that is lost', () => {
 
   test('charges an end once, however often it is said again', async () => {
     const ledger = throughProxy(25)
+    await open().reserve(requestOf('other'), nowMs())
+    await open().end('other', { kind: 'released' }, nowMs())
     await open().reserve(requestOf('a'), nowMs())
-    await eventually(() => ledger.find('a', nowMs()))
+    await eventually(() => figures(ledger))
+    await ledger.find('a', nowMs())
     proxy.dropAnswers(true)
     await expect(ledger.end('a', settled(25), nowMs())).rejects.toThrow(DependencyError)
     proxy.dropAnswers(false)
     proxy.cut()
-    await eventually(async () => {
-      expect(await ledger.end('a', settled(25), nowMs())).toBeUndefined()
-    })
+    expect(await eventually(() => ledger.end('a', settled(25), nowMs()))).toBeUndefined()
     expect(await figures(ledger)).toEqual([
       [10, 0, 15],
       [10, 0, expect.any(Number)],
       [0, 0, 0],
     ])
   })
+
+  test.each([false, true])(
+    'of an end is told again to its report alone, late: %s',
+    async (late) => {
+      const ledger = throughProxy(100)
+      const direct = open()
+      await direct.reserve(requestOf('other'), nowMs())
+      await direct.end('other', { kind: 'released' }, nowMs())
+      await direct.reserve(requestOf('a', 10, late ? 1 : 60_000), nowMs())
+      if (late) {
+        await eventually(async () => {
+          expect(await direct.expire(nowMs())).toMatchObject([{ outcome: 'unsettled' }])
+        })
+      }
+      // So that it is asked once: Redis knows the script, and the process the windows.
+      await eventually(() => figures(ledger))
+      await ledger.find('a', nowMs())
+      const tries = {}
+      proxy.dropAnswers(true)
+      await expect(ledger.end('a', settled(5), nowMs(), tries)).rejects.toThrow(DependencyError)
+      proxy.dropAnswers(false)
+      proxy.cut()
+      expect(await direct.end('a', settled(5), nowMs(), {})).toBeUndefined()
+      for (let times = 0; times < 2; times += 1) {
+        expect(await eventually(() => ledger.end('a', settled(5), nowMs(), tries))).toMatchObject({
+          ...{ reservation: { id: 'a', context: 'context of a' }, outcome: 'settled', late },
+          charges: [{ actual: 5 }, { actual: 5 }, { actual: 1 }],
+        })
+      }
+      expect((await figures(direct)).map(([spent, reserved]) => [spent, reserved])).toEqual([
+        [5, 0],
+        [5, 0],
+        [0, 0],
+      ])
+    },
+  )
 
   test('of a reserve that is repeated meanwhile keeps what the other answer carries', async () => {
     const ledger = throughProxy(1000)

@@ -184,10 +184,12 @@ describe('one stream at two processes', () => {
     ledger.spoilt.onAnswered = ({ script, bucket }) => {
       if (script === 'end' && bucket === bucketOf(home)) throw new DependencyError('ledger', 'lost')
     }
-    await expect(ledger.end(second, settled, atMs)).rejects.toThrow('lost')
+    const tries = {}
+    await expect(ledger.end(second, settled, atMs, tries)).rejects.toThrow('lost')
     ledger.spoilt.lose = () => false
     ledger.spoilt.onAnswered = () => undefined
-    await ledger.end(second, settled, atMs)
+    expect(await ledger.end(second, settled, atMs, tries)).toMatchObject({ outcome: 'settled' })
+    expect(await ledger.end(second, settled, atMs, {})).toBeUndefined()
     await closeAll()
     expect(await figures()).toEqual(standing(0, 1))
   })
@@ -378,7 +380,8 @@ describe('one stream at two processes', () => {
       const told = await both()
       const reporter = open()
       const isAway = ({ bucket }: Told): boolean => bucket === bucketOf(away)
-      const report = (): Promise<unknown> => reporter.end(told.second, settled, laterMs)
+      const tries = {}
+      const report = (): Promise<unknown> => reporter.end(told.second, settled, laterMs, tries)
       await still(told, async () => {
         expect(await told.one.abandon(told.first, atMs)).toBeUndefined()
       })

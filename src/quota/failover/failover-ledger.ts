@@ -219,8 +219,8 @@ export function createFailoverLedger<Context>(
       return found && { ...found, holds: parts.holdsOf(id) ?? found.holds }
     },
 
-    async end(id, end, nowEpochMs) {
-      const ended = await ledgerOf(id).end(id, end, nowEpochMs)
+    async end(id, end, nowEpochMs, tries) {
+      const ended = await ledgerOf(id).end(id, end, nowEpochMs, tries)
       firsts.remove(id)
       return parts.end(id, end, ended, nowEpochMs)
     },

@@ -27,6 +27,8 @@ export interface PartEnd {
   readonly released: boolean
   /** Undefined: by its report. */
   readonly carried: Carried | undefined
+  /** Which report: where that has ended it before, and its answer was lost, it is told again. */
+  readonly by?: string
   /** Nothing may come here in its place after it. */
   readonly bars: boolean
 }
@@ -44,7 +46,7 @@ export type EndPart = (
 
 export function createEndPart<Context>(room: RedisRoom<Context>): EndPart {
   const { buckets, scripts, ask, rememberEndedMs, aroundAll } = room
-  return async ({ id, holds }, part, { actuals, released, carried, bars }, nowEpochMs) => {
+  return async ({ id, holds }, part, { actuals, released, carried, bars, by }, nowEpochMs) => {
     const tag = buckets.tagOf(part.bucket)
     const key = storedReservation(id, tag)
     const { carrier = id, idempotencyKey } = carried ?? {}
@@ -61,6 +63,7 @@ export function createEndPart<Context>(room: RedisRoom<Context>): EndPart {
       ...(carried === undefined ? {} : { abandoned: carrier }),
       ...(idempotencyKey === undefined ? {} : { byKey: true }),
       ...(bars ? { bars } : {}),
+      ...(by === undefined ? {} : { by }),
       rememberMs: rememberEndedMs,
     }
     const reply = await ask(scripts.end, keys, call, room.nowAt(nowEpochMs, key), aroundAll)

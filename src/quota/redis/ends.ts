@@ -4,7 +4,7 @@ import type { End } from '../end.js'
 import { actualsOf, createEndPart, endedWith } from './end-part.js'
 import { createGivingBack } from './giving-back.js'
 import type { GivingBack, Known } from './giving-back.js'
-import type { Ended, Found, Reservation } from '../ledger.js'
+import type { Ended, Found, Reservation, Tries } from '../ledger.js'
 import { storedComing, storedReservation } from './stored-keys.js'
 import { unexpected } from './room.js'
 import type { Seen } from '../balance.js'
@@ -19,6 +19,7 @@ export interface RedisEnds<Context> extends GivingBack<Context> {
     id: string,
     end: End,
     nowEpochMs: number,
+    tries?: Tries<Context>,
     known?: Known<Context>,
   ): Promise<Ended<Context> | undefined>
   /** A call passes by it that this process did not make: it needs not be asked for again where the answer is lost. */
@@ -26,23 +27,14 @@ export interface RedisEnds<Context> extends GivingBack<Context> {
   forgetDue(nowEpochMs: number): void
 }
 
-interface Begun<Context> {
-  readonly reservation: Reservation<Context>
-  readonly late: boolean
-}
+type Begun<Context> = NonNullable<Tries<Context>['begun']>
 
 export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Context> {
   const { buckets, scripts, ask, own, reader, rememberEndedMs } = room
-  const maxWeight = room.remembered.eachBytes
   const endPart = createEndPart(room)
-  /** What has ended at home, and not yet everywhere; of what is forgotten, leases end the rest. */
-  const begun = createRecent<Begun<Context>>(rememberEndedMs, {
-    maxWeight,
-    weightOf: ({ reservation }) => bytesOf(reservation),
-  })
   /** Between the question for a reservation of another process, and its end. */
   const found = createRecent<Reservation<Context>>(rememberEndedMs, {
-    maxWeight,
+    maxWeight: room.remembered.eachBytes,
     weightOf: bytesOf,
   })
 
@@ -51,7 +43,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     const key = storedReservation(id, tag)
     // Where the moments are given, what is known here is a moment older too.
     const nowMs = room.nowAt(nowEpochMs, key)
-    const known = own.get(id) ?? begun.get(id)?.reservation
+    const known = own.get(id)
     if (known !== undefined) return known
     const call = { coming: storedComing(id, tag) }
     const reply = await ask(scripts.find, [key], call, nowMs, () => ({}))
@@ -72,16 +64,18 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
   }
 
   async function endByReport(
-    reservation: Reservation<Context>,
-    home: number,
+    begun: Begun<Context>,
     end: End,
+    tries: Tries<Context>,
     nowEpochMs: number,
   ): Promise<Ended<Context> | undefined> {
+    const { reservation, home } = begun
     const { id, holds } = reservation
+    const by = (tries.by ??= room.nextReport())
     const parts = buckets.partsOf(holds, home)
     const actuals = actualsOf(end)
     const released = end.kind === 'released'
-    const how = { actuals, released, carried: undefined }
+    const how = { actuals, released, carried: undefined, by }
     const outcomes = await Promise.allSettled(
       parts.map((part) => {
         const bars = part.bucket !== home
@@ -89,26 +83,23 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
       }),
     )
     const seen: Seen[] = []
-    let ended: Begun<Context> | undefined
+    let { ended } = tries
     for (const [index, outcome] of outcomes.entries()) {
       if (outcome.status === 'rejected' || typeof outcome.value === 'string') continue
       const [, , atMs, late, figures] = outcome.value
       room.see(seen, parts[index] as Part, holds, figures, atMs)
-      if (index === 0) ended = { reservation, late: late === 1 }
+      if (index === 0) ended = endedWith(reservation, end, late === 1)
     }
-    ended ??= begun.get(id)
-    begun.remove(id)
     const failed = outcomes.find((outcome) => outcome.status === 'rejected')
     if (failed !== undefined) {
-      // Said again, the home no longer knows: what it said is kept until all the others have ended it too, as long as
-      // the report is tried again.
-      if (ended !== undefined) begun.add(id, ended)
+      tries.begun = begun
+      if (ended !== undefined) tries.ended = ended
       throw failed.reason
     }
     found.remove(id)
     // It may have been ended by another process, or by its lease.
     own.remove(id, ended !== undefined && released)
-    return ended && endedWith(ended.reservation, end, ended.late)
+    return ended
   }
 
   /** As far as it is known here, it is not asked for. */
@@ -133,6 +124,11 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     return own.homeOf(id) ?? buckets.homeOfId(id)
   }
 
+  async function knownBy(id: string, nowEpochMs: number): Promise<Begun<Context> | undefined> {
+    const reservation = await known(id, nowEpochMs)
+    return reservation && { reservation, home: homeOf(reservation.id) }
+  }
+
   const givingBack = createGivingBack({ room, endPart, find: knownToGiveBack, homeOf })
 
   return {
@@ -144,11 +140,10 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
       return reservation && { ...reservation, heldMs: own.heldMs(id) }
     },
 
-    async end(id, end, nowEpochMs, given) {
-      const reservation = given?.reservation ?? (await known(id, nowEpochMs))
-      if (reservation === undefined) return undefined
-      const home = given?.home ?? homeOf(reservation.id)
-      const ended = await endByReport(reservation, home, end, nowEpochMs)
+    async end(id, end, nowEpochMs, tries = {}, given = undefined) {
+      const begun = tries.begun ?? given ?? (await knownBy(id, nowEpochMs))
+      if (begun === undefined) return undefined
+      const ended = await endByReport(begun, end, tries, nowEpochMs)
       found.remove(id)
       return ended
     },
@@ -157,12 +152,10 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
 
     forgetDue(nowEpochMs) {
       found.rotate(nowEpochMs)
-      begun.rotate(nowEpochMs)
     },
 
     clear() {
       givingBack.clear()
-      begun.clear()
       found.clear()
     },
   }

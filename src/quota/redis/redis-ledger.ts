@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import type { Clock } from '../../clock.js'
 import type { Store } from '../../store/store.js'
 import { shortageWhereUsedUp, shortHolds } from '../balance.js'
@@ -24,6 +25,8 @@ export interface RedisLedgerOptions {
   readonly timeoutMs: number
   /** As of the memory ledger. Default 60 s. */
   readonly rememberEndedMs?: number
+  /** Of the process that asks, as no other has it. Default: by chance. */
+  readonly processId?: string
   /** What this process remembers at most. */
   readonly remembered?: Remembered
   /** Default: one, which is what a single server wants. */
@@ -61,10 +64,10 @@ const BUCKETS_PER_EXPIRE = 32
 export function createRedisLedger<Context>(options: RedisLedgerOptions): RedisLedger<Context> {
   const { store, rememberEndedMs = 60_000, moments = 'redis' } = options
   const { buckets = createBuckets(1), bucketsPerExpire = BUCKETS_PER_EXPIRE } = options
-  const { remembered = rememberedIn() } = options
+  const { remembered = rememberedIn(), processId = randomUUID() } = options
   const room = createRedisRoom<Context>({
     ...options,
-    ...{ rememberEndedMs, remembered, moments, buckets },
+    ...{ rememberEndedMs, remembered, moments, buckets, processId },
   })
   const { scripts, ask, calendars, reader, own, last, aroundAll } = room
   const ends = createRedisEnds(room)
@@ -128,7 +131,7 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): RedisLe
     reserve,
 
     find: (id, nowEpochMs) => ends.find(id, nowEpochMs),
-    end: (id, end, nowEpochMs, known) => ends.end(id, end, nowEpochMs, known),
+    end: (id, end, nowEpochMs, tries, known) => ends.end(id, end, nowEpochMs, tries, known),
     abandon: (id, nowEpochMs, carrier, known) => ends.abandon(id, nowEpochMs, carrier, known),
 
     async expire(nowEpochMs, onFailure) {

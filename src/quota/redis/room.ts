@@ -42,6 +42,8 @@ export interface RedisRoom<Context> {
   dueMs(): number
   readonly rememberEndedMs: number
   readonly remembered: Remembered
+  /** A name for one report, which no other has at any process. */
+  nextReport(): string
   /** The moment as this process knows it at the node that has the key; a script goes by Redis's own. */
   nowAt(nowEpochMs: number, key: string): number
   /** The partitions of the holds of one part, in their order. */
@@ -64,15 +66,18 @@ export interface RedisRoomOptions {
   readonly remembered: Remembered
   readonly moments: 'redis' | 'given'
   readonly buckets: Buckets
+  readonly processId: string
 }
 
 export function createRedisRoom<Context>(options: RedisRoomOptions): RedisRoom<Context> {
-  const { store, clock, timeoutMs, rememberEndedMs, remembered, moments, buckets } = options
+  const { store, clock, timeoutMs, rememberEndedMs, remembered, moments, buckets, processId } =
+    options
   const calendars = createCalendarSource()
   const timelines = createTimelines()
   const last = createLastFigures(() => clock.monotonicMs())
   const timelineOf = ({ quota }: Hold): Timeline => timelines(quota.window)
   let latestGivenMs = 0
+  let reports = 0
 
   return {
     buckets,
@@ -94,6 +99,7 @@ export function createRedisRoom<Context>(options: RedisRoomOptions): RedisRoom<C
     dueMs: () => clock.monotonicMs() + timeoutMs,
     rememberEndedMs,
     remembered,
+    nextReport: () => `${processId} ${String((reports += 1))}`,
     nowAt(nowEpochMs, key) {
       if (moments === 'redis') return store.nowMs(key) ?? requireMoment(nowEpochMs)
       latestGivenMs = Math.max(latestGivenMs, requireMoment(nowEpochMs))

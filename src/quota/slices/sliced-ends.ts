@@ -3,7 +3,7 @@ import { isCarriedByNone, withoutCarrier } from '../carriers.js'
 import type { DecidedHere } from './decided-here.js'
 import type { End } from '../end.js'
 import { endedBeside, ROUND_MS } from '../expired.js'
-import type { Ended } from '../ledger.js'
+import type { Ended, Tries } from '../ledger.js'
 import type { RedisLedger } from '../redis/redis-ledger.js'
 import type { SliceTurns } from './slice-turns.js'
 import type { Adoption } from './adoptions.js'
@@ -12,7 +12,12 @@ import type { Slices } from './slices.js'
 
 /** How reservations end of which this process may have decided some: by their report, given up, or by their lease. */
 export interface SlicedEnds<Context> {
-  end(id: string, end: End, nowEpochMs: number): Promise<Ended<Context> | undefined>
+  end(
+    id: string,
+    end: End,
+    nowEpochMs: number,
+    tries?: Tries<Context>,
+  ): Promise<Ended<Context> | undefined>
   abandon(id: string, nowEpochMs: number, carrier?: string): Promise<Ended<Context> | undefined>
   /** @param nowMs the moment as this process knows it */
   expire(
@@ -115,7 +120,7 @@ export function createSlicedEnds<Context>(
   }
 
   return {
-    async end(id, end, nowEpochMs) {
+    async end(id, end, nowEpochMs, tries) {
       const pending = decided.pendingById(id)
       if (pending !== undefined) {
         turns.retry(pending)
@@ -125,7 +130,7 @@ export function createSlicedEnds<Context>(
           throw new DependencyError('ledger', 'Redis could not adopt the reservation')
         }
       }
-      const ended = await ledger.end(id, end, nowEpochMs, decided.get(id))
+      const ended = await ledger.end(id, end, nowEpochMs, tries, decided.get(id))
       const reservation = ended && decided.asMadeHere(ended.reservation)
       decided.remove(reservation?.id ?? id, ended !== undefined && end.kind === 'released')
       if (ended === undefined || reservation === undefined) return undefined

@@ -228,9 +228,9 @@ export function createSlicedLedger<Context>(
       return decided.find(id) ?? ledger.find(id, nowEpochMs)
     },
 
-    async end(id, end, nowEpochMs) {
+    async end(id, end, nowEpochMs, tries) {
       nowFrom(nowEpochMs)
-      return ends.end(id, end, nowEpochMs)
+      return ends.end(id, end, nowEpochMs, tries)
     },
 
     async abandon(id, nowEpochMs, carrier) {

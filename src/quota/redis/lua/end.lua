@@ -3,9 +3,10 @@
 -- any more (`abandoned`, the call whose answer reached nobody).
 -- KEYS: reservation, leases, the key that a reservation of the call itself has here, idempotency key, then the
 -- partitions that it is in, as far as the process knows them.
--- ARGV: the call { actuals = units to amounts, released, abandoned, byKey, bars, rememberMs }. `byKey`: the call may have
+-- ARGV: the call { actuals = units to amounts, released, abandoned, byKey, bars, by, rememberMs }. `byKey`: the call may have
 -- found an earlier reservation by its idempotency key instead of making its own. `bars`: by a report, away from its home:
--- what comes here in its place after it has ended as well (adoptions.lua).
+-- what comes here in its place after it has ended as well (adoptions.lua). `by`: which report it is; one that ended it
+-- before is told of it again, since its answer may have been lost.
 -- Answers 'ended' or 'unknown'; 'left' where other answers carry it; 'kept' where nothing may be taken away: it ended, or
 -- not all are known that carry it.
 
@@ -27,14 +28,13 @@ local function bar_part(forMs)
   keep(KEYS[1], cmsgpack.pack({ phase = 'abandoned', actuals = call.actuals }), forMs)
 end
 
-if not is_live(reservation) then
+local isAgain = call.by and reservation and reservation.phase == 'ended' and reservation.by == call.by
+
+if not isAgain and not is_live(reservation) then
   if not abandoned then
     if call.bars and (not reservation or reservation.phase == 'abandoned') then
       -- There is hardly ever none, and what comes in its place may be of a process that stood still: as long as it can.
       bar_part(ORPHANED_MS)
-    elseif reservation and reservation.phase == 'ended' then
-      -- Another try, since another part did not answer: until that has, it must not look as if it had never been here.
-      redis.call('PEXPIRE', KEYS[1], whole(call.rememberMs + KEPT_MS), 'GT')
     end
     return { 'unknown', clockMs }
   end
@@ -70,6 +70,12 @@ local nowMs = moment_for(keys)
 local gap = uncovered(names, keys, nowMs)
 if gap then return gap end
 
+if isAgain then
+  -- Another part may not have answered: until that has, it must not look as if it had never been here.
+  redis.call('PEXPIRE', reservationKey, whole(call.rememberMs + KEPT_MS), 'GT')
+  return { 'ended', clockMs, nowMs, reservation.late, figures_of(placements, nowMs) }
+end
+
 for _, placement in ipairs(placements) do
   -- Nobody knows, or this release of Tollgate does not know the unit: it came to what it held.
   local actual = call.actuals[placement.unit] or placement.amount
@@ -77,6 +83,7 @@ for _, placement in ipairs(placements) do
   let_go(placement, nowMs)
 end
 local late = reservation.phase == 'unsettled' and 1 or 0
+reservation.by, reservation.late = call.by, late
 local ownsKey = owns_key(reservation, reservationKey)
 reservation.phase = 'ended'
 local packed = cmsgpack.pack(reservation)
