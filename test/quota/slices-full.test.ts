@@ -2,7 +2,7 @@ import { afterEach, expect, test } from 'vitest'
 import { ComingError } from '../../src/errors.js'
 import { atMs, away, decisionsOf, hold, home, onSlicedNodes, onThree } from './sliced-nodes.js'
 import { eventually, requestOf, settled, standing } from './sliced-nodes.js'
-import type { Told } from './sliced-nodes.js'
+import type { Process, Told } from './sliced-nodes.js'
 import { bucketOf, tagOf } from './three-nodes.js'
 
 // What was decided from slices when Redis has no memory left: it has passed, so it is told, and its report ends it.
@@ -14,6 +14,13 @@ async function fill(isFull: boolean, nodes = group().masters): Promise<void> {
 }
 afterEach(() => fill(false))
 
+/** It asks nothing until they are full. */
+function fillBeside({ spoilt }: Process, nodes = group().masters): Promise<void> {
+  const filled = fill(true, nodes)
+  spoilt.onAsked = () => filled
+  return filled
+}
+
 /** More than is left in the slices of a process that has begun. */
 const large = [{ ...home, amount: 200 }]
 const isHomes = ({ script, bucket }: Told): boolean =>
@@ -21,8 +28,9 @@ const isHomes = ({ script, bucket }: Told): boolean =>
 
 test('it is told all the same, and ended once by its report at another process', async () => {
   const ledger = await opened()
+  const filled = fillBeside(ledger)
   const ids = [await hold(ledger), await hold(ledger)]
-  await fill(true)
+  await filled
   await ledger.expire(atMs)
   const [one, plain] = [open(), open('given', false)]
   for (const id of ids) expect(await one.find(id, atMs)).toMatchObject({ id })
@@ -35,8 +43,9 @@ test('it is told all the same, and ended once by its report at another process',
 
 test('what was given up is given back, and so are slices', async () => {
   const ledger = await opened()
+  const filled = fillBeside(ledger)
   const id = await hold(ledger)
-  await fill(true)
+  await filled
   await ledger.abandon(id, atMs)
   await closeAll()
   expect(await figures()).toEqual(standing(0))
@@ -52,8 +61,7 @@ test('what waits to be told is told by the turn that was to take a slice, which 
   ledger.spoilt.late = () => undefined
   await ledger.expire(atMs)
   const before = await figures()
-  const filled = fill(true)
-  ledger.spoilt.onAsked = () => filled
+  void fillBeside(ledger)
   const id = await hold(ledger, requestOf([home]))
   await expect(ledger.reserve(requestOf(large), atMs)).rejects.toThrow('Redis answered OOM')
   expect(await open().find(id, atMs)).toMatchObject({ id })
@@ -71,7 +79,7 @@ test('a turn whose answer was lost is asked again as it was, and takes effect on
   const large1 = await hold(ledger, requestOf(large))
   await Promise.all(sent)
   ledger.spoilt.late = () => undefined
-  await fill(true)
+  await fillBeside(ledger)
   await ledger.expire(atMs)
   expect(await open().find(id, atMs)).toMatchObject({ id })
   // The slice that it took is there: Redis, which is full, is not asked.
@@ -86,9 +94,10 @@ test('a turn whose answer was lost is asked again as it was, and takes effect on
 
 test('it is marked at a home that is full while another of its nodes is away', async () => {
   const ledger = await opened()
-  const id = await hold(ledger)
-  await fill(true, [group().masterOf(`{${tagOf(home)}}`)])
+  const filled = fillBeside(ledger, [group().masterOf(`{${tagOf(home)}}`)])
   ledger.spoilt.lose = ({ script, bucket }) => script === 'turn' && bucket === bucketOf(away)
+  const id = await hold(ledger)
+  await filled
   await expect(ledger.expire(atMs)).rejects.toThrow('lost')
   await eventually(() => expect(open().find(id, atMs)).rejects.toThrow(ComingError))
   ledger.spoilt.lose = () => false
