@@ -13,6 +13,14 @@ export class UnansweredError extends DependencyError {
   }
 }
 
+/** Redis has no memory left: it refused the call, which it might not had the script been one that it runs even then. */
+export class OutOfMemoryError extends DependencyError {
+  constructor(message: string) {
+    super('ledger', message)
+    this.name = 'OutOfMemoryError'
+  }
+}
+
 /**
  * A script gave up on what it found in one key, before its first write: nothing of the call took effect. The store is
  * well, and other calls are none the worse.

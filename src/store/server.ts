@@ -6,6 +6,7 @@ import {
   describeReply,
   errorCode,
   isOfScript,
+  OutOfMemoryError,
   refusedFault,
   ScriptError,
   UnansweredError,
@@ -152,6 +153,7 @@ export function openServer(parts: ServerParts): Server {
       if (code !== undefined && isOfScript(code, error)) {
         throw new ScriptError(describeReply(code, error))
       }
+      if (code === 'OOM') throw new OutOfMemoryError(describeReply(code, error))
       if (code !== undefined) throw refusedFault(describeReply(code, error))
       throw new UnansweredError('the connection to Redis was lost before the answer')
     }

@@ -10,7 +10,7 @@ import { openServer } from './server.js'
 import type { Reply, ServerParts } from './server.js'
 
 export type { ClusterAddress } from './cluster.js'
-export { isOfOneCall, ScriptError, UnansweredError } from './faults.js'
+export { isOfOneCall, OutOfMemoryError, ScriptError, UnansweredError } from './faults.js'
 export { createScript } from './script.js'
 export type { Script } from './script.js'
 export type { SentinelAddress } from './sentinel.js'

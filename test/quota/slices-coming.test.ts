@@ -109,12 +109,35 @@ test('it is marked while the turn that tells of it has no answer', async () => {
   expect(await open().find(id, atMs)).toMatchObject({ id })
 })
 
+test('it is marked while upkeep waits for that turn too, and so is what is decided meanwhile', async () => {
+  const ledger = await opened()
+  const ids = [await hold(ledger)]
+  let answer = (): void => undefined
+  const answered = new Promise<void>((resolve) => (answer = resolve))
+  ledger.spoilt.onAsked = (told) => (isAway(told) ? answered : Promise.resolve())
+  const upkeep = ledger.expire(atMs)
+  try {
+    await eventually(() => expectComing(open(), ids[0] ?? ''))
+    ids.push(await hold(ledger))
+    await eventually(() => expectComing(open(), ids[1] ?? ''))
+  } finally {
+    answer()
+  }
+  await upkeep
+  await ledger.expire(atMs)
+  for (const id of ids) expect(await open().find(id, atMs)).toMatchObject({ id })
+})
+
 test('it is marked where a node has a partition of it that this release cannot read', async () => {
   const ledger = await opened()
+  let goOn = (): void => undefined
+  const isUnreadable = new Promise<void>((resolve) => (goOn = resolve))
+  ledger.spoilt.onAsked = () => isUnreadable
   const id = await hold(ledger, requestOf([home, away]))
   const { client } = group().masterOf(`{${tagOf(away)}}`)
   const key = `tg2:{${tagOf(away)}}:p:${away.partitionKey}`
   const putBack = await makeUnreadable(client, key)
+  goOn()
   await ledger.expire(atMs)
   await eventually(() => expectComing(open(), id))
   await putBack()

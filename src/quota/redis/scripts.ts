@@ -12,6 +12,8 @@ export interface RedisScripts {
   readonly join: Script
   readonly balances: Script
   readonly turn: Script
+  /** The same, which a full Redis runs too. */
+  readonly turnWhenFull: Script
   readonly slices: Script
 }
 
@@ -31,19 +33,22 @@ export function loadRedisScripts(): RedisScripts {
     join: scriptAfter(common, 'join'),
     balances: scriptAfter(common, 'balances'),
     turn: scriptAfter(withAdoptions, 'turn'),
+    turnWhenFull: scriptAfter(withAdoptions, 'turn', 'keys', '#!lua flags=allow-oom\n'),
     slices: scriptAfter(common, 'slices'),
   }
 }
 
-/** A script's first line (`#!lua`, its flags) has to stay the first. */
+/** A script's first line (`#!lua`, its flags) has to stay the first. @param firstLine instead of the file's own */
 function scriptAfter(
   common: string,
-  name: keyof RedisScripts,
+  name: Exclude<keyof RedisScripts, 'turnWhenFull'>,
   touches?: Script['touches'],
+  firstLine?: string,
 ): Script {
   const text = read(name)
   const firstLineEnds = text.indexOf('\n') + 1
-  return createScript(text.slice(0, firstLineEnds) + common + text.slice(firstLineEnds), touches)
+  const first = firstLine ?? text.slice(0, firstLineEnds)
+  return createScript(first + common + text.slice(firstLineEnds), touches)
 }
 
 function readCommon(name: string): string {

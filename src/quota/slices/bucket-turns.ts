@@ -1,6 +1,6 @@
 import type { Clock } from '../../clock.js'
 import { DependencyError } from '../../errors.js'
-import { ScriptError } from '../../store/store.js'
+import { OutOfMemoryError, ScriptError, UnansweredError } from '../../store/store.js'
 import type { Hold } from '../ledger.js'
 import type { Ask } from '../redis/ask.js'
 import type { Buckets } from '../redis/buckets.js'
@@ -16,6 +16,8 @@ import type { Timeline } from '../windows/timeline.js'
  * What a process tells one bucket of the store of its slices there, in turns: one at a time, each of them once. A turn
  * whose answer was lost is asked again as it was, under its own number, before the next. One that the script gave up on
  * has changed nothing: it is halved until what it gave up on is alone, so that one partition never stops the others.
+ * Of one that a full Redis refused nothing is taken; the rest is told by a script that is run all the same, since what was
+ * decided has passed, and its report ends it. That is what slices admitted that were there before.
  */
 export interface BucketTurns<Context> {
   adopt(pending: Pending<Context>): void
@@ -52,6 +54,7 @@ export interface BucketTurns<Context> {
 export interface BucketTurnsOptions<Context> extends TurnsOptions<Context> {
   readonly bucket: number
   readonly script: Script
+  readonly scriptWhenFull: Script
   readonly ask: Ask
   readonly calendars: CalendarSource
   /** The moment there as the process knows it. */
@@ -75,7 +78,7 @@ export interface TurnsOptions<Context> {
   readonly onSetAside: (pending: Pending<Context>, bucket: number) => void
   /** Too many are aside: it will not be adopted, and its place stays spent. */
   readonly onGivenUp: (pending: Pending<Context>, bucket: number) => void
-  /** Something is late that was not, or still. */
+  /** Something is late that was not, or still; or may be, of a turn that has no answer. */
   readonly onLate: () => void
 }
 
@@ -84,12 +87,14 @@ const MAX_ASIDE = 256
 
 /** A turn is late that has had no answer for so long: well before a report is given up that looks for what it tells. */
 const LATE_MS = 500
+/** While it has none it is looked so often for what is late: upkeep waits for it too. A timer may be a moment early. */
+const LOOKS_EACH_MS = LATE_MS + 10
 
 export function createBucketTurns<Context>(
   options: BucketTurnsOptions<Context>,
 ): BucketTurns<Context> {
-  const { script, ask: askStore, calendars, clock, moments, owner, share, lifeMs } = options
-  const { buckets, bucket, nowMs, timelineOf, onAdopted, onTaken } = options
+  const { script, scriptWhenFull, calendars, clock, moments, owner, share, lifeMs } = options
+  const { ask: askStore, buckets, bucket, nowMs, timelineOf, onAdopted, onTaken } = options
   const { onSetAside, onGivenUp, onLate } = options
 
   const toTell = createToTell<Context>(owner, bucket)
@@ -98,6 +103,8 @@ export function createBucketTurns<Context>(
   let open: Turn<Context> | undefined
   /** Of the one that is open. */
   let firstAskedMs = 0
+  /** It was asked for, and nobody knows what came of it. */
+  let mayHaveRun = false
   let hasFailed = false
   /** Of one that the script gave up on. */
   const pieces: Told<Context>[] = []
@@ -112,6 +119,7 @@ export function createBucketTurns<Context>(
   function nextTurn(): Turn<Context> | undefined {
     const told = pieces.shift() ?? toTell.next()
     firstAskedMs = clock.monotonicMs()
+    mayHaveRun = false
     return told && { ...told, number: (turns += 1) }
   }
 
@@ -151,6 +159,18 @@ export function createBucketTurns<Context>(
     for (const { taking } of turn.taken) onTaken(taking, undefined)
   }
 
+  /** Redis is full, and refused the turn. One that it may have had before is asked again as it was. */
+  function tellWhenFull(turn: Turn<Context>): void {
+    const { adopted, returned, taken } = turn
+    if (mayHaveRun) {
+      open = { ...turn, whenFull: true }
+      return
+    }
+    const isLeft = adopted.length + returned.length > 0
+    open = isLeft ? { ...turn, taken: [], whenFull: true } : undefined
+    for (const { taking } of taken) onTaken(taking, undefined)
+  }
+
   async function ask(turn: Turn<Context>): Promise<void> {
     const { keys, call, texts, windows } = spellTurn(owner, buckets, bucket, turn, {
       share,
@@ -161,8 +181,9 @@ export function createBucketTurns<Context>(
       ...calendars.aroundAll(at),
       ...calendars.around(windows, at),
     })
+    const asked = turn.whenFull === true ? scriptWhenFull : script
     const sentMs = clock.monotonicMs()
-    const reply = await askStore<TurnReply>(script, keys, call, atMs, around, { texts })
+    const reply = await askStore<TurnReply>(asked, keys, call, atMs, around, { texts })
     if (reply[0] === 'outdated') throw new DependencyError('ledger', 'a later turn was answered')
     settle(turn, reply, moments === 'given' ? atMs : sentMs)
   }
@@ -192,14 +213,20 @@ export function createBucketTurns<Context>(
 
   async function askOrDivide(turn: Turn<Context>): Promise<void> {
     const sentMs = clock.monotonicMs()
+    const looking = setInterval(onLate, LOOKS_EACH_MS).unref()
     try {
       await ask(turn)
       lastTurnMs = clock.monotonicMs() - sentMs
       hasFailed = false
     } catch (error) {
-      hasFailed = !(error instanceof ScriptError)
+      const isFull = error instanceof OutOfMemoryError && turn.whenFull === undefined
+      hasFailed = !isFull && !(error instanceof ScriptError)
+      if (error instanceof UnansweredError) mayHaveRun = true
       if (hasFailed) throw error
-      divide(turn)
+      if (isFull) tellWhenFull(turn)
+      else divide(turn)
+    } finally {
+      clearInterval(looking)
     }
   }
 
@@ -210,7 +237,7 @@ export function createBucketTurns<Context>(
       while (waiters.length > 0) {
         open ??= nextTurn()
         if (open !== undefined) await askOrDivide(open)
-        if (pieces.length > 0) continue
+        if (open !== undefined || pieces.length > 0) continue
         const [waiting, answered]: [Waiter[], Waiter[]] = [[], []]
         for (const waiter of waiters) (isAnswered(waiter) ? answered : waiting).push(waiter)
         waiters = waiting

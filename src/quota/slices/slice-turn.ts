@@ -80,6 +80,8 @@ export type Adopted =
 export interface Turn<Context> extends Told<Context> {
   /** Of this process's turns in the bucket, so that each takes effect once. */
   readonly number: number
+  /** Redis, which is full, is asked for it all the same. */
+  readonly whenFull?: true
 }
 
 /** What a turn tells of. */

@@ -72,7 +72,7 @@ export function createSliceTurns<Context>(
 ): SliceTurns<Context> {
   const { store, buckets, clock, timeoutMs, moments, nowAt } = options
   const { onSetAside, onGivenUp } = options
-  const { turn: script, coming: mark } = loadRedisScripts()
+  const { turn: script, turnWhenFull: scriptWhenFull, coming: mark } = loadRedisScripts()
   const calendars = createCalendarSource()
   const ask = createAsk({ store, clock, calendars, timeoutMs, moments })
   const told = new Map<number, BucketTurns<Context>>()
@@ -113,7 +113,7 @@ export function createSliceTurns<Context>(
     if (turns === undefined) {
       turns = createBucketTurns({
         ...options,
-        ...{ script, ask, calendars, bucket },
+        ...{ script, scriptWhenFull, ask, calendars, bucket },
         nowMs: () => nowAt(bucket),
         onAdopted(pending, at, adopted) {
           adoptions.answered(pending, at, adopted)

@@ -1,5 +1,7 @@
-#!lua flags=no-writes
--- The reservation, while it is open or its late report would still settle it.
+#!lua flags=allow-oom
+-- The reservation, while it is open or its late report would still settle it. It writes nothing, and is not run where
+-- Redis takes no writes (MISCONF, READONLY, NOREPLICAS): what was decided from slices cannot come there either, so what
+-- is not there is not known to be unknown. A full Redis takes what was decided (turn.lua), and ends it (end.lua).
 -- KEYS: reservation. ARGV: the call { coming = the key of the mark that it comes (coming.lua) }. The mark is no key of
 -- KEYS: it is hardly ever there, and in a slot that is being moved no reservation would be found then.
 -- Answers 'found', under the reservation's own id, 'coming', or 'unknown'.

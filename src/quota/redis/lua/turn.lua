@@ -3,7 +3,8 @@
 -- other, what it needs no more comes back, and new slices are taken. Takes effect once, however often it is asked.
 --
 -- Only the process whose slice it is (sliced.lua) says what becomes of it, so what it says is believed: a reservation
--- that it made of the slice has the slice's place.
+-- that it made of the slice has the slice's place. A full Redis runs it with the flag allow-oom (scripts.ts), where nothing is
+-- to be taken.
 -- KEYS: the process's last turn, leases, slices that are due, then of each partition its state and its slices, then
 -- of each reservation its own key, and its idempotency key or that of the reservation that it is moved to.
 -- ARGV: the call { turn, windows = of each partition the names, adopted = { { id, admittedMs, leaseMs, carriers,
