@@ -110,6 +110,8 @@ export interface LedgerSize {
   readonly reservations: number
   /** Processes that share the store, as seen last; 0 as long as this one has no share, absent where there is no store. */
   readonly processes?: number
+  /** What its store is still to be told that no answer carries: refused, or given up. Absent where there is no store. */
+  readonly toGiveBack?: number
 }
 
 /**

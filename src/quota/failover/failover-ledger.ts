@@ -262,13 +262,14 @@ export function createFailoverLedger<Context>(
     balances: async (holds, nowEpochMs) => main.balances(holds, nowEpochMs),
 
     size() {
-      const { partitions, reservations } = main.size()
+      const { partitions, reservations, toGiveBack = 0 } = main.size()
       const own = local.ledger.size()
       return {
         partitions: partitions + own.partitions,
         // One report ends both parts.
         reservations: reservations + own.reservations - parts.count(),
         processes: shares.processes(),
+        toGiveBack,
       }
     },
 
