@@ -273,19 +273,23 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   draining = true
   listener.setServing(false)
   if (rateLimits !== undefined) listener.setRateLimitServing(false)
-  const left = () => ({
-    callsUnderWay: services.underWay(),
-    openReservations: ledger.size().reservations,
-    // Nobody else has them.
-    lateReports: lateReports.count() + (earlyReports?.count() ?? 0),
-  })
+  const left = () => {
+    const { reservations, toGiveBack = 0 } = ledger.size()
+    return {
+      callsUnderWay: services.underWay(),
+      openReservations: reservations,
+      // Nobody else has these, nor what is still to be given back.
+      lateReports: lateReports.count() + (earlyReports?.count() ?? 0),
+      toGiveBack,
+    }
+  }
   log.info({ signal, ...left() }, 'draining')
   const isDrained = await drain(settings.drain, {
     clock: systemClock,
     pause,
     isDone: () => Object.values(left()).every((count) => count === 0),
   })
-  if (!isDrained) log.warn(left(), 'the drain deadline is over: no report of these is taken')
+  if (!isDrained) log.warn(left(), 'the drain deadline is over: these are waited for no longer')
 
   await listener.stop(SECOND_MS)
   await recorder.lifecycle('stop', snapshot.policy.generation)

@@ -169,6 +169,22 @@ describe('two programs on one Redis', () => {
     expect(await reserve(again.client, 'after', 'dora')).toMatch(/^[\w-]{22}$/)
   })
 
+  test('wait at their end until what a refused request may hold is given back', async () => {
+    const it = await start('refusing', quotas, 600_000)
+    programs.push(it)
+    await release(it.client, String(await reserve(it.client, 'before', 'erin')))
+    redis.pause()
+    expect(await reserve(it.client, 'refused', 'erin')).toBe('denied')
+    it.child.signal('SIGTERM')
+    const patience = { timeout: 20_000, interval: 50 }
+    await vi.waitFor(() => {
+      expect(it.log()).toContain('"toGiveBack":1,"msg":"draining"')
+    }, patience)
+    redis.resume()
+    expect(await it.child.exited).toBe(0)
+    expect(it.log()).not.toContain('the drain deadline is over')
+  }, 60_000)
+
   test('take slices where the policy says so, and give them back when they end', async () => {
     const sliced = await start('sliced', slicedQuotas)
     programs.push(sliced)

@@ -301,7 +301,7 @@ describe('one process, from start to end', () => {
   const drains = (it: Awaited<ReturnType<typeof start>>) =>
     vi.waitFor(() => {
       expect(it.log()).toContain(
-        '"callsUnderWay":0,"openReservations":1,"lateReports":0,"msg":"draining"',
+        '"callsUnderWay":0,"openReservations":1,"lateReports":0,"toGiveBack":0,"msg":"draining"',
       )
     }, patience)
 
@@ -330,7 +330,7 @@ describe('one process, from start to end', () => {
     await drains(it)
     expect(await it.child.exited).toBe(0)
     expect(it.log()).toMatch(
-      /"level":"warn".*"callsUnderWay":0,"openReservations":1,"lateReports":0,"msg":"the drain deadline is over/,
+      /"level":"warn".*"callsUnderWay":0,"openReservations":1,"lateReports":0,"toGiveBack":0,"msg":"the drain deadline is over/,
     )
     expect(it.log()).toContain('"signal":"SIGINT"')
     expect(it.log()).toContain('"msg":"stopped"')

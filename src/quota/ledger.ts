@@ -75,6 +75,8 @@ export interface ReserveRequest<Context> {
   readonly dueMonotonicMs?: number
   /** Nothing is asked without what fails of it, so no time is kept for that. */
   readonly isLast?: boolean
+  /** If an earlier call leaves it undecided, it is asked once more: no silent node is waited for to see that call. */
+  readonly isAskedAgain?: boolean
 }
 
 export interface Held<Context> {
@@ -121,6 +123,8 @@ export interface LedgerSize {
   readonly reservations: number
   /** Processes that share the store, as seen last; 0 as long as this one has no share, absent where there is no store. */
   readonly processes?: number
+  /** What its store is still to be told that no answer carries: refused, or given up. Absent where there is no store. */
+  readonly toGiveBack?: number
 }
 
 /**

@@ -1,9 +1,10 @@
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import type { Ended, Ledger } from '../../src/quota/ledger.js'
+import { DependencyError } from '../../src/errors.js'
 import { UnansweredError } from '../../src/store/store.js'
 import { onCluster } from './on-redis.js'
-import { away, bucketOf, home, openProcess, streamOf, third } from './three-nodes.js'
+import { away, bucketOf, home, openProcess, reservedIn, streamOf, third } from './three-nodes.js'
 import type { Spoil } from './three-nodes.js'
 
 // What could not be given back on every node is tried again, perhaps by several calls at once.
@@ -121,4 +122,60 @@ test('a round begins nothing more when it has taken half a second, and goes on w
   asked = 0
   await expect(ledger.expire(Date.now())).rejects.toThrow(UnansweredError)
   expect(asked).toBe(3)
+})
+
+describe('what a request held that failed', () => {
+  /** Its part at `away` was held, and it did not hear of that; nor does that node hear of the end. */
+  async function refused(): Promise<Ledger<string>> {
+    const ledger = openProcess(on.group, {
+      spoil: async (script, bucket, send) => {
+        if (bucket !== bucketOf(away)) return send()
+        if (script !== 'reserve') return (answers.shift() ?? ((end) => end()))(send)
+        await send()
+        return lost()
+      },
+    })
+    ledgers.push(ledger)
+    await expect(ledger.reserve(streamOf(), Date.now())).rejects.toThrow(DependencyError)
+    return ledger
+  }
+
+  test('is counted until it is given back', async () => {
+    answers = [lost]
+    const ledger = await refused()
+    await expect.poll(() => ledger.size()).toMatchObject({ reservations: 0, toGiveBack: 1 })
+    await ledger.expire(Date.now())
+    expect(ledger.size()).toMatchObject({ reservations: 0, toGiveBack: 0 })
+  })
+
+  test('is given back at last by a process that closes', async () => {
+    answers = [lost]
+    const ledger = await refused()
+    expect(await reservedIn(open())).toEqual([0, 10, 0])
+    await ledger.close()
+    expect(await reservedIn(open())).toEqual([0, 0, 0])
+  })
+
+  test('keeps no process from closing whose node hangs', async () => {
+    const hangs = () => new Promise<never>(() => undefined)
+    answers = [lost, hangs]
+    const ledger = await refused()
+    await ledger.close()
+    expect(answers).toEqual([])
+  })
+})
+
+test('what is on its way back for the first time is counted', async () => {
+  const ledger = open()
+  const held = await ledger.reserve(streamOf([home, away]), Date.now())
+  if (held.kind !== 'held') throw new Error('not held')
+  let pass = (): void => undefined
+  const passed = new Promise<void>((resolve) => (pass = resolve))
+  answers = [(send) => passed.then(send)]
+  const ended = ledger.abandon(held.reservation.id, Date.now())
+  await expect.poll(() => answers.length).toBe(0)
+  expect(ledger.size().toGiveBack).toBe(1)
+  pass()
+  await ended
+  expect(ledger.size().toGiveBack).toBe(0)
 })

@@ -111,3 +111,29 @@ test('an answer that lies there already is read before its node counts as silent
   calls[1].answer('held too')
   expect(await over).toMatchObject([{ value: 'held' }, { value: 'held too' }])
 })
+
+test('so is one that has come since the poll in which the other was read', async () => {
+  const { silentMs, calls, over } = twoCalls()
+  silentMs[1] = PATIENCE_MS
+  calls[0].answer('held')
+  await calls[0].promise
+  await Promise.resolve()
+  // Behind the first look, and before the next poll is over.
+  await nextTick()
+  calls[1].answer('held too')
+  expect(await over).toMatchObject([{ value: 'held' }, { value: 'held too' }])
+})
+
+test('a node that has answered somebody since is waited for', async () => {
+  const { silentMs, calls, over, soFar } = twoCalls()
+  silentMs[1] = PATIENCE_MS
+  calls[0].answer('held')
+  await calls[0].promise
+  await Promise.resolve()
+  await nextTick()
+  silentMs[1] = 0
+  await settle()
+  expect(soFar()).toBeUndefined()
+  calls[1].answer('held too')
+  expect(await over).toMatchObject([{ value: 'held' }, { value: 'held too' }])
+})

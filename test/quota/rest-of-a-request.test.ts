@@ -3,7 +3,7 @@ import { describe, expect, test, vi } from 'vitest'
 import { DependencyError, PartError, UndecidedError } from '../../src/errors.js'
 import { createFailoverLedger } from '../../src/quota/failover/failover-ledger.js'
 import type { GuardedLedger } from '../../src/quota/failover/guarded-ledger.js'
-import type { Hold, Ledger, ReserveRequest } from '../../src/quota/ledger.js'
+import type { Held, Hold, Ledger, ReserveRequest } from '../../src/quota/ledger.js'
 import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
 import type { OnStoreFailure } from '../../src/quota/quota.js'
 import { halfOfAll } from './claims-model.js'
@@ -108,18 +108,23 @@ describe('on a cluster', () => {
     expect(await held).toMatchObject({ kind: 'held', repeated: false })
   })
 
+  const unsent = () => Promise.reject(new DependencyError('ledger', 'away'))
+  const unheard = () => gate<never>().passed
   test.each([
-    ['its home', home],
-    ['another', third],
+    ['its home, where one is away', home, unsent],
+    ['its home, where one hangs', home, unheard],
+    ['another, where one is away', third, unsent],
+    ['another, where one hangs', third, unheard],
   ])(
     'the rest is not refused, and does not fail, for what the first call holds still at %s',
-    async (_, held) => {
+    async (_, held, atAway) => {
       const { pass, passed } = gate()
       let reserves = 0
       const ledger = open({
         timeoutMs: NEVER_MS,
+        silentMs: (bucket) => (isOf(away, bucket) ? NEVER_MS : 0),
         spoil: async (script, bucket, send) => {
-          if (isOf(away, bucket)) throw new DependencyError('ledger', 'away')
+          if (isOf(away, bucket)) return atAway()
           if (!isOf(held, bucket)) return send()
           if (script === 'end' && reserves === 1) await passed
           const reply = await send()
@@ -133,6 +138,43 @@ describe('on a cluster', () => {
       await vi.waitFor(async () => expect(await reservedIn(open())).toEqual([10, 0, 1]))
     },
   )
+
+  /** Another process holds the stream on all three; then the node of one part hangs for this one. */
+  async function repeatBesideHanging(onJoin: (nth: number) => Promise<void>) {
+    const stream = streamOf(allowing)
+    const first = await open().reserve(stream, Date.now())
+    let joins = 0
+    const ledger = open({
+      timeoutMs: NEVER_MS,
+      silentMs: (bucket) => (isOf(away, bucket) ? NEVER_MS : 0),
+      spoil: async (script, bucket, send) => {
+        if (!isOf(away, bucket)) return send()
+        await (script === 'join' ? onJoin((joins += 1)) : gate().passed)
+        return send()
+      },
+    })
+    const repeated = overFailure(ledger).reserve({ ...stream, id: 'repeated' }, Date.now())
+    return { first, repeated }
+  }
+
+  test('a stream that another process holds is not held beside that while the node of one part hangs', async () => {
+    const { repeated } = await repeatBesideHanging((nth) =>
+      nth === 1 ? gate().passed : Promise.reject(new DependencyError('ledger', 'no time is left')),
+    )
+    await expect(repeated).rejects.toThrow(UndecidedError)
+    expect(await reservedIn(open())).toEqual([10, 10, 1])
+  })
+
+  test('such a stream is repeated where that node is heard of before its time is over', async () => {
+    const { first, repeated } = await repeatBesideHanging(async (nth) => {
+      if (nth === 1) await gate().passed
+      for (let times = 0; times < 10; times += 1) await nextTick()
+    })
+    expect(await repeated).toMatchObject({
+      ...{ kind: 'held', repeated: true },
+      reservation: (first as Held<string>).reservation,
+    })
+  })
 
   test('what cannot be given back is said not to be back', async () => {
     const ledger = open({
@@ -231,6 +273,36 @@ describe('of any store', () => {
     await expect(failed).rejects.toThrow('not done')
     expect(asked).toEqual(['a', 'a-2', 'a-3'])
   })
+
+  test.each([
+    ['fails', () => new DependencyError('ledger', 'no time is left')],
+    [
+      'fails in a part',
+      (back: Promise<boolean>) => new PartError('ledger', 'another is away', [0], back),
+    ],
+  ])(
+    'what finds an earlier call fails, whatever its quotas say, where the next call %s',
+    async (_, failure) => {
+      const events: string[] = []
+      const { pass, passed } = gate()
+      const back = passed.then(() => events.push('back') > 0)
+      const { ledger, asked } = failing(Promise.resolve(true), (id) =>
+        Promise.reject(
+          id === 'a-2' ? new UndecidedError('ledger', 'an earlier call') : failure(back),
+        ),
+      )
+      const allowing = { ...here, quota: { ...here.quota, onStoreFailure: 'allow' as const } }
+      const failed = ledger
+        .reserve({ ...request, holds: [allowing, gone] }, atMs)
+        .catch((error: unknown) => events.push(String(error)))
+      for (let times = 0; times < 5; times += 1) await nextTick()
+      if (failure(back) instanceof PartError) expect(events).toEqual([])
+      pass()
+      await failed
+      expect(events).toContain('UndecidedError: an earlier call')
+      expect(asked).toEqual(['a', 'a-2', 'a-3'])
+    },
+  )
 
   test.each([
     [

@@ -129,11 +129,23 @@ describe('where one of what was given up cannot be given back', () => {
     expect(ledger.size().reservations).toBe(0)
   })
 
-  test('the others are by a process that closes then', async () => {
+  test('the others are by a process that closes then, and it is at last', async () => {
     await givenUp()
     await closeAll()
-    expect(await figuresIn(onlooker)).toEqual(standing(1))
+    expect(await figuresIn(onlooker)).toEqual(standing(0))
   })
+})
+
+test('what was given up counts until it is given back, also when its turn has an answer', async () => {
+  const ledger = await open()
+  for (const id of ['a', 'b']) await ledger.reserve(answerOf(id, id), atMs)
+  await failTurn(ledger, 'lost')
+  for (const id of ['a', 'b']) expect(await ledger.abandon(id, atMs)).toBeUndefined()
+  ledger.turns.fate = 'runs'
+  await figuresIn(ledger)
+  expect(ledger.size()).toMatchObject({ toGiveBack: 2 })
+  await outcomes(ledger)
+  expect(ledger.size()).toMatchObject({ toGiveBack: 0 })
 })
 
 test('what is given up while its turn is under way is told to whom gave it up', async () => {

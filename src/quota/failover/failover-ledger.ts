@@ -149,14 +149,23 @@ export function createFailoverLedger<Context>(
     isBack: Promise<boolean>,
     nowEpochMs: number,
   ): Promise<Held<Context> | Short | undefined> {
-    const ask = (id: string): Promise<Held<Context> | Short> =>
-      main.reserve({ ...request, id, isLast: true }, nowEpochMs)
-    const beside = await ask(`${request.id}-2`).catch((error: unknown) => {
+    const ask = (call: 2 | 3): Promise<Held<Context> | Short> => {
+      const id = `${request.id}-${String(call)}`
+      return main.reserve({ ...request, id, isLast: true, isAskedAgain: call === 2 }, nowEpochMs)
+    }
+    let undecided: UndecidedError | undefined
+    const beside = await ask(2).catch((error: unknown) => {
       if (!(error instanceof UndecidedError)) throw error
+      undecided = error
     })
     if (beside?.kind === 'held') return beside
     const isAllBack = await isBack
-    const after = await ask(`${request.id}-3`)
+    const after = await ask(3).catch(async (error: unknown) => {
+      if (undecided === undefined || !(error instanceof DependencyError)) throw error
+      // It says nothing of the earlier call, which may hold all of it: a second charge for one stream.
+      if (error instanceof PartError) await error.isBack
+      throw undecided
+    })
     return after.kind === 'held' || isAllBack ? after : undefined
   }
 
@@ -253,13 +262,14 @@ export function createFailoverLedger<Context>(
     balances: async (holds, nowEpochMs) => main.balances(holds, nowEpochMs),
 
     size() {
-      const { partitions, reservations } = main.size()
+      const { partitions, reservations, toGiveBack = 0 } = main.size()
       const own = local.ledger.size()
       return {
         partitions: partitions + own.partitions,
         // One report ends both parts.
         reservations: reservations + own.reservations - parts.count(),
         processes: shares.processes(),
+        toGiveBack,
       }
     },
 

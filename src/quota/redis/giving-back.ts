@@ -41,6 +41,10 @@ export interface GivingBack<Context> {
    * one at a time. Never fails but for the first failure, after all were tried that there was time for.
    */
   retry(ended: Ended<Context>[], nowEpochMs: number): Promise<void>
+  /** How much is still to be given back, or is on its way. */
+  toGiveBack(): number
+  /** A last try of what is to be given back, for at most half a second. Never fails, and tells nobody. */
+  giveBackAtLast(): Promise<void>
   clear(): void
 }
 
@@ -74,6 +78,8 @@ export function createGivingBack<Context>(
   const { buckets, own } = room
   const unanswered = new Map<string, ToGiveBack<Context>>()
   let unansweredBytes = 0
+  /** Of what is tried for the first time. */
+  let onItsWay = 0
 
   function forget(name: string): ToGiveBack<Context> | undefined {
     const kept = unanswered.get(name)
@@ -92,6 +98,8 @@ export function createGivingBack<Context>(
     const seen: Seen[] = []
     const name = nameOf(carried)
     const before = unanswered.get(name)
+    const isFirstTry = before === undefined
+    if (isFirstTry) onItsWay += 1
     let atHome: EndedReply | undefined
     const giveBackPart = async (part: Part): Promise<EndedReply | NotEnded> => {
       const end = { actuals: actualsOf({ kind: 'released' }), released: true, carried, bars: false }
@@ -119,6 +127,8 @@ export function createGivingBack<Context>(
         later({ ...carried, endedAtHome: atHome ?? unanswered.get(name)?.endedAtHome })
       }
       throw error
+    } finally {
+      if (isFirstTry) onItsWay -= 1
     }
   }
 
@@ -190,6 +200,26 @@ export function createGivingBack<Context>(
     return carried.parts.map((part) => ({ ...carried, parts: [part] }))
   }
 
+  async function retry(ended: Ended<Context>[], nowEpochMs: number): Promise<void> {
+    const failures: unknown[] = []
+    const startedMs = room.clock.monotonicMs()
+    for (const name of [...unanswered.keys()].slice(0, MAX_ABANDONED_PER_RETRY)) {
+      if (room.clock.monotonicMs() - startedMs >= ROUND_MS) break
+      const held = unanswered.get(name)
+      if (held === undefined) continue
+      try {
+        const told =
+          held.isToBeFound === true
+            ? await abandonFound(held, nowEpochMs)
+            : endedByGivingBack(held, (await giveBack(held, nowEpochMs)).home)
+        if (told !== undefined) ended.push(told)
+      } catch (error) {
+        failures.push(error)
+      }
+    }
+    if (failures.length > 0) throw failures[0]
+  }
+
   return {
     abandon,
 
@@ -219,24 +249,14 @@ export function createGivingBack<Context>(
       }
     },
 
-    async retry(ended, nowEpochMs) {
-      const failures: unknown[] = []
-      const startedMs = room.clock.monotonicMs()
-      for (const name of [...unanswered.keys()].slice(0, MAX_ABANDONED_PER_RETRY)) {
-        if (room.clock.monotonicMs() - startedMs >= ROUND_MS) break
-        const held = unanswered.get(name)
-        if (held === undefined) continue
-        try {
-          const told =
-            held.isToBeFound === true
-              ? await abandonFound(held, nowEpochMs)
-              : endedByGivingBack(held, (await giveBack(held, nowEpochMs)).home)
-          if (told !== undefined) ended.push(told)
-        } catch (error) {
-          failures.push(error)
-        }
-      }
-      if (failures.length > 0) throw failures[0]
+    retry,
+
+    toGiveBack: () => unanswered.size + onItsWay,
+
+    async giveBackAtLast() {
+      // No moment is given: each node has its own.
+      const trying = retry([], 0)
+      await inTime(room.clock, trying, room.clock.monotonicMs() + ROUND_MS).catch(() => undefined)
     },
 
     clear() {

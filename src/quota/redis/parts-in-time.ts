@@ -32,7 +32,8 @@ export function partsInTime<T>(
       return Math.max(0, ...left)
     }
 
-    function look(): void {
+    /** @param isRead the event loop has polled for all that lay there at the last look */
+    function look(isRead = false): void {
       clearTimeout(timer)
       if (outcomes.size < asked.length) {
         if (!hasAnswered) return
@@ -40,18 +41,28 @@ export function partsInTime<T>(
         if (waitMs === Infinity) return
         if (waitMs > 0) {
           // A timer can fire early by a part of a millisecond.
-          timer = setTimeout(lookWhenRead, Math.ceil(waitMs) + 1)
+          const inMs = Math.ceil(waitMs) + 1
+          timer = setTimeout(() => {
+            lookWhenRead()
+          }, inMs)
+          return
+        }
+        if (!isRead) {
+          lookWhenRead(true)
           return
         }
       }
       resolve(asked.map((_, index) => outcomes.get(index) ?? unanswered()))
     }
 
-    /** Where the event loop was held up, answers may lie there already: they are read before. */
-    function lookWhenRead(): void {
+    /**
+     * Where the event loop was held up, answers may lie there already: they are read before. What this is called in may
+     * be a poll that is held up further on, so who is silent at its end is looked at again behind a whole one.
+     */
+    function lookWhenRead(isRead = false): void {
       looking ??= setImmediate(() => {
         looking = undefined
-        look()
+        look(isRead)
       })
     }
 

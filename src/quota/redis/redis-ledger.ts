@@ -181,9 +181,10 @@ export function createRedisLedger<Context>(options: RedisLedgerOptions): RedisLe
       return balancesOf(holds, seen)
     },
 
-    size: () => own.size(),
+    size: () => ({ ...own.size(), toGiveBack: ends.toGiveBack() }),
 
     async close() {
+      await ends.giveBackAtLast()
       store.close()
       own.clear()
       last.clear()

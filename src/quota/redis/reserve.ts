@@ -219,8 +219,15 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
       await ends.leave({ ...carried, parts: [homePart] }, nowEpochMs, dueMs)
       throw partFailure(asked, failure)
     }
-    const outcomes = await Promise.allSettled(
-      others.map((part) => join(first, part, request.id, nowEpochMs, dueMs)),
+    const joins = others.map((part) => join(first, part, request.id, nowEpochMs, dueMs))
+    // Its home has answered.
+    const [, ...outcomes] = await partsInTime<LedgerReply | undefined>(
+      [Promise.resolve(replies[0]), ...joins],
+      {
+        silentMs: (index) => room.silentMs((firstParts[index] as Part).bucket),
+        patienceMs: room.timeoutMs * PATIENCE,
+        isNeeded: () => request.isAskedAgain !== true,
+      },
     )
     const joined = [replies[0], ...outcomes.map(replyIn)]
     if (joined.every((reply) => reply?.[0] === 'held' || reply?.[0] === 'joined')) {
@@ -276,11 +283,11 @@ function isNeeded({ indices }: Part, { holds, isLast }: ReserveRequest<unknown>)
   return isLast === true || indices.some((index) => deniesUnasked((holds[index] as Hold).quota))
 }
 
-function isUnanswered(outcome: PromiseSettledResult<LedgerReply> | undefined): boolean {
+function isUnanswered(outcome: PromiseSettledResult<unknown> | undefined): boolean {
   return outcome?.status === 'rejected' && outcome.reason instanceof UnansweredError
 }
 
-function replyIn(outcome: PromiseSettledResult<LedgerReply> | undefined): LedgerReply | undefined {
+function replyIn<Reply>(outcome: PromiseSettledResult<Reply> | undefined): Reply | undefined {
   return outcome?.status === 'fulfilled' ? outcome.value : undefined
 }
 

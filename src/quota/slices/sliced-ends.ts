@@ -27,6 +27,8 @@ export interface SlicedEnds<Context> {
   ): Promise<readonly Ended<Context>[]>
   /** The store's word for what this process decided. */
   adopted(pending: Pending<Context>, adoption: Adoption, back: readonly number[]): void
+  /** How much has its answer, and is not yet given up. */
+  toGiveUp(): number
   /** Gives up what waited for its answer, all of it. */
   giveUpAll(nowEpochMs: number): Promise<void>
 }
@@ -176,6 +178,8 @@ export function createSlicedEnds<Context>(
         if (toGiveUp.length < MAX_TO_GIVE_UP) toGiveUp.push({ id: pending.request.id, carrier })
       }
     },
+
+    toGiveUp: () => toGiveUp.length,
 
     giveUpAll: (nowEpochMs) => giveUp({ atMost: Infinity, withinMs: Infinity }, [], nowEpochMs),
   }

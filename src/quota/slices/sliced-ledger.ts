@@ -257,11 +257,12 @@ export function createSlicedLedger<Context>(
     },
 
     size() {
-      const { partitions, reservations } = ledger.size()
+      const { partitions, reservations, toGiveBack = 0 } = ledger.size()
       const mine = decided.size()
       return {
         partitions: partitions + mine.partitions,
         reservations: reservations + mine.reservations,
+        toGiveBack: toGiveBack + ends.toGiveUp(),
       }
     },
 
