@@ -456,15 +456,18 @@ describe('one stream at two processes', () => {
       other.spoilt.lose = isAtHome
       await expect(other.expire(atMs)).rejects.toThrow('lost')
       reporter.spoilt.lose = isAtHome
+      const tries = {}
       // It is tried each second.
       for (let times = 0; times < 3; times += 1) {
-        await expect(reporter.end(told.first, settled, atMs)).rejects.toThrow('lost')
+        await expect(reporter.end(told.first, settled, atMs, tries)).rejects.toThrow('lost')
         await pass(STILL_MS / 2)
       }
       other.spoilt.lose = () => false
       await other.expire(laterMs)
       reporter.spoilt.lose = () => false
-      expect(await reporter.end(told.first, settled, laterMs)).toMatchObject({ outcome: 'settled' })
+      expect(await reporter.end(told.first, settled, laterMs, tries)).toMatchObject({
+        outcome: 'settled',
+      })
       expect(await reporter.end(second, settled, laterMs)).toBeUndefined()
       await closeAll()
       expect(await figures(onThree, laterMs)).toEqual(standing(0, 1))
