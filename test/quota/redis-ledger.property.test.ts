@@ -4,7 +4,7 @@ import { systemClock } from '../../src/clock.js'
 import type { Clock } from '../../src/clock.js'
 import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
 import { createRedisLedger } from '../../src/quota/redis/redis-ledger.js'
-import { runs } from '../runs.js'
+import { manyRuns } from '../runs.js'
 import { describeAgreement, rememberEndedMs } from './ledger.property.js'
 import { onRedis } from './on-redis.js'
 import { holdOf, quotaOf } from './quotas.js'
@@ -59,6 +59,6 @@ test('the Redis ledger lets a debt of any size fall as the memory ledger does, t
         }
       },
     ),
-    { numRuns: runs(150) },
+    { numRuns: manyRuns(150) },
   )
 })

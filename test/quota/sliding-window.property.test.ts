@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
 import { holdOf, quotaOf } from './quotas.js'
-import { runs } from '../runs.js'
+import { manyRuns } from '../runs.js'
 
 interface Admission {
   readonly atMs: number
@@ -66,6 +66,6 @@ test('never admits more than the limit in any span of the length, and refuses at
         expect(sumWithin(admissions, atMs, atMs + lengthMs)).toBeLessThanOrEqual(limit)
       }
     }),
-    { numRuns: runs(200) },
+    { numRuns: manyRuns(200) },
   )
 })
