@@ -23,13 +23,11 @@ export interface LineOutput {
 const CHUNK_BYTES = 16_384
 const RETRY_MS = 100
 
-const nothing = Buffer.alloc(0)
-
 export function createLineOutput(options: LineOutputOptions): LineOutput {
   /** Whole lines, joined: many short ones cost one write. */
   let chunks: { text: string; bytes: number }[] = []
   /** Of the chunk that was begun. A full disk may take half a line, and the other half has to come next. */
-  let rest = nothing
+  let rest: Buffer = Buffer.alloc(0)
   let waitingBytes = 0
   let running: Promise<void> | undefined
   let isRefused = false
@@ -63,7 +61,6 @@ export function createLineOutput(options: LineOutputOptions): LineOutput {
   function letGo(): void {
     isLetGo = true
     chunks = []
-    rest = nothing
     waitingBytes = 0
     endPause()
   }
@@ -96,7 +93,6 @@ export function createLineOutput(options: LineOutputOptions): LineOutput {
       if (isRefused) return
       // Without the rest: a write that is under way has it.
       let bytes: Uint8Array = Buffer.from(chunks.map(({ text }) => text).join(''))
-      chunks = []
       try {
         while (bytes.length > 0) bytes = bytes.subarray(appendSync(bytes))
       } catch {

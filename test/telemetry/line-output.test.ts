@@ -12,6 +12,8 @@ interface Try {
 function place(maxWaitingBytes = 100_000) {
   const tries: Try[] = []
   const timers = manualTimers()
+  /** Those that were not taken back, whether they have run or not. */
+  const armed = new Set<() => void>()
   let dropped = 0
   const output = createLineOutput({
     append: (bytes) =>
@@ -27,14 +29,21 @@ function place(maxWaitingBytes = 100_000) {
       }),
     maxWaitingBytes,
     onDropped: () => (dropped += 1),
-    after: (delayMs, run) => timers.after(delayMs, run),
+    after(delayMs, run) {
+      const cancel = timers.after(delayMs, run)
+      armed.add(cancel)
+      return () => {
+        armed.delete(cancel)
+        cancel()
+      }
+    },
   })
   const last = (): Try => {
     const found = tries.at(-1)
     if (found === undefined) throw new Error('nothing was tried')
     return found
   }
-  return { output, tries, last, timers, dropped: () => dropped }
+  return { output, tries, last, timers, armed, dropped: () => dropped }
 }
 
 describe('lines', () => {
@@ -124,9 +133,10 @@ describe('the end', () => {
   }
 
   test('of nothing is at once', async () => {
-    const { output, timers } = place()
+    const { output, armed } = place()
     expect(await ends(output.end(1000))).toBe(true)
-    timers.advance(1000)
+    // A timer would keep the process.
+    expect(armed.size).toBe(0)
   })
 
   test('waits until all is taken', async () => {
@@ -153,7 +163,7 @@ describe('the end', () => {
   })
 
   test('waits no longer than told for a place that takes nothing, and asks no more', async () => {
-    const { output, tries, last, timers, dropped } = place()
+    const { output, tries, last, timers, armed, dropped } = place()
     output.write('a\n')
     await last().answer(undefined)
     output.write('b\n')
@@ -163,6 +173,7 @@ describe('the end', () => {
     timers.advance(1)
     expect(await ends(end)).toBe(true)
     expect(output.waitingBytes()).toBe(0)
+    expect(armed.size).toBe(0)
     timers.advance(1000)
     await settle()
     output.write('c\n')
@@ -211,6 +222,18 @@ describe('the last try of a process that ends at once', () => {
     output.write('a\n')
     await last().answer(undefined)
     output.write('b\n')
+    output.writeNow(take)
+    expect(text()).toBe('')
+  })
+
+  test('has nothing of what was let go', async () => {
+    const { output, timers } = place()
+    const { take, text } = taker()
+    output.write('a\n')
+    output.write('b\n')
+    const end = output.end(50)
+    timers.advance(50)
+    await end
     output.writeNow(take)
     expect(text()).toBe('')
   })
