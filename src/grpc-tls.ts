@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { createSecureContext } from 'node:tls'
 import { experimental } from '@grpc/grpc-js'
 import type { ServerCredentials } from '@grpc/grpc-js'
-import { readCertificates } from './certificates.js'
+import { CertificatesError, pemOf, readCertificates } from './certificates.js'
 
 /** PEM. */
 export interface TlsFiles {
@@ -42,8 +42,7 @@ type Seen =
 export function followTls(files: TlsFiles): FollowedTls {
   const first = see(files)
   if (first.kind === 'failed') throw first.error
-  requireUsable(first.contents)
-  const provider = createProvider(first.contents)
+  const provider = createProvider(usable(first.contents))
   let decided = first.name
   let pending: string | undefined
 
@@ -59,12 +58,11 @@ export function followTls(files: TlsFiles): FollowedTls {
       decided = seen.name
       try {
         if (seen.kind === 'failed') throw seen.error
-        requireUsable(seen.contents)
+        provider.take(usable(seen.contents))
+        return { kind: 'renewed' }
       } catch (error) {
         return { kind: 'refused', reason: reasonOf(error) }
       }
-      provider.take(seen.contents)
-      return { kind: 'renewed' }
     },
   }
 }
@@ -85,14 +83,19 @@ function see({ certFile, keyFile, clientCaFile }: TlsFiles): Seen {
   }
 }
 
-/** OpenSSL takes a file whose certificates it cannot read for authorities that have issued none. */
-function requireUsable({ cert, key, clientCa }: TlsContents): void {
-  createSecureContext({ cert, key, ca: clientCa })
-  readCertificates(clientCa.toString('latin1'))
+/** What TLS gets of them. @throws what is wrong with the files */
+function usable({ cert, key, clientCa }: TlsContents): TlsContents {
+  // OpenSSL takes a file whose certificates it cannot read for authorities that have issued none.
+  const inFull = (bytes: Buffer): Buffer =>
+    Buffer.from(pemOf(readCertificates(bytes.toString('latin1'))))
+  const contents = { cert: inFull(cert), key, clientCa: inFull(clientCa) }
+  createSecureContext({ cert: contents.cert, key, ca: contents.clientCa })
+  return contents
 }
 
-/** The code alone: the text of an error could hold what is in the file. */
+/** Of other errors the code alone: their text could hold what is in the file. */
 function reasonOf(error: unknown): string {
+  if (error instanceof CertificatesError) return error.message
   return error instanceof Error && 'code' in error && typeof error.code === 'string'
     ? error.code
     : 'it cannot be read'

@@ -11,12 +11,24 @@ const OLD_SPACE = /^--max[-_]old[-_]space[-_]size=(\d+)$/
  * @param limitBytes what V8 tells (`heap_size_limit`); where nothing was chosen it is that
  */
 export function longLivedHeapBytes(options: readonly string[], limitBytes: number): number {
-  const chosen = options.map((option) => Number(OLD_SPACE.exec(option)?.[1] ?? 0))
-  const megabytes = chosen.findLast((each) => each > 0)
-  return megabytes === undefined ? limitBytes : Math.min(limitBytes, megabytes * MIB_BYTES)
+  const chosen = options.flatMap((option) => OLD_SPACE.exec(option)?.[1] ?? [])
+  // Zero, also after another, is V8's own choice.
+  const megabytes = Number(chosen.at(-1) ?? 0)
+  return megabytes === 0 ? limitBytes : Math.min(limitBytes, megabytes * MIB_BYTES)
 }
 
 /** Those of this process: its arguments count more than its environment. */
 export function nodeOptions(): readonly string[] {
-  return [...(process.env['NODE_OPTIONS'] ?? '').split(/\s+/), ...process.execArgv]
+  return [...splitOptions(process.env['NODE_OPTIONS'] ?? ''), ...process.execArgv]
+}
+
+/** One option: blanks end it, except in quotes, where a backslash takes what follows as it is. */
+const OPTION = /(?:[^ "]|"(?:\\.|[^"\\])*")+/gs
+
+/** As Node does it (`ParseNodeOptionsEnvVar`), which refuses to start where a quote has no end. */
+function splitOptions(text: string): readonly string[] {
+  const written = text.match(OPTION) ?? []
+  return written.map((option) =>
+    option.replace(/"((?:\\.|[^"\\])*)"/gs, (_, quoted: string) => quoted.replace(/\\(.)/gs, '$1')),
+  )
 }

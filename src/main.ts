@@ -37,6 +37,7 @@ import { createLog } from './telemetry/log.js'
 import type { Log } from './telemetry/log.js'
 import { createMetrics } from './telemetry/metrics.js'
 import { createRecorder } from './telemetry/record.js'
+import { openStandardOutput } from './telemetry/standard-output.js'
 import { SECOND_MS } from './units.js'
 import { createUpkeep } from './upkeep.js'
 
@@ -79,8 +80,13 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   const config = readConfig(policyFile, checkFiles)
   const { settings } = config
   const options = partOptions(settings)
-  const log = createLog({ level: settings.log.level })
   const metrics = createMetrics()
+  const output = openStandardOutput(() => {
+    metrics.countDroppedLogLine()
+  })
+  // The last part that is freed: the others log until then.
+  atEnd(() => output.end())
+  const log = createLog({ level: settings.log.level, destination: output })
   metrics.setLedger(settings.ledger.kind)
   const audit = await openAudit(options.audit, log)
   atEnd(() => closeAudit(audit, log))
@@ -202,6 +208,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
 
   const upkeep = createUpkeep()
   const everySecond = setInterval(() => {
+    metrics.setLogWaiting(output.waitingBytes())
     if (rateLimits !== undefined) listener.setRateLimitServing(rateLimitsServe())
     tellOfTls(listener.lookAtTls(), log)
     void upkeep({

@@ -45,7 +45,7 @@ function put(from: DemoCertificates, what: 'all' | 'key' | 'authority'): void {
 }
 
 const authorityOf = ({ authorityFile }: DemoCertificates): string =>
-  readFileSync(authorityFile, 'utf8')
+  `${readFileSync(authorityFile, 'utf8').trimEnd()}\n`
 
 let listener: Listener
 const closings: (() => unknown)[] = []
@@ -130,6 +130,18 @@ test('a bundle of several is taken', async () => {
   expect(await peer(old, fresh)()).toBe(true)
 })
 
+test('of files of which OpenSSL reads nothing, or that begin with the mark of UTF-8, all is used', async () => {
+  const { certFile, clientCaFile } = files()
+  writeFileSync(clientCaFile, `-----BEGIN my CA-----\n${authorityOf(fresh)}`)
+  writeFileSync(certFile, `\uFEFF${readFileSync(certFile, 'utf8')}`)
+  listener.lookAtTls()
+  expect(listener.lookAtTls()).toEqual(renewed)
+  expect(await peer(old, fresh)()).toBe(true)
+  await listener.stop(0)
+  listener = await start()
+  expect(await peer(old, fresh)()).toBe(true)
+})
+
 test('what changes between two looks waits for the next', async () => {
   put(fresh, 'key')
   expect(listener.lookAtTls()).toEqual(same)
@@ -152,14 +164,14 @@ test.each<[string, () => void, RegExp]>([
     () => {
       writeFileSync(files().clientCaFile, 'secret')
     },
-    /^(ERR_OSSL_\w+|it cannot be read)$/,
+    /^no certificate in PEM$/,
   ],
   [
     'an authority in DER',
     () => {
       writeFileSync(files().clientCaFile, new X509Certificate(authorityOf(fresh)).raw)
     },
-    /^it cannot be read$/,
+    /^no certificate in PEM$/,
   ],
   [
     'a second authority that is broken',
@@ -167,14 +179,14 @@ test.each<[string, () => void, RegExp]>([
       const broken = authorityOf(fresh).replace(/\n[^\n]+\n/, '\nMIIB\n')
       writeFileSync(files().clientCaFile, authorityOf(fresh) + broken)
     },
-    /^(ERR_OSSL_\w+|it cannot be read)$/,
+    /^a certificate that cannot be read$/,
   ],
   [
     'two authorities of which one begins where the other ends',
     () => {
       writeFileSync(files().clientCaFile, authorityOf(fresh).trimEnd() + authorityOf(fresh))
     },
-    /^(ERR_OSSL_\w+|it cannot be read)$/,
+    /^the begin or end of a certificate that is not a line of its own$/,
   ],
   [
     'a second authority that is cut off',
@@ -182,7 +194,18 @@ test.each<[string, () => void, RegExp]>([
       const cut = authorityOf(fresh).slice(0, 100)
       writeFileSync(files().clientCaFile, authorityOf(fresh) + cut)
     },
-    /^it cannot be read$/,
+    /^a certificate without an end$/,
+  ],
+  [
+    'half of a chain',
+    () => {
+      const { certFile } = files()
+      writeFileSync(
+        certFile,
+        `${readFileSync(certFile, 'utf8')}\n-----BEGIN CERTIFICATE-----\nMIIB`,
+      )
+    },
+    /^a certificate without an end$/,
   ],
   [
     'half a key',

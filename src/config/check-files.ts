@@ -2,7 +2,7 @@ import { createPrivateKey } from 'node:crypto'
 import { accessSync, constants } from 'node:fs'
 import { dirname } from 'node:path'
 import { readSigningKey } from '../audit/checkpoint.js'
-import { readCertificates } from '../certificates.js'
+import { CertificatesError, readCertificates } from '../certificates.js'
 import { ConfigError } from '../errors.js'
 import type { ConfigFault } from '../errors.js'
 import { readText } from './load.js'
@@ -44,8 +44,9 @@ function checkText(path: string, kind: keyof typeof readers): string {
   const { read, expected } = readers[kind]
   try {
     read(text)
-  } catch {
-    throw new Unusable(expected)
+  } catch (error) {
+    const found = error instanceof CertificatesError ? ` (${error.message})` : ''
+    throw new Unusable(expected + found)
   }
   return text
 }

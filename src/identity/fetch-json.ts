@@ -6,6 +6,7 @@ import { request as requestHttps } from 'node:https'
 import { BlockList, isIP } from 'node:net'
 import type { LookupFunction } from 'node:net'
 import { rootCertificates } from 'node:tls'
+import { pemOf, readCertificates } from '../certificates.js'
 import { KIB_BYTES } from '../units.js'
 
 export interface FetchRequest {
@@ -32,7 +33,7 @@ export const fetchJson: FetchJson = async (request) => {
   const ca =
     request.caFile === undefined
       ? {}
-      : { ca: [...rootCertificates, await readFile(request.caFile, 'utf8')] }
+      : { ca: [...rootCertificates, await readAuthorities(request.caFile)] }
   return new Promise((resolve, reject) => {
     const { url, timeoutMs } = request
     const secure = url.protocol === 'https:'
@@ -144,4 +145,8 @@ function guardedLookup(secure: boolean): LookupFunction {
       else callback(null, first.address, first.family)
     })
   }
+}
+
+async function readAuthorities(file: string): Promise<string> {
+  return pemOf(readCertificates(await readFile(file, 'utf8')))
 }

@@ -1,6 +1,5 @@
 import { pino } from 'pino'
 import type { DestinationStream } from 'pino'
-import { MIB_BYTES } from '../units.js'
 import { toLoggableFields } from './loggable.js'
 import type { LoggableFields } from './loggable.js'
 
@@ -24,20 +23,12 @@ export interface Log {
 
 export interface LogOptions {
   readonly level: LogLevel
-  /** Standard output unless told otherwise. */
-  readonly destination?: DestinationStream
+  /** Must not wait, and must not throw. */
+  readonly destination: DestinationStream
 }
 
-/**
- * Standard output that nobody reads must not hold up a decision: writes are asynchronous, and of what waits
- * beyond this, new lines are dropped.
- */
-const MAX_WAITING_BYTES = 4 * MIB_BYTES
-
 export function createLog(options: LogOptions): Log {
-  const destination =
-    options.destination ??
-    pino.destination({ dest: 1, sync: false, maxLength: MAX_WAITING_BYTES, minLength: 0 })
+  const { destination } = options
   const logger = pino(
     {
       level: options.level,

@@ -96,6 +96,9 @@ export interface Metrics {
   setPolicy(generation: string, quotas: readonly Quota[]): void
   setLedger(kind: LedgerKind): void
   setLedgerSize(size: LedgerSize): void
+  /** A line of the log that standard output had no room for. */
+  countDroppedLogLine(): void
+  setLogWaiting(bytes: number): void
   readonly rateLimit: RateLimitMetrics
 }
 
@@ -206,6 +209,16 @@ export function createMetrics(): Metrics {
     help: 'Processes that share the store of the ledger, as seen last; 0 as long as this one would have no share without it.',
     registers,
   })
+  const droppedLogLines = new Counter({
+    name: 'tollgate_log_lines_dropped_total',
+    help: 'Lines of the log that were dropped, because standard output takes none and the room for those that wait is full.',
+    registers,
+  })
+  const logWaiting = new Gauge({
+    name: 'tollgate_log_waiting_bytes',
+    help: 'Bytes of the log that standard output has not taken yet.',
+    registers,
+  })
 
   for (const dialect of dialects) {
     decisions.inc({ decision: 'allow', reason: 'none', dialect }, 0)
@@ -269,6 +282,12 @@ export function createMetrics(): Metrics {
       reservations.set(size.reservations)
       partitions.set(size.partitions)
       processes.set(size.processes ?? 0)
+    },
+    countDroppedLogLine: () => {
+      droppedLogLines.inc()
+    },
+    setLogWaiting: (bytes) => {
+      logWaiting.set(bytes)
     },
     rateLimit: createRateLimitMetrics(registers),
   }

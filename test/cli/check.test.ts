@@ -193,12 +193,12 @@ describe('with --files', () => {
     }
     const { err } = await play(['check', '--policy', file, '--files'])
     expect(err.replaceAll(`${file}:`, '').split('\n')).toEqual([
-      '5: listen.tls.certFile is tollgate.pem; expected a file of certificates in PEM',
+      '5: listen.tls.certFile is tollgate.pem; expected a file of certificates in PEM (no certificate in PEM)',
       '6: listen.tls.keyFile is tollgate-key.pem; expected a file with a private key in PEM',
       '7: listen.tls.clientCaFile is absent/ca.pem; expected a readable file; there is none',
       '14: ledger.tls.caFile is redis-ca.pem; expected a readable file; there is none',
       '16: ledger.passwordFile is /etc/tollgate/redis-password; expected a readable file; there is none',
-      '30: issuers[0].caFile is idp-ca.pem; expected a file of certificates in PEM',
+      '30: issuers[0].caFile is idp-ca.pem; expected a file of certificates in PEM (no certificate in PEM)',
       '84: audit.file is absent/audit.jsonl; expected a path in a directory that this user may write',
       '84: audit.keyFile is audit.pem; expected a file with an Ed25519 private key in PEM (PKCS #8)',
       '101: rateLimitService.redis.tls.caFile is counters-ca.pem; expected a readable file; there is none',

@@ -216,6 +216,23 @@ describe('over https', () => {
     expect((await get(`https://127.0.0.1:${String(port)}/`, { caFile })).length).toBe(2)
   })
 
+  test('trusts the authority of the file, whatever else is in it', async () => {
+    const port = await serveTls()
+    const bundle = join(directory, 'bundle.pem')
+    // Of this OpenSSL reads nothing.
+    await writeFile(bundle, `-----BEGIN my CA-----\n${cert}`)
+    const answer = await get(`https://127.0.0.1:${String(port)}/`, { caFile: bundle })
+    expect(answer.length).toBe(2)
+  })
+
+  test('trusts nobody by a file of which one certificate cannot be read', async () => {
+    const port = await serveTls()
+    const broken = join(directory, 'broken.pem')
+    await writeFile(broken, `${cert}-----BEGIN CERTIFICATE-----\n`)
+    const answer = get(`https://127.0.0.1:${String(port)}/`, { caFile: broken })
+    await expect(answer).rejects.toThrow('a certificate without an end')
+  })
+
   test('trusts no stranger', async () => {
     const port = await serveTls()
     const answer = get(`https://127.0.0.1:${String(port)}/`)

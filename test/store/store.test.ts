@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -243,6 +243,10 @@ describe('with TLS', () => {
   test('trusts the authority that it was told, and no other', async () => {
     expect((await run(open({ ...addressOf(url), caFile })))[0]).toBe('counted')
     await expect(run(open(addressOf(url)))).rejects.toThrow('no connection to Redis')
+    // Of this OpenSSL reads nothing.
+    const bundle = join(directory, 'bundle.pem')
+    writeFileSync(bundle, `-----BEGIN my CA-----\n${readFileSync(caFile, 'utf8')}`)
+    expect((await run(open({ ...addressOf(url), caFile: bundle })))[0]).toBe('counted')
   })
 })
 

@@ -56,6 +56,8 @@ describe('the metrics', () => {
       'tollgate_reservations_open',
       'tollgate_partitions',
       'tollgate_ledger_processes',
+      'tollgate_log_lines_dropped_total',
+      'tollgate_log_waiting_bytes',
       'tollgate_rate_limit_hits_total',
       'tollgate_rate_limit_answers_total',
       'tollgate_rate_limit_unknown_domains_total',
@@ -179,7 +181,7 @@ describe('the metrics', () => {
     const metrics = createMetrics()
     metrics.setPolicy('aaaaaaaaaaaa', [])
     metrics.setLedger('memory')
-    const log = createLog({ level: 'fatal' })
+    const log = createLog({ level: 'fatal', destination: { write: () => undefined } })
     const clock = { nowEpochMs: () => 0, monotonicMs: () => 0 }
     const recorder = createRecorder({ log, metrics, audit: undefined, auditRequired: false, clock })
     const before = (await series(metrics)).size

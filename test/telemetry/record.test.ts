@@ -198,7 +198,7 @@ describe('an allowed request', () => {
 
   test('needs no audit log where the policy names none', async () => {
     const recorder = createRecorder({
-      log: createLog({ level: 'fatal' }),
+      log: createLog({ level: 'fatal', destination: { write: () => undefined } }),
       metrics,
       audit: undefined,
       auditRequired: false,
