@@ -414,7 +414,11 @@ describe('the pages of the rate limit service', () => {
         { key: 'R', value: '0' },
         { key: 'S', value: '86400' },
       ],
-      dynamicMetadata: { domain: 'd', descriptors: [{ entries: ['one=x'] }] },
+      dynamicMetadata: {
+        domain: 'd',
+        descriptors: [{ entries: ['one=x'] }],
+        quotaModeEnabled: false,
+      },
     })
     const second = await post(listener, call)
     expect(second.status).toBe(429)

@@ -764,6 +764,7 @@ describe('ShouldRateLimit in every other domain', () => {
       dynamicMetadata: {
         fields: {
           domain: { stringValue: 'edge' },
+          quotaModeEnabled: { boolValue: false },
           descriptors: {
             listValue: {
               values: ['k=v', 'other=v'].map((entry) => ({
