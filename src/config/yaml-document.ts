@@ -41,7 +41,7 @@ export interface ReadOptions {
   readonly scalarTags?: ScalarTags
   /**
    * Reads what Go's yaml.v2 reads, too, and is told of it: the first of several documents, and a tag that is not known.
-   * Nobody is told of a key that is given again, but it is no fault: the last holds, and `earlierOf` knows those before.
+   * Nobody is told of a key that is given again, but it is no fault: the last holds, and `givenOf` knows those before.
    */
   readonly warn?: (warning: ConfigWarning) => void
 }
@@ -112,8 +112,10 @@ export function readYaml(file: string, whole: string, options: ReadOptions): Yam
         say(wrongTag.value, wrongTag.expected)
       }
       if (!isMap(node)) return
-      const mayRepeat = (key: string): boolean => warn !== undefined && key !== '<<'
-      faults.push(...keyProblems(file, node, lineOf, () => places.of(node, above), mayRepeat))
+      const mayRepeat = warn !== undefined
+      const problems = keyProblems(file, node, lineOf, () => places.of(node, above), mayRepeat)
+      faults.push(...problems.faults)
+      for (const fault of problems.repeatedMerges) warn?.({ ...fault, holds: 'merged last' })
     },
   })
   // Of a tag that is not known it only warns, and here all is said of it.
@@ -166,31 +168,29 @@ function keyProblems(
   map: YAMLMap,
   lineOf: (offset: number) => number,
   place: () => KeyPath,
-  mayRepeat: (key: string) => boolean,
-): readonly ConfigFault[] {
+  mayRepeat: boolean,
+): { readonly faults: readonly ConfigFault[]; readonly repeatedMerges: readonly ConfigFault[] } {
   const faults: ConfigFault[] = []
+  const repeatedMerges: ConfigFault[] = []
   const firstLine = new Map<string, number>()
   for (const pair of map.items) {
     const line = lineOf(startOf(pair))
-    const say = (value: string, expected: string): void => {
-      faults.push({
-        file,
-        line,
-        key: formatPath([...place(), keyAsWritten(pair)]),
-        value,
-        expected,
-      })
+    const problem = (value: string, expected: string): ConfigFault => {
+      const key = formatPath([...place(), keyAsWritten(pair)])
+      return { file, line, key, value, expected }
     }
     if (!isScalar(pair.key) || typeof pair.key.value !== 'string') {
-      say('no text', 'a key that is plain text, in quotes if it looks like something else')
+      const expected = 'a key that is plain text, in quotes if it looks like something else'
+      faults.push(problem('no text', expected))
       continue
     }
     const key = pair.key.value
     const first = firstLine.get(key)
     if (first === undefined) firstLine.set(key, line)
-    else if (!mayRepeat(key)) say('given again', onceExpected(first))
+    else if (!mayRepeat) faults.push(problem('given again', onceExpected(first)))
+    else if (key === '<<') repeatedMerges.push(problem('given again', onceExpected(first)))
   }
-  return faults
+  return { faults, repeatedMerges }
 }
 
 /** Of a key that is given again. */

@@ -38,6 +38,9 @@ descriptors:
 
 const keyWith = (rule: string): string => `domain: d\ndescriptors:\n- key: k\n  ${rule}\n`
 
+const descriptorKeys =
+  'key, value, rate_limit, descriptors, shadow_mode, quota_mode, detailed_metric, value_to_metric, share_threshold, metadata'
+
 describe('a rate limit file', () => {
   test('may hold every key that envoyproxy/ratelimit knows', () => {
     const config = configOf(`
@@ -387,15 +390,33 @@ describe('a fault of a rate limit file', () => {
       '4: descriptors[0].value is -9223372036854775809; expected the value of an entry, or a pattern with *: text, in quotes if it looks like a fraction',
     ],
     [
-      'merge key twice',
-      keyWith('<<: { value: a }\n  <<: { value: b }'),
-      '5: descriptors[0]["<<"] is given again; expected each key once: the first is on line 4',
+      'merge key in quotes',
+      keyWith('"<<": { value: a }'),
+      `4: descriptors[0]["<<"] is an unknown key; expected one of ${descriptorKeys}`,
+    ],
+    [
+      'merge key with the tag of a text',
+      keyWith('!!str <<: { value: a }'),
+      `4: descriptors[0]["<<"] is an unknown key; expected one of ${descriptorKeys}`,
     ],
     [
       'tag of its own at a merge key',
       keyWith('!own <<: { value: a }'),
-      '4: descriptors[0]["<<"] is tagged !own; expected no tag (a word after !)',
+      `4: descriptors[0]["<<"] is an unknown key; expected one of ${descriptorKeys}`,
     ],
+    [
+      'merge of an alias of a list',
+      keyWith('descriptors: &list [{ key: a }]\n  <<: *list'),
+      '5: descriptors[0]["<<"] is a list; expected a mapping, or a list of mappings that is no alias, to merge',
+    ],
+    ...['Null', 'NULL'].map(
+      (nothing) =>
+        [
+          `limit that is ${nothing}`,
+          keyWith(`rate_limit: ${nothing}`),
+          `4: descriptors[0].rate_limit is ${nothing}; expected a mapping with keys of unit, requests_per_unit, unlimited, name, replaces, not a list or a value of another type than map`,
+        ] as const,
+    ),
     [
       'count that begins with an underscore',
       keyWith('rate_limit: { unit: day, requests_per_unit: _1 }'),
@@ -419,7 +440,7 @@ describe('a fault of a rate limit file', () => {
     [
       'merge of no mapping',
       keyWith('<<: 3'),
-      '4: descriptors[0]["<<"] is 3; expected a mapping, or a list of mappings, to merge',
+      '4: descriptors[0]["<<"] is 3; expected a mapping, or a list of mappings that is no alias, to merge',
     ],
     [
       'unknown alias',
@@ -454,6 +475,21 @@ describe('a fault of a rate limit file', () => {
   ])('%s', (_, text, expected) => {
     expect(faultsOf(text)).toEqual([`a.yaml:${expected}`])
   })
+
+  test.each(['', '~', 'null', '!!null Null', '!!null "~"'])(
+    'is no limit that is nothing: %s',
+    (nothing) => {
+      expect(faultsOf(keyWith(`rate_limit: ${nothing}`))).toEqual([])
+    },
+  )
+
+  test.each(['descriptors', 'value', 'shadow_mode', 'metadata'])(
+    'is no other key that is Null: %s',
+    (key) => {
+      expect(faultsOf(keyWith(`${key}: Null`))).toEqual([])
+      expect(faultsOf(keyWith(`rate_limit: { unit: day, replaces: NULL, name: NULL }`))).toEqual([])
+    },
+  )
 
   test('is each line with a control character', () => {
     expect(faultsOf('a\u0000\u0000\n\n\u{1f600} \u007f\n')).toEqual([
