@@ -21,6 +21,8 @@ export const maxFileBytes = MIB_BYTES
 export interface YamlDocument {
   /** Mappings as objects without prototype, lists as arrays, scalars; undefined when the file says nothing. */
   readonly value: unknown
+  /** Those that hinder nobody to read the rest, where somebody is warned; else such a file is refused, too. */
+  readonly faults: readonly ConfigFault[]
   /** What `%YAML` says; undefined where it is not there. */
   readonly version: string | undefined
   /** The fault of the value at `path`. A key that is missing is shown on the line of what lacks it. */
@@ -50,7 +52,7 @@ export interface ReadOptions {
  * Reads one YAML document strictly: one document, each key once, keys are text, no tags but a few of YAML's own. Merge keys
  * (`<<`) are ordinary keys, hence unknown ones where nobody knows them.
  *
- * @throws ConfigError with every fault of the syntax at once
+ * @throws ConfigError with every fault of the syntax at once, those of `YamlDocument.faults` among them
  */
 export function readYaml(file: string, whole: string, options: ReadOptions): YamlDocument {
   if (Buffer.byteLength(whole) > maxFileBytes) {
@@ -121,14 +123,17 @@ export function readYaml(file: string, whole: string, options: ReadOptions): Yam
   // Of a tag that is not known it only warns, and here all is said of it.
   const { errors, warnings } = document
   const others = warnings.filter(({ code }) => warn === undefined || !tagCodes.includes(code))
-  for (const { code, message, pos } of [...errors, ...others]) {
+  const problems = [...errors, ...others]
+  for (const { code, message, pos } of problems) {
     const { line, col } = lines.linePos(pos[0])
     if (toldLines.has(line)) continue
     toldLines.add(line)
     const expected = syntaxSentence({ code, message })
     faults.push({ file, line, key: 'syntax', value: `wrong at column ${String(col)}`, expected })
   }
-  if (faults.length > 0) throw new ConfigError(boundFaults(file, faults))
+  if (problems.length > 0 || (warn === undefined && faults.length > 0)) {
+    throw new ConfigError(boundFaults(file, faults))
+  }
 
   const root = document.contents
   const follow: Follow = (node) => (isAlias(node) ? targets.get(node) : node)
@@ -141,6 +146,7 @@ export function readYaml(file: string, whole: string, options: ReadOptions): Yam
   }
   return {
     value,
+    faults,
     version:
       document.directives?.yaml.explicit === true ? document.directives.yaml.version : undefined,
     fault: (path, expected) => {

@@ -16,7 +16,7 @@ export interface ReadScalar {
   readonly tag: string | undefined
 }
 
-/** The node that an alias names; any other is itself. */
+/** The node that an alias names, undefined if there is none; any other is itself. */
 export type Follow = (node: unknown) => unknown
 
 export const tooLarge = Symbol('more than maxValues values')
@@ -55,6 +55,8 @@ export function plainValue(
     // An anchor that holds an alias of itself has no end: the count finds it, or the depth before it.
     if (count > maxValues || depth > 256) return tooLarge
     const node = follow(unresolved)
+    // An alias of nothing: a list is nothing that looks right where something else is wanted.
+    if (node === undefined) return []
     if (isMap(node)) {
       const object = Object.create(null) as Record<string, unknown>
       const given: Omit<Given, 'part'>[] = []

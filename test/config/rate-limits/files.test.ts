@@ -499,6 +499,38 @@ describe('a fault of a rate limit file', () => {
     expect(faultsOf('\ufeffdomain: "\u0085 \u{1f600} \ufffd"\r\n')).toEqual([])
   })
 
+  test('hides no other one where it is an unknown alias, a tag that does not fit or a key that is no text', () => {
+    const faults = faultsOf(`domain: *domain
+descriptors:
+- *descriptor
+- { key: *key, rate_limit: { unit: eon } }
+- { key: k }
+- { key: k, value: *value, share_threshold: *flag, metadata: *metadata, descriptors: *list }
+- { key: m, rate_limit: { unit: !!int day, requests_per_unit: !!int x, name: *name } }
+- { key: n, rate_limit: *limit, <<: *merge }
+- { key: o, 5: x, kye: 1 }
+- { key: p, rate_limit: *limit, rate_limit: { unit: day } }
+`)
+    expect(faults.map((fault) => fault.slice(0, fault.indexOf(';')))).toEqual([
+      'a.yaml:1: domain is *domain',
+      'a.yaml:3: descriptors[0] is *descriptor',
+      'a.yaml:4: descriptors[1].key is *key',
+      'a.yaml:4: descriptors[1].rate_limit.unit is eon',
+      'a.yaml:6: descriptors[3].value is *value',
+      'a.yaml:6: descriptors[3].share_threshold is *flag',
+      'a.yaml:6: descriptors[3].metadata is *metadata',
+      'a.yaml:6: descriptors[3].descriptors is *list',
+      'a.yaml:7: descriptors[4].rate_limit.unit is tagged !!int',
+      'a.yaml:7: descriptors[4].rate_limit.requests_per_unit is tagged !!int',
+      'a.yaml:7: descriptors[4].rate_limit.name is *name',
+      'a.yaml:8: descriptors[5].rate_limit is *limit',
+      'a.yaml:8: descriptors[5]["<<"] is *merge',
+      'a.yaml:9: descriptors[6].5 is no text',
+      'a.yaml:9: descriptors[6].kye is an unknown key',
+      'a.yaml:10: descriptors[7].rate_limit is *limit',
+    ])
+  })
+
   test('hides no other one, in its file or another', () => {
     const faults = faultsOf(
       'domain: d\ndescriptors:\n- { key: a, rate_limit: { unit: eon } }\n- { kye: b }',
