@@ -414,7 +414,11 @@ describe('the pages of the rate limit service', () => {
         { key: 'R', value: '0' },
         { key: 'S', value: '86400' },
       ],
-      dynamicMetadata: { domain: 'd', descriptors: [{ entries: ['one=x'] }] },
+      dynamicMetadata: {
+        domain: 'd',
+        descriptors: [{ entries: ['one=x'] }],
+        quotaModeEnabled: false,
+      },
     })
     const second = await post(listener, call)
     expect(second.status).toBe(429)
@@ -464,6 +468,19 @@ describe('the pages of the rate limit service', () => {
     // Null is what is not there: the addend of the call.
     expect(statuses.map(({ limitRemaining }) => limitRemaining)).toEqual([9, 9, 4])
   })
+
+  test.each(['9223372036854775807', '9223372036854775808', '18446744073709551615', 2 ** 63])(
+    'S8: over /json an addend of a descriptor as large as 64 bits hold is over, and stays so: %s',
+    async (hitsAddend) => {
+      const listener = await pages()
+      for (const hits of [hitsAddend, 0]) {
+        const entries = [{ key: 'x', value: `huge-${String(hitsAddend)}` }]
+        const limit = { requestsPerUnit: 4_294_967_295, unit: 'DAY' }
+        const descriptors = [{ entries, limit, hitsAddend: hits }]
+        expect((await post(listener, { domain: 'd', descriptors })).status).toBe(429)
+      }
+    },
+  )
 
   test.each([
     ['SECOND', 1],

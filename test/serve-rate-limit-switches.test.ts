@@ -114,5 +114,6 @@ test('responseDynamicMetadata', async () => {
     'descriptors',
     'domain',
     'metadata',
+    'quotaModeEnabled',
   ])
 })

@@ -764,6 +764,7 @@ describe('ShouldRateLimit in every other domain', () => {
       dynamicMetadata: {
         fields: {
           domain: { stringValue: 'edge' },
+          quotaModeEnabled: { boolValue: false },
           descriptors: {
             listValue: {
               values: ['k=v', 'other=v'].map((entry) => ({
@@ -790,6 +791,23 @@ describe('ShouldRateLimit in every other domain', () => {
     const { response } = await ask(it.client, request)
     expect(response?.statuses.map(({ limitRemaining }) => limitRemaining)).toEqual([9, 9])
   })
+
+  test.each(['9223372036854775807', '9223372036854775808', '18446744073709551615'])(
+    'S8: an addend of a descriptor as large as 64 bits hold is over, and stays so: %s',
+    async (value) => {
+      const it = await rig(withLimits())
+      const askWith = async (digits: string) => {
+        const limit = { requestsPerUnit: 4_294_967_295, unit: 4 }
+        // As digits: of a number the client's library would send 63 bits.
+        const hitsAddend = { value: digits as unknown as number }
+        const descriptors = [{ entries: [{ key: 'k', value }], limit, hitsAddend }]
+        return (await ask(it.client, { domain: 'edge', descriptors })).response
+      }
+      const over = { overallCode: 2, statuses: [{ code: 2, limitRemaining: 0 }] }
+      expect(await askWith(value)).toMatchObject(over)
+      expect(await askWith('0')).toMatchObject(over)
+    },
+  )
 
   // As envoy/extensions/common/ratelimit/v3 numbers them, and envoy/service/ratelimit/v3 in the answer; the week is the latter's alone.
   test.each([

@@ -21,6 +21,8 @@ export const maxFileBytes = MIB_BYTES
 export interface YamlDocument {
   /** Mappings as objects without prototype, lists as arrays, scalars; undefined when the file says nothing. */
   readonly value: unknown
+  /** Those that hinder nobody to read the rest, where somebody is warned; else such a file is refused, too. */
+  readonly faults: readonly ConfigFault[]
   /** What `%YAML` says; undefined where it is not there. */
   readonly version: string | undefined
   /** The fault of the value at `path`. A key that is missing is shown on the line of what lacks it. */
@@ -41,7 +43,7 @@ export interface ReadOptions {
   readonly scalarTags?: ScalarTags
   /**
    * Reads what Go's yaml.v2 reads, too, and is told of it: the first of several documents, and a tag that is not known.
-   * Nobody is told of a key that is given again, but it is no fault: the last holds, and `earlierOf` knows those before.
+   * Nobody is told of a key that is given again, but it is no fault: the last holds, and `givenOf` knows those before.
    */
   readonly warn?: (warning: ConfigWarning) => void
 }
@@ -50,7 +52,7 @@ export interface ReadOptions {
  * Reads one YAML document strictly: one document, each key once, keys are text, no tags but a few of YAML's own. Merge keys
  * (`<<`) are ordinary keys, hence unknown ones where nobody knows them.
  *
- * @throws ConfigError with every fault of the syntax at once
+ * @throws ConfigError with every fault of the syntax at once, those of `YamlDocument.faults` among them
  */
 export function readYaml(file: string, whole: string, options: ReadOptions): YamlDocument {
   if (Buffer.byteLength(whole) > maxFileBytes) {
@@ -112,21 +114,26 @@ export function readYaml(file: string, whole: string, options: ReadOptions): Yam
         say(wrongTag.value, wrongTag.expected)
       }
       if (!isMap(node)) return
-      const mayRepeat = (key: string): boolean => warn !== undefined && key !== '<<'
-      faults.push(...keyProblems(file, node, lineOf, () => places.of(node, above), mayRepeat))
+      const mayRepeat = warn !== undefined
+      const problems = keyProblems(file, node, lineOf, () => places.of(node, above), mayRepeat)
+      faults.push(...problems.faults)
+      for (const fault of problems.repeatedMerges) warn?.({ ...fault, holds: 'merged last' })
     },
   })
   // Of a tag that is not known it only warns, and here all is said of it.
   const { errors, warnings } = document
   const others = warnings.filter(({ code }) => warn === undefined || !tagCodes.includes(code))
-  for (const { code, message, pos } of [...errors, ...others]) {
+  const problems = [...errors, ...others]
+  for (const { code, message, pos } of problems) {
     const { line, col } = lines.linePos(pos[0])
     if (toldLines.has(line)) continue
     toldLines.add(line)
     const expected = syntaxSentence({ code, message })
     faults.push({ file, line, key: 'syntax', value: `wrong at column ${String(col)}`, expected })
   }
-  if (faults.length > 0) throw new ConfigError(boundFaults(file, faults))
+  if (problems.length > 0 || (warn === undefined && faults.length > 0)) {
+    throw new ConfigError(boundFaults(file, faults))
+  }
 
   const root = document.contents
   const follow: Follow = (node) => (isAlias(node) ? targets.get(node) : node)
@@ -139,6 +146,7 @@ export function readYaml(file: string, whole: string, options: ReadOptions): Yam
   }
   return {
     value,
+    faults,
     version:
       document.directives?.yaml.explicit === true ? document.directives.yaml.version : undefined,
     fault: (path, expected) => {
@@ -166,31 +174,29 @@ function keyProblems(
   map: YAMLMap,
   lineOf: (offset: number) => number,
   place: () => KeyPath,
-  mayRepeat: (key: string) => boolean,
-): readonly ConfigFault[] {
+  mayRepeat: boolean,
+): { readonly faults: readonly ConfigFault[]; readonly repeatedMerges: readonly ConfigFault[] } {
   const faults: ConfigFault[] = []
+  const repeatedMerges: ConfigFault[] = []
   const firstLine = new Map<string, number>()
   for (const pair of map.items) {
     const line = lineOf(startOf(pair))
-    const say = (value: string, expected: string): void => {
-      faults.push({
-        file,
-        line,
-        key: formatPath([...place(), keyAsWritten(pair)]),
-        value,
-        expected,
-      })
+    const problem = (value: string, expected: string): ConfigFault => {
+      const key = formatPath([...place(), keyAsWritten(pair)])
+      return { file, line, key, value, expected }
     }
     if (!isScalar(pair.key) || typeof pair.key.value !== 'string') {
-      say('no text', 'a key that is plain text, in quotes if it looks like something else')
+      const expected = 'a key that is plain text, in quotes if it looks like something else'
+      faults.push(problem('no text', expected))
       continue
     }
     const key = pair.key.value
     const first = firstLine.get(key)
     if (first === undefined) firstLine.set(key, line)
-    else if (!mayRepeat(key)) say('given again', onceExpected(first))
+    else if (!mayRepeat) faults.push(problem('given again', onceExpected(first)))
+    else if (key === '<<') repeatedMerges.push(problem('given again', onceExpected(first)))
   }
-  return faults
+  return { faults, repeatedMerges }
 }
 
 /** Of a key that is given again. */

@@ -56,9 +56,7 @@ export function createTags(scalarTags: ScalarTags = {}, asGo = false): Tags {
 
   function holdsAt(node: Scalar | YAMLMap | YAMLSeq, tag: string): string | undefined {
     if (!asGo || (isScalar(node) && fitting.has(tag))) return undefined
-    if (!isScalar(node)) return 'no effect'
-    // As a key it would be no merge any more.
-    return node.source === '<<' ? undefined : 'read as text'
+    return isScalar(node) ? 'read as text' : 'no effect'
   }
 
   return {

@@ -4,7 +4,7 @@ import type { Ask, Count, Counters } from './counters.js'
 import { MAX_COUNT } from './counters.js'
 import { beyondBounds, lookUpAll } from './lookup.js'
 import { answerMetadata } from './metadata.js'
-import type { Metadata } from './metadata.js'
+import type { Metadata, QuotaFacts } from './metadata.js'
 import { measure } from './measure.js'
 import type { Measure } from './measure.js'
 import type { Descriptor, Match, RateLimit } from './rule.js'
@@ -89,7 +89,7 @@ export async function rateLimit(
     statuses: rows.map(({ status }) => status),
     tightest: tightestOf(rows, parts.quotaMode),
     metadata: parts.responseDynamicMetadata
-      ? answerMetadata(call, rows.flatMap(passed))
+      ? answerMetadata(call, rows.flatMap(passed), quotaFacts(rows, parts.quotaMode))
       : undefined,
     measures: rows.flatMap(({ match, counted }) =>
       match === undefined || counted === undefined
@@ -197,6 +197,17 @@ function isOverAll(rows: readonly Row[], quotaMode: boolean): boolean {
 
 function isQuota({ match, status }: Row, quotaMode: boolean): boolean {
   return status !== UNLIMITED && (quotaMode || match?.rule.quotaMode === true)
+}
+
+function quotaFacts(rows: readonly Row[], quotaMode: boolean): QuotaFacts {
+  return {
+    isEnabled: rows.some(
+      ({ match, counted }) => counted !== undefined && match?.rule.quotaMode === true,
+    ),
+    over: rows.flatMap((row, index) =>
+      row.status.isOver && isQuota(row, quotaMode) ? [index] : [],
+    ),
+  }
 }
 
 /** The last one that is over, else the one with the least left. */

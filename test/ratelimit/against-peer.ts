@@ -9,7 +9,7 @@ import { systemClock } from '../../src/clock.js'
 import { loadRateLimits } from '../../src/config/rate-limits/load.js'
 import { rateLimitService } from '../../src/envoy/protos.js'
 import { createRateLimitService } from '../../src/envoy/rate-limit-service.js'
-import type { RateLimitRequest } from '../../src/envoy/wire.js'
+import type { RateLimitRequest, RateLimitResponse } from '../../src/envoy/wire.js'
 import { openCounters } from '../../src/ratelimit/open-counters.js'
 import type { CounterSettings } from '../../src/ratelimit/open-counters.js'
 import { call } from '../as-envoy.js'
@@ -24,8 +24,8 @@ import { startRedis } from '../redis-server.js'
 // since the peer has to be built (Go):
 //   GOBIN=$PWD/.deps/peer go install github.com/envoyproxy/ratelimit/src/service_cmd@VERSION
 //   npx tsx test/ratelimit/against-peer.ts .deps/peer/service_cmd [calls] [seed]
-// Left out is what the version that `make peer` builds lacks, or does otherwise than later ones (quota mode: its status of such
-// a rule is OK though it is over; stars inside a value; metadata), and
+// Left out is what the version that `make peer` builds lacks, or does otherwise than later ones (quota mode, of which its
+// status is OK though it is over, so that only the dynamic metadata is compared; stars inside a value; metadata), and
 // limits of several units on one descriptor: there they share a counter on days on which their windows begin together.
 
 const [binary = '', callCount = '2000', seedText = '1'] = process.argv.slice(2)
@@ -66,6 +66,16 @@ descriptors:
 ---
 descriptors: [ no YAML
 `,
+  'q.yaml': `
+domain: q
+descriptors:
+  - { key: one, quota_mode: true, rate_limit: { unit: day, requests_per_unit: 5 } }
+  - { key: base, quota_mode: true, rate_limit: { unit: day, requests_per_unit: 4, name: base } }
+  - { key: instead, rate_limit: { unit: day, requests_per_unit: 6, replaces: [{ name: base }] } }
+  - { key: shadow, quota_mode: true, shadow_mode: true, rate_limit: { unit: day, requests_per_unit: 3 } }
+  - { key: all, quota_mode: true, rate_limit: { unlimited: true } }
+  - { key: zero, rate_limit: { unit: day, requests_per_unit: 0 } }
+`,
 }
 
 /** A small generator of its own, so that a seed means the same everywhere. */
@@ -85,10 +95,10 @@ const entryPool = [
   ...['large=9007199254740993', 'large=9007199254740992'],
 ]
 
-function randomRequest(below: (bound: number) => number): RateLimitRequest {
+function randomRequest(below: (bound: number) => number, domain: string): RateLimitRequest {
   const pick = <Item>(items: readonly Item[]): Item => items[below(items.length)] as Item
   return {
-    domain: below(20) === 0 ? 'elsewhere' : 'd',
+    domain: below(20) === 0 ? 'elsewhere' : domain,
     hitsAddend: pick([0, 0, 0, 1, 2, 3]),
     descriptors: Array.from({ length: 1 + below(4) }, () => ({
       entries: pick(entryPool)
@@ -97,7 +107,7 @@ function randomRequest(below: (bound: number) => number): RateLimitRequest {
           const [key = '', value = ''] = entry.split('=')
           return { key, value }
         }),
-      ...(below(8) === 0 ? { limit: { requestsPerUnit: 1 + below(9), unit: 4 } } : {}),
+      ...(below(8) === 0 ? { limit: { requestsPerUnit: below(9), unit: 4 } } : {}),
       ...(below(4) === 0 ? { hitsAddend: { value: pick([0, 1, 2, 5]) } } : {}),
     })),
   }
@@ -175,6 +185,7 @@ async function startPeer(ground: Ground, environment: Readonly<Record<string, st
       DEBUG_PORT: String(await freePort()),
       GRPC_PORT: String(port),
       LIMIT_RESPONSE_HEADERS_ENABLED: 'true',
+      RESPONSE_DYNAMIC_METADATA: 'true',
       ...environment,
     },
   })
@@ -193,7 +204,7 @@ async function startPeer(ground: Ground, environment: Readonly<Record<string, st
   }
 }
 
-function startOwn({ address }: Ground, settings: Partial<CounterSettings>) {
+function startOwn({ address }: Ground, settings: Partial<CounterSettings>, quotaMode = false) {
   const { counters } = openCounters(
     {
       ...{ mode: 'safe', stopWhenOver: false, expirationJitterMaxSeconds: 300 },
@@ -212,8 +223,8 @@ function startOwn({ address }: Ground, settings: Partial<CounterSettings>) {
   const service = createRateLimitService({
     config: () => config,
     counters,
-    ...{ shadowMode: false, quotaMode: false, nearLimitRatio: 0.8 },
-    responseDynamicMetadata: false,
+    ...{ shadowMode: false, quotaMode, nearLimitRatio: 0.8 },
+    responseDynamicMetadata: true,
     headers: {
       limit: 'RateLimit-Limit',
       remaining: 'RateLimit-Remaining',
@@ -231,13 +242,17 @@ function startOwn({ address }: Ground, settings: Partial<CounterSettings>) {
   }
 }
 
-/** Without the seconds to the end of the window, which go by between two answers, and without what is empty. */
+/**
+ * Without the seconds to the end of the window, which go by between two answers, and without what is empty. How many
+ * blanks a limit has in the metadata is by chance in each build of the peer.
+ */
 function comparable(answer: unknown): unknown {
   return JSON.parse(
     JSON.stringify(answer, (key, value: unknown) => {
       if (key === 'durationUntilReset') return undefined
       if (key === 'name' && value === '') return undefined
       if ((key === 'limitRemaining' || key === 'requestsPerUnit') && value === 0) return undefined
+      if (key === 'stringValue') return String(value).replaceAll(/ +/g, ' ')
       if (key === 'responseHeadersToAdd') return (value as unknown[]).slice(0, 2)
       return value
     }),
@@ -258,7 +273,7 @@ async function compare(ground: Ground, settings: Partial<CounterSettings>) {
   for (let index = 0; index < Number(callCount); index += 1) {
     // Other values now and then, or all would be over.
     if (index % 40 === 0) await ground.flush()
-    const request = randomRequest(below)
+    const request = randomRequest(below, 'd')
     const theirs = comparable(await peer.ask(request))
     const ours = comparable(await own.ask(request))
     if (!isDeepStrictEqual(theirs, ours)) {
@@ -269,6 +284,36 @@ async function compare(ground: Ground, settings: Partial<CounterSettings>) {
     if ((ours as { overallCode: number }).overallCode === 2) over += 1
   }
   console.log(`${name}: ${callCount} calls compared, ${String(over)} of them over the limit`)
+  peer.stop()
+  own.stop()
+}
+
+/** What the metadata says of quota mode: of the rules', or of all. */
+async function compareQuotas(ground: Ground, quotaMode: boolean) {
+  const name = `metadata on ${ground.name}, QUOTA_MODE=${String(quotaMode)}`
+  await ground.flush()
+  const peer = await startPeer(ground, {
+    CACHE_KEY_PREFIX: 'theirs',
+    QUOTA_MODE: String(quotaMode),
+  })
+  const own = startOwn(ground, {}, quotaMode)
+  const below = numbersFrom(Number(seedText))
+  let over = 0
+  for (let index = 0; index < Number(callCount); index += 1) {
+    if (index % 40 === 0) await ground.flush()
+    const request = randomRequest(below, 'q')
+    const metadataOf = (answer: number | RateLimitResponse): unknown =>
+      comparable(typeof answer === 'number' ? answer : answer.dynamicMetadata)
+    const theirs = metadataOf(await peer.ask(request))
+    const ours = metadataOf(await own.ask(request))
+    if (!isDeepStrictEqual(theirs, ours)) {
+      console.log(JSON.stringify({ name, index, request, theirs, ours }, null, 2))
+      process.exitCode = 1
+      break
+    }
+    if (JSON.stringify(ours).includes('quotaModeViolations')) over += 1
+  }
+  console.log(`${name}: ${callCount} calls compared, in ${String(over)} of them one is over`)
   peer.stop()
   own.stop()
 }
@@ -303,6 +348,7 @@ for (const start of [onServer, onSentinel, onCluster]) {
   for (const mode of ['safe', 'shared'] as const) {
     for (const stopWhenOver of [false, true]) await compare(ground, { mode, stopWhenOver })
   }
+  for (const quotaMode of [false, true]) await compareQuotas(ground, quotaMode)
   await alternate(ground)
   await ground.stop()
 }

@@ -162,12 +162,56 @@ export function describeModes(name: string, create: CreateCounters): void {
         domain: 'd',
         descriptors: [{ entries: ['s=1'], hitsAddend: 1 }, { entries: ['s=2'] }],
         hitsAddend: 1,
+        quotaModeEnabled: true,
         metadata: { q: { name: 'one', first: 1, second: 2 } },
       })
       const second = await rig.call(descriptors)
       expect(second.metadata).toMatchObject({ metadata: { q: { name: 'two', second: 2 } } })
       expect(second.metadata).not.toHaveProperty('metadata.q.first')
       expect((await rig.call(descriptors)).metadata).not.toHaveProperty('metadata')
+    })
+
+    test('metadata says which descriptors are over in quota mode, by their places', async () => {
+      const rig = await createRig(
+        create,
+        [
+          ...quotas,
+          at('n', '0/minute'),
+          at('sh', '0/minute', { quotaMode: true, shadowMode: true }),
+        ],
+        { responseDynamicMetadata: true },
+      )
+      const descriptors = [D('n=1'), D('s=1'), D('sh=1'), D('s=2'), D('zz=1')]
+      const told: unknown[] = []
+      for (let made = 0; made < 3; made += 1) {
+        told.push((await rig.call(descriptors)).metadata?.['quotaModeViolations'])
+      }
+      expect(told).toEqual([undefined, [1], [1, 3]])
+    })
+
+    test('metadata says that there is quota mode where a rule that is counted has it', async () => {
+      const rules = [
+        at('n', '0/minute'),
+        at('q', 'unlimited', { quotaMode: true }),
+        at('base', '1/minute', { quotaMode: true, name: 'base' }),
+        at('instead', '5/minute', { replaces: ['base'] }),
+      ]
+      const rig = await createRig(create, rules, { responseDynamicMetadata: true })
+      const isEnabled = async (...descriptors: Parameters<typeof rig.call>[0]) =>
+        (await rig.call(descriptors)).metadata?.['quotaModeEnabled']
+      expect(await isEnabled(D('n=1'), D('q=1'), D('zz=1'))).toBe(false)
+      expect(await isEnabled(D('base=1'), D('instead=1'))).toBe(false)
+      expect(await isEnabled(D('base=1', { limit: '5/day' }))).toBe(false)
+      expect(await isEnabled(D('n=1'), D('base=1'))).toBe(true)
+    })
+
+    test('with all in quota mode metadata says what is over, but of no rule that it has quota mode', async () => {
+      const options = { responseDynamicMetadata: true, quotaMode: true }
+      const rig = await createRig(create, [at('n', '0/minute')], options)
+      expect((await rig.call([D('zz=1'), D('n=1')])).metadata).toMatchObject({
+        quotaModeEnabled: false,
+        quotaModeViolations: [1],
+      })
     })
 
     test('S46: a rule without limit tells no metadata', async () => {
@@ -178,11 +222,15 @@ export function describeModes(name: string, create: CreateCounters): void {
     })
 
     test('metadata tells a limit that the request brings; without the switch there is none', async () => {
-      const descriptors = [D('a=b,c=d', { limit: '7/week' })]
+      const descriptors = [D('a=b,c=d', { limit: '7/week' }), D('a=b', { limit: '0/day' })]
       const told = await createRig(create, quotas, { responseDynamicMetadata: true })
       expect((await told.call(descriptors)).metadata).toEqual({
         domain: 'd',
-        descriptors: [{ entries: ['a=b', 'c=d'], limit: 'requests_per_unit:7 unit:WEEK' }],
+        descriptors: [
+          { entries: ['a=b', 'c=d'], limit: 'requests_per_unit:7 unit:WEEK' },
+          { entries: ['a=b'], limit: 'unit:DAY' },
+        ],
+        quotaModeEnabled: false,
       })
       const silent = await createRig(create, quotas)
       expect((await silent.call(descriptors)).metadata).toBeUndefined()

@@ -89,7 +89,7 @@ function read(
   const { faults, warnings, descriptorCount } = context
   return {
     file,
-    faults: boundFaults(file, faults),
+    faults: boundFaults(file, [...document.faults, ...withoutThose(faults, document.faults)]),
     warnings: boundWarnings(file, [...ofSyntax, ...warnings]),
     domain,
     descriptors,
@@ -98,6 +98,16 @@ function read(
     fault: (at, expected) => document.fault(at, expected),
     keyFault: (at, what, expected) => document.keyFault(at, what, expected),
   }
+}
+
+/** What is wrong where another fault is known only follows from that. */
+function withoutThose(
+  faults: readonly ConfigFault[],
+  known: readonly ConfigFault[],
+): readonly ConfigFault[] {
+  const placeOf = ({ line, key }: ConfigFault): string => `${String(line)} ${key}`
+  const places = new Set(known.map(placeOf))
+  return faults.filter((fault) => !places.has(placeOf(fault)))
 }
 
 /** What envoyproxy/ratelimit reads no file with. */

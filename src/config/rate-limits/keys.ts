@@ -3,7 +3,7 @@ import { nearest } from '../nearest.js'
 import { isMapping } from '../partly.js'
 import { isPlainScalar } from './scalars.js'
 import { oneOf } from '../values.js'
-import { earlierOf } from '../yaml-values.js'
+import { givenOf } from '../yaml-values.js'
 
 /** The keys of a rate limit file, by what holds them. */
 export const keyPlaces = {
@@ -71,16 +71,23 @@ export function wrongKey(
   }
 }
 
-/** One key of a mapping: its value, and where it stands, which may be another mapping that was merged. */
-export interface Member {
+/** A value, and where it stands, which may be in another mapping that was merged. */
+export interface Said {
   readonly value: unknown
   readonly at: KeyPath
-  /** What the same mapping says of it before, where it is given again: in that order. */
-  readonly earlier: readonly Omit<Member, 'earlier'>[]
+}
+
+/** One key of a mapping. */
+export interface Member extends Said {
+  /** What is said of it before: in that order. */
+  readonly earlier: readonly Said[]
+  /** The same mapping says it before, or one that merges this one: by YAML's own rules that would be the one that holds. */
+  readonly isRepeat: boolean
 }
 
 /**
- * The keys of a mapping, and of those that it merges (`<<`), of which its own and earlier ones win.
+ * The keys of a mapping, and of those that it merges (`<<`): in the order in which they stand, as Go's yaml.v2 goes, the
+ * last one holds. Of a list that is merged the first one goes last.
  *
  * @param refuse is told of a `<<` that names no mapping
  */
@@ -89,23 +96,33 @@ export function membersOf(
   at: KeyPath,
   refuse: (at: KeyPath) => void,
 ): ReadonlyMap<string, Member> {
-  const members = new Map<string, Member>()
+  const members = new Map<string, Member & { readonly earlier: Said[] }>()
+  /** In how many mappings a key was given, of that which is read and those that merge it. */
+  const around = new Map<string, number>()
   const add = (from: Readonly<Record<string, unknown>>, where: KeyPath): void => {
-    for (const [key, value] of Object.entries(from)) {
-      if (key === '<<' || members.has(key)) continue
-      const before = earlierOf(from).get(key) ?? []
-      const earlier = before.map((each, index) => ({
-        value: each,
-        at: [...where, { key, earlier: index }],
-      }))
-      members.set(key, { value, at: [...where, key], earlier })
+    const own = new Set<string>()
+    for (const { key, value, part, isMerge } of givenOf(from)) {
+      const there = [...where, part]
+      if (isMerge) {
+        merge(value, there)
+        continue
+      }
+      const before = members.get(key)
+      const earlier = before?.earlier ?? []
+      if (before !== undefined) earlier.push({ value: before.value, at: before.at })
+      const count = around.get(key) ?? 0
+      members.set(key, { value, at: there, earlier, isRepeat: count > 0 })
+      if (own.has(key)) continue
+      own.add(key)
+      around.set(key, count + 1)
     }
-    if (Object.hasOwn(from, '<<')) merge(from['<<'], [...where, '<<'])
+    for (const key of own) around.set(key, (around.get(key) ?? 0) - 1)
   }
   const merge = (merged: unknown, where: KeyPath): void => {
-    const isList = Array.isArray(merged)
-    for (const [index, item] of (isList ? (merged as readonly unknown[]) : [merged]).entries()) {
-      const there = isList ? [...where, index] : where
+    const items = Array.isArray(merged)
+      ? (merged as readonly unknown[]).map((item, index) => ({ item, there: [...where, index] }))
+      : [{ item: merged, there: where }]
+    for (const { item, there } of items.reverse()) {
       if (isMapping(item) && !isPlainScalar(item)) add(item, there)
       else refuse(there)
     }

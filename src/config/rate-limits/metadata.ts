@@ -1,6 +1,6 @@
 import { isMapping } from '../partly.js'
 import { membersOf } from './keys.js'
-import type { Member } from './keys.js'
+import type { Member, Said } from './keys.js'
 import { say, warnOfRepeat, withEarlier } from './reader.js'
 import type { Read } from './reader.js'
 import { dataOf, isNothing, isPlainScalar } from './scalars.js'
@@ -36,7 +36,7 @@ function dataOfMembers(
 ): Readonly<Record<string, unknown>> {
   const data = Object.create(null) as Record<string, unknown>
   for (const [key, member] of members) {
-    warnOfRepeat(context, member, 'this one holds')
+    if (member.isRepeat) warnOfRepeat(context, member, 'this one holds')
     // It would be no key any more where the mapping is merged into another.
     if (key === '__proto__') say(context, member.at, 'another key')
     else data[key] = readData(context, member)
@@ -44,7 +44,7 @@ function dataOfMembers(
   return data
 }
 
-function readData(context: Read, { value, at }: Pick<Member, 'value' | 'at'>): unknown {
+function readData(context: Read, { value, at }: Said): unknown {
   if (Array.isArray(value)) {
     return (value as readonly unknown[]).map((item, index) =>
       readData(context, { value: item, at: [...at, index] }),

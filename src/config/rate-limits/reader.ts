@@ -4,9 +4,9 @@ import { isMapping } from '../partly.js'
 import { onceExpected } from '../yaml-document.js'
 import type { YamlDocument } from '../yaml-document.js'
 import { keyPlaces, membersOf, wrongKey } from './keys.js'
-import type { KeyPlace, Member } from './keys.js'
+import type { KeyPlace, Member, Said } from './keys.js'
 import { countOf, flagOf, isNothing, isPlainScalar, maxCount, textOf } from './scalars.js'
-import { fitsKey, mergeExpected, refuseUnread } from './unread.js'
+import { fitsKey, isGivenMapping, mergeExpected, refuseUnread } from './unread.js'
 
 /** Faults of one file that are looked for, and warnings: where each is has to be found in the whole of it. */
 const maxFaults = 1000
@@ -56,7 +56,7 @@ function warnOfKey(
   }
 }
 
-/** Of a key that is given again, as far as it is no fault. */
+/** Of a key that is given again. */
 export function warnOfRepeat(context: Read, { at, earlier }: Member, holds: string): void {
   const [first] = earlier
   if (first === undefined || context.warnings.length >= maxFaults) return
@@ -103,22 +103,31 @@ export function mappingAt(
 function readRepeat(context: Read, key: string, member: Member): void {
   if (member.earlier.length === 0) return
   const isAdded = earlierMappings(member).length > 0
-  warnOfRepeat(context, member, isAdded ? 'added to the one before' : 'this one holds')
+  if (member.isRepeat || addsKeys(member)) {
+    warnOfRepeat(context, member, isAdded ? 'added to the one before' : 'this one holds')
+  }
   for (const { value, at } of member.earlier) {
     if (!fitsKey(key, value)) say(context, at, `what fits ${key}, also where it is given again`)
   }
+}
+
+/** A merge may bring what is replaced as a whole, which surprises nobody. */
+function addsKeys(member: Member): boolean {
+  const { value } = member
+  if (!isGivenMapping(value)) return false
+  const own = membersOf(value, [], () => undefined)
+  return withEarlier(own, member).size > own.size
 }
 
 /**
  * The mappings that were given before one, up to the last that was given as nothing; the last of them first. Go reads
  * each into the same struct, or map: only `rate_limit` and `metadata` are any.
  */
-function earlierMappings({ value, earlier }: Member): readonly Omit<Member, 'earlier'>[] {
-  const isGiven = (each: unknown): boolean => isMapping(each) && !isPlainScalar(each)
-  if (!isGiven(value)) return []
+function earlierMappings({ value, earlier }: Member): readonly Said[] {
+  if (!isGivenMapping(value)) return []
   const latest = earlier.toReversed()
   const end = latest.findIndex((each) => isNothing(each.value))
-  return latest.slice(0, end === -1 ? undefined : end).filter((each) => isGiven(each.value))
+  return latest.slice(0, end === -1 ? undefined : end).filter((each) => isGivenMapping(each.value))
 }
 
 /** The keys of a mapping, those of its earlier ones behind its own. */

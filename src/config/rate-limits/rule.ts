@@ -6,7 +6,7 @@ import type { Member } from './keys.js'
 import { readMetadata } from './metadata.js'
 import { countAt, flagAt, mappingAt, say, textAt, warn, withEarlier } from './reader.js'
 import type { Read } from './reader.js'
-import { isNothing } from './scalars.js'
+import { isNoLimit, isNothing } from './scalars.js'
 
 /** The rule of a descriptor; undefined where it has no `rate_limit`, or a wrong one. */
 export function readRule(
@@ -17,7 +17,7 @@ export function readRule(
 ): RateLimitRule | undefined {
   const metadata = readMetadata(context, descriptor.get('metadata'))
   const member = descriptor.get('rate_limit')
-  if (member === undefined || isNothing(member.value)) return undefined
+  if (member === undefined || isNoLimit(member.value)) return undefined
   const own = mappingAt(context, member.value, member.at, 'rate_limit')
   if (own === undefined) return undefined
   const members = withEarlier(own, member)

@@ -21,6 +21,7 @@ export function scalarOf({ source, isPlain, tag }: ReadScalar): string | PlainSc
   if (known === 'binary') return Buffer.from(source, 'base64').toString()
   // `!`, `!!str`, and every tag that is not known.
   if (known === '') return source
+  if (known === 'null') return { plain: '' }
   const whole = known === 'float' ? wholeNumberOf(source) : undefined
   return { plain: whole === undefined ? source : `${String(whole)}.` }
 }
@@ -55,6 +56,11 @@ function threeCases(word: string): readonly string[] {
 /** A key without a value counts as one that is not there. */
 export function isNothing(value: unknown): boolean {
   return value === undefined || (isPlainScalar(value) && nothing.includes(value.plain))
+}
+
+/** The same of a `rate_limit`: Go's yaml.v2 makes one of `Null` and `NULL` of which no key is given. */
+export function isNoLimit(value: unknown): boolean {
+  return isNothing(value) && !(isPlainScalar(value) && /^N/.test(value.plain))
 }
 
 /** Text in quotes, or without and as it is written: `value: 0x10` is four characters. Undefined for anything else. */

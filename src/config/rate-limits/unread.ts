@@ -2,7 +2,7 @@ import type { KeyPath } from '../faults.js'
 import { isMapping } from '../partly.js'
 import { oneOf } from '../values.js'
 import { homeOf, keyPlaces, membersOf, wrongKey } from './keys.js'
-import type { KeyPlace, Member } from './keys.js'
+import type { KeyPlace, Said } from './keys.js'
 import { flagOf, isNothing, isPlainScalar, maxCount, roughCountOf, textOf } from './scalars.js'
 
 // Values that have no effect, and faults all the same: envoyproxy/ratelimit reads each file twice, once into maps of which
@@ -12,7 +12,7 @@ import { flagOf, isNothing, isPlainScalar, maxCount, roughCountOf, textOf } from
 type SayUnread = (at: KeyPath, what: string | undefined, expected: string) => void
 
 /** Says what is a fault also in a wrong place. */
-export function refuseUnread({ value, at }: Omit<Member, 'earlier'>, say: SayUnread): void {
+export function refuseUnread({ value, at }: Said, say: SayUnread): void {
   if (Array.isArray(value)) {
     for (const [index, item] of (value as readonly unknown[]).entries()) {
       if (isGivenMapping(item)) refuseUnread({ value: item, at: [...at, index] }, say)
@@ -34,11 +34,11 @@ export function refuseUnread({ value, at }: Omit<Member, 'earlier'>, say: SayUnr
 }
 
 /** Of a `<<` that names no mapping. */
-export const mergeExpected = 'a mapping, or a list of mappings, to merge'
+export const mergeExpected = 'a mapping, or a list of mappings that is no alias, to merge'
 
 const everyKey = [...new Set(Object.values(keyPlaces).flat())]
 
-function isGivenMapping(value: unknown): value is Readonly<Record<string, unknown>> {
+export function isGivenMapping(value: unknown): value is Readonly<Record<string, unknown>> {
   return isMapping(value) && !isPlainScalar(value)
 }
 

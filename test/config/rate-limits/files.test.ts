@@ -38,6 +38,9 @@ descriptors:
 
 const keyWith = (rule: string): string => `domain: d\ndescriptors:\n- key: k\n  ${rule}\n`
 
+const descriptorKeys =
+  'key, value, rate_limit, descriptors, shadow_mode, quota_mode, detailed_metric, value_to_metric, share_threshold, metadata'
+
 describe('a rate limit file', () => {
   test('may hold every key that envoyproxy/ratelimit knows', () => {
     const config = configOf(`
@@ -387,15 +390,33 @@ describe('a fault of a rate limit file', () => {
       '4: descriptors[0].value is -9223372036854775809; expected the value of an entry, or a pattern with *: text, in quotes if it looks like a fraction',
     ],
     [
-      'merge key twice',
-      keyWith('<<: { value: a }\n  <<: { value: b }'),
-      '5: descriptors[0]["<<"] is given again; expected each key once: the first is on line 4',
+      'merge key in quotes',
+      keyWith('"<<": { value: a }'),
+      `4: descriptors[0]["<<"] is an unknown key; expected one of ${descriptorKeys}`,
+    ],
+    [
+      'merge key with the tag of a text',
+      keyWith('!!str <<: { value: a }'),
+      `4: descriptors[0]["<<"] is an unknown key; expected one of ${descriptorKeys}`,
     ],
     [
       'tag of its own at a merge key',
       keyWith('!own <<: { value: a }'),
-      '4: descriptors[0]["<<"] is tagged !own; expected no tag (a word after !)',
+      `4: descriptors[0]["<<"] is an unknown key; expected one of ${descriptorKeys}`,
     ],
+    [
+      'merge of an alias of a list',
+      keyWith('descriptors: &list [{ key: a }]\n  <<: *list'),
+      '5: descriptors[0]["<<"] is a list; expected a mapping, or a list of mappings that is no alias, to merge',
+    ],
+    ...['Null', 'NULL'].map(
+      (nothing) =>
+        [
+          `limit that is ${nothing}`,
+          keyWith(`rate_limit: ${nothing}`),
+          `4: descriptors[0].rate_limit is ${nothing}; expected a mapping with keys of unit, requests_per_unit, unlimited, name, replaces, not a list or a value of another type than map`,
+        ] as const,
+    ),
     [
       'count that begins with an underscore',
       keyWith('rate_limit: { unit: day, requests_per_unit: _1 }'),
@@ -419,7 +440,7 @@ describe('a fault of a rate limit file', () => {
     [
       'merge of no mapping',
       keyWith('<<: 3'),
-      '4: descriptors[0]["<<"] is 3; expected a mapping, or a list of mappings, to merge',
+      '4: descriptors[0]["<<"] is 3; expected a mapping, or a list of mappings that is no alias, to merge',
     ],
     [
       'unknown alias',
@@ -455,12 +476,59 @@ describe('a fault of a rate limit file', () => {
     expect(faultsOf(text)).toEqual([`a.yaml:${expected}`])
   })
 
+  test.each(['', '~', 'null', '!!null Null', '!!null "~"'])(
+    'is no limit that is nothing: %s',
+    (nothing) => {
+      expect(faultsOf(keyWith(`rate_limit: ${nothing}`))).toEqual([])
+    },
+  )
+
+  test.each(['descriptors', 'value', 'shadow_mode', 'metadata'])(
+    'is no other key that is Null: %s',
+    (key) => {
+      expect(faultsOf(keyWith(`${key}: Null`))).toEqual([])
+      expect(faultsOf(keyWith(`rate_limit: { unit: day, replaces: NULL, name: NULL }`))).toEqual([])
+    },
+  )
+
   test('is each line with a control character', () => {
     expect(faultsOf('a\u0000\u0000\n\n\u{1f600} \u007f\n')).toEqual([
       'a.yaml:1: syntax is U+0000 at column 2; expected no control characters',
       'a.yaml:3: syntax is U+007F at column 4; expected no control characters',
     ])
     expect(faultsOf('\ufeffdomain: "\u0085 \u{1f600} \ufffd"\r\n')).toEqual([])
+  })
+
+  test('hides no other one where it is an unknown alias, a tag that does not fit or a key that is no text', () => {
+    const faults = faultsOf(`domain: *domain
+descriptors:
+- *descriptor
+- { key: *key, rate_limit: { unit: eon } }
+- { key: k }
+- { key: k, value: *value, share_threshold: *flag, metadata: *metadata, descriptors: *list }
+- { key: m, rate_limit: { unit: !!int day, requests_per_unit: !!int x, name: *name } }
+- { key: n, rate_limit: *limit, <<: *merge }
+- { key: o, 5: x, kye: 1 }
+- { key: p, rate_limit: *limit, rate_limit: { unit: day } }
+`)
+    expect(faults.map((fault) => fault.slice(0, fault.indexOf(';')))).toEqual([
+      'a.yaml:1: domain is *domain',
+      'a.yaml:3: descriptors[0] is *descriptor',
+      'a.yaml:4: descriptors[1].key is *key',
+      'a.yaml:4: descriptors[1].rate_limit.unit is eon',
+      'a.yaml:6: descriptors[3].value is *value',
+      'a.yaml:6: descriptors[3].share_threshold is *flag',
+      'a.yaml:6: descriptors[3].metadata is *metadata',
+      'a.yaml:6: descriptors[3].descriptors is *list',
+      'a.yaml:7: descriptors[4].rate_limit.unit is tagged !!int',
+      'a.yaml:7: descriptors[4].rate_limit.requests_per_unit is tagged !!int',
+      'a.yaml:7: descriptors[4].rate_limit.name is *name',
+      'a.yaml:8: descriptors[5].rate_limit is *limit',
+      'a.yaml:8: descriptors[5]["<<"] is *merge',
+      'a.yaml:9: descriptors[6].5 is no text',
+      'a.yaml:9: descriptors[6].kye is an unknown key',
+      'a.yaml:10: descriptors[7].rate_limit is *limit',
+    ])
   })
 
   test('hides no other one, in its file or another', () => {

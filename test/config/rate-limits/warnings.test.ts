@@ -72,6 +72,52 @@ describe('a warning of a rate limit file, and what holds:', () => {
       '5: descriptors[0].rate_limit is given again (added to the one before); expected each key once: the first is on line 4',
     ],
     [
+      'key before a merge that has it, too',
+      keyWith('rate_limit: { unit: day, requests_per_unit: 5, <<: { requests_per_unit: 9 } }'),
+      '9 per day',
+      '4: descriptors[0].rate_limit["<<"].requests_per_unit is given again (this one holds); expected each key once: the first is on line 4',
+    ],
+    [
+      'key before a merge of a merge',
+      keyWith('rate_limit: { unit: day, <<: { <<: { unit: hour, requests_per_unit: 9 } } }'),
+      '9 per hour',
+      '4: descriptors[0].rate_limit["<<"]["<<"].unit is given again (this one holds); expected each key once: the first is on line 4',
+    ],
+    [
+      'rate limit beside one that is merged',
+      keyWith(
+        '<<: { rate_limit: { unit: day, requests_per_unit: 9 } }',
+        'rate_limit: { unit: hour }',
+      ),
+      '9 per hour',
+      '5: descriptors[0].rate_limit is given again (added to the one before); expected each key once: the first is on line 4',
+    ],
+    [
+      'rate limit before, in and behind a merge',
+      keyWith(
+        'rate_limit: { unit: day, requests_per_unit: 4 }',
+        '<<: { rate_limit: { unit: hour } }',
+        'rate_limit: { requests_per_unit: 5 }',
+      ),
+      '5 per hour',
+      '6: descriptors[0].rate_limit is given again (added to the one before); expected each key once: the first is on line 4',
+    ],
+    [
+      'merge twice',
+      keyWith(
+        '<<: { rate_limit: { unit: day, requests_per_unit: 4 } }',
+        '<<: { rate_limit: { unit: hour, requests_per_unit: 5 } }',
+      ),
+      '5 per hour',
+      '5: descriptors[0]["<<"] is given again (merged last); expected each key once: the first is on line 4',
+    ],
+    [
+      'rate limit three times, of which one is NULL',
+      keyWith(daily, 'rate_limit: NULL', 'rate_limit: { unit: day }'),
+      '0 per day',
+      '6: descriptors[0].rate_limit is given again (this one holds); expected each key once: the first is on line 4',
+    ],
+    [
       'rate limit three times, of which one is none',
       keyWith(daily, 'rate_limit:', 'rate_limit: { unit: day }'),
       '0 per day',
@@ -184,6 +230,17 @@ describe('a warning of a rate limit file, and what holds:', () => {
     ])
   })
 
+  test('in metadata, too, the last of a key holds, in a merge or not; but "<<" in quotes is one', () => {
+    const text = keyWith(
+      daily,
+      'metadata: { a: { "1": x, <<: { "1": w, b: 1 }, b: 2 }, c: { <<: { "1": z }, "1": x }, "<<": d }',
+    )
+    expect(ruleOf(text)?.metadata).toEqual({ a: { 1: 'w', b: 2 }, c: { 1: 'x' }, '<<': 'd' })
+    expect(read(text).warnings).toEqual([
+      'a.yaml:5: descriptors[0].metadata.a["<<"].1 is given again (this one holds); expected each key once: the first is on line 5',
+    ])
+  })
+
   test('what is given again stands behind an alias and in a merge, too', () => {
     const text = keyWith(
       'rate_limit: &limit { unit: hour, unit: day, requests_per_unit: 2 }',
@@ -211,6 +268,13 @@ describe('a rate limit file has no warning', () => {
     `${keyWith(daily)}\n  value: |\n    ---\n    ...\n`,
     keyWith('!!merge <<: { rate_limit: !!map { unit: !!str day, requests_per_unit: 5 } }'),
     keyWith('!!str value: v', daily),
+    keyWith('<<: { value: a, shadow_mode: no }', 'value: b', daily),
+    keyWith('<<: [{ value: a }, { value: b }]', daily),
+    keyWith('<<: { shadow_mode: no, <<: [{ value: b }] }', 'value: c', daily),
+    keyWith(`<<: { ${daily} }`, 'rate_limit: { requests_per_unit: 9, unit: hour, name: n }'),
+    keyWith(`<<: { ${daily} }`, 'rate_limit:'),
+    keyWith(`! "<<": { ${daily} }`),
+    keyWith(`!!merge "<<": { ${daily} }`),
     keyWith('rate_limit: { unlimited: true }'),
     `${keyWith('value: ---', daily)}\n...\n`,
     `${keyWith('value: ...', daily)}\n...\n`,
@@ -245,7 +309,7 @@ describe('a fault stays one', () => {
     [
       'in a wrong place: a merge of nothing',
       keyWith('domain: { <<: 3 }'),
-      '4: descriptors[0].domain["<<"] is 3; expected a mapping, or a list of mappings, to merge',
+      '4: descriptors[0].domain["<<"] is 3; expected a mapping, or a list of mappings that is no alias, to merge',
     ],
     [
       'unlimited with a unit that there is',
