@@ -75,6 +75,8 @@ export interface ReserveRequest<Context> {
   readonly dueMonotonicMs?: number
   /** Nothing is asked without what fails of it, so no time is kept for that. */
   readonly isLast?: boolean
+  /** Holds that the request is refused without, beside those of quotas that say so. */
+  readonly needed?: readonly Hold[]
   /** If an earlier call leaves it undecided, it is asked once more: no silent node is waited for to see that call. */
   readonly isAskedAgain?: boolean
 }

@@ -110,6 +110,47 @@ describe('on a cluster', () => {
 
   const unsent = () => Promise.reject(new DependencyError('ledger', 'away'))
   const unheard = () => gate<never>().passed
+  const inShares = (amount: number, shadow = false): readonly Hold[] =>
+    [home, away, third].map((each) => ({
+      ...each,
+      ...(each === away ? { amount } : {}),
+      quota: { ...each.quota, onStoreFailure: 'local' as const, shadow },
+    }))
+  test.each([
+    ['not there', inShares(0), false],
+    ['too small', inShares(51), true],
+  ])('a node that is silent is waited for where the share is %s', async (_, holds, hasShare) => {
+    const { ledger, pass } = openBesideSilent()
+    const guarded = overFailure(ledger)
+    if (hasShare) await guarded.expire(Date.now())
+    let isOver = false
+    const held = guarded.reserve(streamOf(holds), Date.now()).finally(() => {
+      isOver = true
+    })
+    await vi.waitFor(async () => expect((await reservedIn(open()))[2]).toBe(1))
+    for (let times = 0; times < 10; times += 1) await nextTick()
+    expect(isOver).toBe(false)
+    pass()
+    const answer = await held
+    expect(answer).toMatchObject({ kind: 'held', repeated: false })
+    expect(answer).not.toHaveProperty('fallback')
+  })
+
+  test.each([
+    ['has room', inShares(50), true, { localQuotas: ['away'] }],
+    ['is that of a shadow quota', inShares(10, true), false, { uncountedQuotas: ['away'] }],
+  ])(
+    'a node that is silent is done without where the share %s',
+    async (_, holds, hasShare, fallback) => {
+      const { ledger, pass } = openBesideSilent()
+      const guarded = overFailure(ledger)
+      if (hasShare) await guarded.expire(Date.now())
+      const held = await guarded.reserve(streamOf(holds), Date.now())
+      expect(held).toMatchObject({ kind: 'held', fallback })
+      pass()
+    },
+  )
+
   test.each([
     ['its home, where one is away', home, unsent],
     ['its home, where one hangs', home, unheard],

@@ -6,7 +6,7 @@ import { createLocalParts } from './local-parts.js'
 import type { GuardedHeld, GuardedLedger, StoreFailure, Unavailable } from './guarded-ledger.js'
 import type { Held, Hold, Ledger, ReserveRequest, Short } from '../ledger.js'
 import type { MemoryLedger } from '../memory/memory-ledger.js'
-import { heldWithout, namesOf, planFor } from './plan.js'
+import { beyondShares, heldWithout, namesOf, planFor } from './plan.js'
 import type { Plan } from './plan.js'
 import type { Processes } from './processes.js'
 import { deniesUnasked } from '../quota.js'
@@ -198,8 +198,9 @@ export function createFailoverLedger<Context>(
 
     async reserve(given, nowEpochMs) {
       shares.saw(given.leaseMs, nowEpochMs)
-      // One for both calls that `main` may be asked.
-      const request = { ...given, dueMonotonicMs: local.dueMonotonicMs() }
+      const needed = beyondShares(given, shares, nowEpochMs)
+      // One moment for all calls that `main` may be asked.
+      const request = { ...given, dueMonotonicMs: local.dueMonotonicMs(), needed }
       if (local.ledger.knows(request.idempotencyKey)) {
         return repeatLocally(request, nowEpochMs)
       }

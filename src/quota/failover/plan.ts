@@ -35,6 +35,19 @@ export function planFor(
   return { local: inShare, uncounted, shadowShort }
 }
 
+/** Holds of shares that are not there, or too small though nothing be held: without their store they refuse the request. */
+export function beyondShares(
+  { holds, leaseMs }: Pick<ReserveRequest<unknown>, 'holds' | 'leaseMs'>,
+  shares: Pick<Shares, 'of'>,
+  nowEpochMs: number,
+): readonly Hold[] {
+  return holds.filter(({ quota, amount }) => {
+    if (quota.shadow || answerOf(quota) !== 'local') return false
+    const share = shares.of(quota, leaseMs, nowEpochMs)
+    return share === undefined || share.limit < amount
+  })
+}
+
 /** What is held as the plan has it. */
 export function heldWithout<Context>(
   held: Held<Context>,

@@ -279,8 +279,13 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
 }
 
 /** Without it the request is refused, or not decided. */
-function isNeeded({ indices }: Part, { holds, isLast }: ReserveRequest<unknown>): boolean {
-  return isLast === true || indices.some((index) => deniesUnasked((holds[index] as Hold).quota))
+function isNeeded(
+  { indices }: Part,
+  { holds, isLast, needed = [] }: ReserveRequest<unknown>,
+): boolean {
+  if (isLast === true) return true
+  const here = indices.map((index) => holds[index] as Hold)
+  return here.some((hold) => deniesUnasked(hold.quota) || needed.includes(hold))
 }
 
 function isUnanswered(outcome: PromiseSettledResult<unknown> | undefined): boolean {
