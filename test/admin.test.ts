@@ -543,7 +543,7 @@ describe('the pages of the rate limit service', () => {
       [
         'd.one: unit=DAY requests_per_unit=1, shadow_mode: false, quota_mode: false',
         'd.a_b.c: unit=SECOND requests_per_unit=5, shadow_mode: true, quota_mode: false',
-        'd.vip: unlimited, shadow_mode: false, quota_mode: false',
+        'd.vip: unit=UNKNOWN requests_per_unit=0, shadow_mode: false, quota_mode: false',
         'd.told: unit=DAY requests_per_unit=9, shadow_mode: false, quota_mode: true',
         '',
       ].join('\n'),
@@ -555,7 +555,7 @@ describe('the pages of the rate limit service', () => {
     serving = false
     expect((await get(listener, '/healthcheck')).status).toBe(500)
     serving = true
-    expect(await get(listener, '/healthcheck')).toEqual({ status: 200, body: 'OK\n' })
+    expect(await get(listener, '/healthcheck')).toEqual({ status: 200, body: 'OK' })
   })
 
   test('without the service there are none', async () => {

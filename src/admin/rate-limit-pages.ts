@@ -22,11 +22,15 @@ export function rateLimitRoutes(pages: RateLimitPages): Readonly<Record<string, 
     '/json': { post: (body) => rateLimitJson(body, pages) },
     '/rlconfig': () => {
       const config = pages.config()
-      const body = config === undefined ? '' : dumpConfig(config)
-      return { status: 200, contentType: 'text/plain; charset=utf-8', body }
+      return bare(200, config === undefined ? '' : dumpConfig(config))
     },
-    '/healthcheck': () => (pages.isServing() ? text(200, 'OK') : text(500, '')),
+    '/healthcheck': () => (pages.isServing() ? bare(200, 'OK') : bare(500, '')),
   }
+}
+
+/** Without the newline of `text`, which envoyproxy/ratelimit does not write. */
+function bare(status: number, body: string): Answer {
+  return { status, contentType: 'text/plain; charset=utf-8', body }
 }
 
 /** One call of the rate limit service, for who speaks no gRPC. */

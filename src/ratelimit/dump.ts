@@ -20,7 +20,7 @@ function dumpRule(name: string, { rule }: Node, lines: string[]): void {
   const { limit, shadowMode, quotaMode } = rule
   const what =
     limit === undefined
-      ? 'unlimited'
+      ? 'unit=UNKNOWN requests_per_unit=0'
       : `unit=${limit.unit.toUpperCase()} requests_per_unit=${String(limit.requestsPerUnit)}`
   lines.push(
     `${name}: ${what}, shadow_mode: ${String(shadowMode)}, quota_mode: ${String(quotaMode)}\n`,

@@ -27,7 +27,7 @@ export interface RateLimitAnswer {
   readonly isOver: boolean
   /** One for each descriptor, in their order. */
   readonly statuses: readonly Status[]
-  /** The one to tell the client of; undefined where no descriptor has a limit. */
+  /** The one to tell the client of; undefined where none has a limit, or all that is left is the largest number. */
   readonly tightest: Status | undefined
   /** Undefined unless it is switched on. */
   readonly metadata: Metadata | undefined
@@ -210,13 +210,13 @@ function quotaFacts(rows: readonly Row[], quotaMode: boolean): QuotaFacts {
   }
 }
 
-/** The last one that is over, else the one with the least left. */
+/** The last one that is over, else the one with the least left; as there, none that has all of the largest number left. */
 function tightestOf(rows: readonly Row[], quotaMode: boolean): Status | undefined {
   const over = rows.findLast((row) => row.status.isOver && !isQuota(row, quotaMode))
   if (over !== undefined) return over.status
   let tightest: Status | undefined
   for (const { status } of rows) {
-    if (status.limit === undefined) continue
+    if (status.limit === undefined || status.remaining === UNLIMITED.remaining) continue
     if (tightest === undefined || status.remaining < tightest.remaining) tightest = status
   }
   return tightest

@@ -79,7 +79,7 @@ describe('tollgate ratelimit check', () => {
     const path = directoryOf({
       'a.yaml': doubtful,
       'b.yaml': 'domain: tollgate',
-      'c.yaml': 'a: *b',
+      'c.yaml': 'domain: *b',
     })
     writeFileSync(join(path, 'd.yaml'), Buffer.from([0xff]))
     const { exitCode, err } = await play(['ratelimit', 'check', path])

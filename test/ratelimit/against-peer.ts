@@ -63,6 +63,9 @@ descriptors:
   - { key: tagged, value: !own t, rate_limit: !!set { unit: day, requests_per_unit: 3 } }
   - { key: fortnight, rate_limit: { unlimited: true, unit: fortnight } }
   - { key: large, value: 9007199254740993, rate_limit: { unit: day, requests_per_unit: 2 } }
+  - { key: before, rate_limit: { unit: day, requests_per_unit: 5, <<: { requests_per_unit: 9 } } }
+  - { key: merged, <<: { rate_limit: { unit: day, requests_per_unit: 6 } }, rate_limit: { unit: day, name: merged } }
+  - { key: most, rate_limit: { unit: day, requests_per_unit: 4294967295 } }
 ---
 descriptors: [ no YAML
 `,
@@ -92,7 +95,7 @@ const entryPool = [
   ...['base=2', 'instead=1', 'path=a1', 'path=abc', 'path=b', 'file=f1', 'file=f2', 'up=1'],
   ...['up=1,down=1', 'up=1,down=x', 'up=s1,down=1', 'up=s2,down=1', 'up=1,down=1,more=1', 'One=1'],
   ...['a=b_c', 'nothing=1', 'last=1', 'added=1', 'beside=1', 'tagged=t', 'tagged=u', 'fortnight=1'],
-  ...['large=9007199254740993', 'large=9007199254740992'],
+  ...['large=9007199254740993', 'large=9007199254740992', 'before=1', 'merged=1', 'most=1'],
 ]
 
 function randomRequest(below: (bound: number) => number, domain: string): RateLimitRequest {

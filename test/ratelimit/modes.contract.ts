@@ -301,6 +301,15 @@ export function describeModes(name: string, create: CreateCounters): void {
       expect((await rig.call([D('zz=1'), D('q=1')])).tightest).toBeUndefined()
     })
 
+    test('S69: the client is not told of a limit of which the largest number is left', async () => {
+      const rig = await createRig(create, [at('most', '4294967295/day'), at('n', '9/day')])
+      expect((await rig.call([D('most=1', { h: 0 })])).tightest).toBeUndefined()
+      expect((await rig.call([D('most=1', { h: 0 }), D('n=1')])).tightest).toMatchObject({
+        remaining: 8,
+      })
+      expect((await rig.call([D('most=1')])).tightest).toMatchObject({ remaining: 4_294_967_294 })
+    })
+
     test('S69: of two with the same left the client is told of the first', async () => {
       const rig = await createRig(create, [at('n', '5/minute'), at('s', '5/hour')])
       const { tightest } = await rig.call([D('n=1'), D('s=1')])

@@ -8,7 +8,7 @@ import type { KeyPath } from '../faults.js'
 import { readYaml } from '../yaml-document.js'
 import type { YamlDocument } from '../yaml-document.js'
 import type { Member } from './keys.js'
-import { flagAt, mappingAt, say, sayOfKey, textAt } from './reader.js'
+import { flagAt, mappingAt, placeOf, say, sayOfKey, textAt } from './reader.js'
 import type { Read } from './reader.js'
 import { readRule } from './rule.js'
 import { isNothing, scalarOf, scalarTags } from './scalars.js'
@@ -79,7 +79,8 @@ function read(
   document: YamlDocument,
   ofSyntax: readonly ConfigWarning[],
 ): FileReading {
-  const context: Read = { document, faults: [], warnings: [], descriptorCount: 0 }
+  const told = new Set(document.faults.map(placeOf))
+  const context: Read = { document, told, faults: [], warnings: [], descriptorCount: 0 }
   const { value } = document
   checkVersion(context)
   const isEmpty = value === undefined || isNothing(value)
@@ -89,7 +90,7 @@ function read(
   const { faults, warnings, descriptorCount } = context
   return {
     file,
-    faults: boundFaults(file, [...document.faults, ...withoutThose(faults, document.faults)]),
+    faults: boundFaults(file, [...document.faults, ...faults]),
     warnings: boundWarnings(file, [...ofSyntax, ...warnings]),
     domain,
     descriptors,
@@ -98,16 +99,6 @@ function read(
     fault: (at, expected) => document.fault(at, expected),
     keyFault: (at, what, expected) => document.keyFault(at, what, expected),
   }
-}
-
-/** What is wrong where another fault is known only follows from that. */
-function withoutThose(
-  faults: readonly ConfigFault[],
-  known: readonly ConfigFault[],
-): readonly ConfigFault[] {
-  const placeOf = ({ line, key }: ConfigFault): string => `${String(line)} ${key}`
-  const places = new Set(known.map(placeOf))
-  return faults.filter((fault) => !places.has(placeOf(fault)))
 }
 
 /** What envoyproxy/ratelimit reads no file with. */

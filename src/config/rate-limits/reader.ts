@@ -14,13 +14,22 @@ const maxFaults = 1000
 /** What is known while one file is read. */
 export interface Read {
   readonly document: YamlDocument
+  /** Where a fault of the document is: what is wrong with the value there follows from it. */
+  readonly told: ReadonlySet<string>
   readonly faults: ConfigFault[]
   readonly warnings: ConfigWarning[]
   descriptorCount: number
 }
 
-export function say({ document, faults }: Read, at: KeyPath, expected: string): void {
-  if (faults.length < maxFaults) faults.push(document.fault(at, expected))
+/** Of a value, as `Read.told` knows it. */
+export function placeOf({ line, key }: ConfigFault): string {
+  return `${String(line)} ${key}`
+}
+
+export function say({ document, told, faults }: Read, at: KeyPath, expected: string): void {
+  if (faults.length >= maxFaults) return
+  const fault = document.fault(at, expected)
+  if (!told.has(placeOf(fault))) faults.push(fault)
 }
 
 /** @param what stands in the place of the value */

@@ -509,6 +509,7 @@ descriptors:
 - { key: m, rate_limit: { unit: !!int day, requests_per_unit: !!int x, name: *name } }
 - { key: n, rate_limit: *limit, <<: *merge }
 - { key: o, 5: x, kye: 1 }
+- { key: q, vlaue: *value }
 - { key: p, rate_limit: *limit, rate_limit: { unit: day } }
 `)
     expect(faults.map((fault) => fault.slice(0, fault.indexOf(';')))).toEqual([
@@ -527,7 +528,9 @@ descriptors:
       'a.yaml:8: descriptors[5]["<<"] is *merge',
       'a.yaml:9: descriptors[6].5 is no text',
       'a.yaml:9: descriptors[6].kye is an unknown key',
-      'a.yaml:10: descriptors[7].rate_limit is *limit',
+      'a.yaml:10: descriptors[7].vlaue is *value',
+      'a.yaml:10: descriptors[7].vlaue is an unknown key (did you mean value?)',
+      'a.yaml:11: descriptors[8].rate_limit is *limit',
     ])
   })
 

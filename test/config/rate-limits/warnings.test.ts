@@ -270,6 +270,7 @@ describe('a rate limit file has no warning', () => {
     keyWith('!!str value: v', daily),
     keyWith('<<: { value: a, shadow_mode: no }', 'value: b', daily),
     keyWith('<<: [{ value: a }, { value: b }]', daily),
+    keyWith('<<: [{ value: a }, { value: b, value: c }]', daily),
     keyWith('<<: { shadow_mode: no, <<: [{ value: b }] }', 'value: c', daily),
     keyWith(`<<: { ${daily} }`, 'rate_limit: { requests_per_unit: 9, unit: hour, name: n }'),
     keyWith(`<<: { ${daily} }`, 'rate_limit:'),
