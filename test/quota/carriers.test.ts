@@ -316,11 +316,12 @@ test('what ended at home is not given back elsewhere, where its report has not c
       : send(),
   )
   const { id } = (await hold(ledger, streamOf())).reservation
-  await expect(ledger.end(id, settled, Date.now())).rejects.toThrow('away')
+  const tries = {}
+  await expect(ledger.end(id, settled, Date.now(), tries)).rejects.toThrow('away')
   isAway = false
   expect(await ledger.abandon(id, Date.now())).toBeUndefined()
   expect(await reserved()).toEqual([0, 10, 0])
-  expect(await ledger.end(id, settled, Date.now())).toMatchObject({ outcome: 'settled' })
+  expect(await ledger.end(id, settled, Date.now(), tries)).toMatchObject({ outcome: 'settled' })
   expect((await open().balances([away], Date.now()))[0]).toMatchObject({ spent: 4, reserved: 0 })
 })
 
