@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { DependencyError } from './errors.js'
 import { meter, noTries } from './meter.js'
 import type { EndedReservation, MeterParts, Report, ReportTries } from './meter.js'
@@ -95,23 +96,30 @@ export function createEarlyReports(parts: EarlyReportsParts): EarlyReports {
     }
   }
 
-  async function tryAgain(report: Report, tries: number): Promise<void> {
+  /** @returns whether it has failed */
+  async function tryAgain(report: Report, tries: number): Promise<boolean> {
     const { reservationId } = report
     underWay.add(reservationId)
     const tried = noTries()
     try {
       const ended = await meter(report, parts, tried)
       if (ended !== undefined || !putNext(tries, report)) await tellEnded(ended)
+      return false
     } catch (error) {
       if (error instanceof DependencyError) lateReports.keep(report, tried)
       else onFailure(error)
+      return true
     } finally {
       underWay.delete(reservationId)
     }
   }
 
   async function tryInTurn(): Promise<void> {
-    for (let due = takeDue(); due !== undefined; due = takeDue()) await tryAgain(...due)
+    for (let due = takeDue(); due !== undefined; due = takeDue()) {
+      const hasFailed = await tryAgain(...due)
+      // Where a breaker is open nothing is waited for, and all that is due would fail in one turn of the event loop.
+      if (hasFailed) await nextTurn()
+    }
   }
 
   async function tryDue(): Promise<void> {

@@ -42,64 +42,113 @@ const FAILING_ROUND_MS = SECOND_MS / 2
  */
 const MAX_ANSWERED = 10
 
+/** A reservation that a report has begun to end is kept with it, and has no more holds but by an unusual policy. */
+const HOLDS_OF_ONE = 8
+
 interface Kept {
   readonly report: Report
   readonly tries: ReportTries
   /** Tries at which the ledger answered, and could not end it. */
   answered: number
+  /** Of those that there is room for. */
+  weight: number
+}
+
+function weightOf({ ledger: { begun } }: ReportTries): number {
+  return Math.max(1, Math.ceil((begun?.reservation.holds.length ?? 0) / HOLDS_OF_ONE))
+}
+
+/** Of two that were told of the same: what either has ended the other finds no more. */
+function further(one: ReportTries, other: ReportTries | undefined): ReportTries {
+  if (other === undefined || one.ledger.ended !== undefined) return one
+  if (other.ledger.ended !== undefined || one.ledger.begun === undefined) return other
+  return one
 }
 
 export function createLateReports(): LateReports {
   const failed = new Map<string, Kept>()
-  /** To be told of at the next round. */
+  let weight = 0
+  /** To be told of at the next round, as far as they have ended something. */
   const letGo: Kept[] = []
+  let letGoOfNothing = 0
+  let underWay: Kept | undefined
   let isRetrying = false
+
+  function put(kept: Kept): void {
+    failed.set(kept.report.reservationId, kept)
+    kept.weight = weightOf(kept.tries)
+    weight += kept.weight
+  }
+
+  /** False: it was let go of, or the same was told anew. */
+  function take(kept: Kept): boolean {
+    const { reservationId } = kept.report
+    if (failed.get(reservationId) !== kept) return false
+    failed.delete(reservationId)
+    weight -= kept.weight
+    return true
+  }
+
+  function letGoOf(kept: Kept): void {
+    take(kept)
+    // A round is told of each second; where none comes only their number is.
+    if (kept.tries.ledger.ended !== undefined && letGo.length < MAX_FAILED) letGo.push(kept)
+    else letGoOfNothing += 1
+  }
+
+  /** The oldest that is not just being tried: what becomes of that is told by its round. */
+  function oldest(): Kept | undefined {
+    for (const kept of failed.values()) if (kept !== underWay) return kept
+    return undefined
+  }
+
+  function makeRoom(): void {
+    while (weight > MAX_FAILED) {
+      const kept = oldest()
+      if (kept === undefined) return
+      letGoOf(kept)
+    }
+  }
 
   async function* round(parts: RetryParts): AsyncGenerator<EndedReservation | undefined, void> {
     const startedMs = parts.clock.monotonicMs()
     let hasFailed = false
-    for (const { report, tries } of letGo.splice(0, MAX_RETRIED)) {
-      yield endedSoFar(report, tries, parts)
-    }
+    for (const { report, tries } of letGo.splice(0)) yield endedSoFar(report, tries, parts)
+    for (; letGoOfNothing > 0; letGoOfNothing -= 1) yield undefined
     for (const kept of [...failed.values()].slice(0, MAX_RETRIED)) {
       const { report, tries } = kept
       if (hasFailed && parts.clock.monotonicMs() - startedMs >= FAILING_ROUND_MS) return
+      // It was let go of meanwhile.
+      if (failed.get(report.reservationId) !== kept) continue
       try {
+        underWay = kept
         const ended = await meter(report, parts, tries)
-        failed.delete(report.reservationId)
+        take(kept)
         if (ended !== undefined || parts.earlyReports?.keep(report) !== true) yield ended
       } catch (error) {
         if (!(error instanceof DependencyError)) {
-          failed.delete(report.reservationId)
+          take(kept)
           throw error
         }
         // One that comes is ended when it is there, however long that takes.
         if (isOfOneCall(error)) kept.answered += error instanceof ComingError ? 0 : 1
         else hasFailed = true
-        if (kept.answered < MAX_ANSWERED) putLast(kept)
-        else if (failed.delete(report.reservationId)) yield endedSoFar(report, tries, parts)
+        if (!take(kept)) continue
+        if (kept.answered < MAX_ANSWERED) put(kept)
+        else yield endedSoFar(report, tries, parts)
+        makeRoom()
+      } finally {
+        underWay = undefined
       }
     }
   }
 
-  /** If it was not let go of meanwhile. */
-  function putLast(kept: Kept): void {
-    const { reservationId } = kept.report
-    if (failed.delete(reservationId)) failed.set(reservationId, kept)
-  }
-
   return {
     keep(report, tries = noTries()) {
-      const { reservationId } = report
-      // What is known of one that comes twice is what the first has begun.
-      const begun = failed.get(reservationId)?.tries ?? tries
-      failed.set(reservationId, { report, tries: begun, answered: 0 })
-      if (failed.size <= MAX_FAILED) return
-      const [oldest] = failed.values()
-      if (oldest === undefined) return
-      failed.delete(oldest.report.reservationId)
-      // Beyond that upkeep stands still, too.
-      if (letGo.length < MAX_FAILED) letGo.push(oldest)
+      const before = failed.get(report.reservationId)
+      if (before !== undefined) take(before)
+      put({ report, tries: further(tries, before?.tries), answered: 0, weight: 0 })
+      makeRoom()
     },
 
     async *retry(parts) {
@@ -112,6 +161,6 @@ export function createLateReports(): LateReports {
       }
     },
 
-    count: () => failed.size + letGo.length,
+    count: () => failed.size + letGo.length + letGoOfNothing,
   }
 }

@@ -195,6 +195,17 @@ describe('an early report', () => {
     expect([late, told, failures, early.count()]).toEqual([failing, ['r'], [], 0])
   })
 
+  test('that fails at once leaves room for others in the event loop', async () => {
+    find = () => Promise.reject(gone)
+    for (let index = 0; index < 1000; index += 1) early.keep(reportOf(String(index)))
+    nowMs += 50
+    timer?.run()
+    await new Promise(setImmediate)
+    expect(asked.length).toBeLessThan(100)
+    await settle()
+    expect(late.length).toBe(1000)
+  })
+
   test('that has begun to end its reservation is a late one with what it has come to', async () => {
     const begun = { reservation: { id: 'r', holds: [], context: admission, admittedAtEpochMs: 0 } }
     end = async (_, __, ___, tries = {}) => {

@@ -94,6 +94,7 @@ const report: Report = {
   upstreamDurationMs: 1900,
 }
 
+const theEnd: End = { kind: 'settled', inputTokens: 90, outputTokens: 10 }
 const reportOf = (reservationId: string): Report => ({ ...report, reservationId })
 
 describe('once a second', () => {
@@ -249,14 +250,28 @@ describe('once a second', () => {
       expect([ends[1], found]).toEqual([ends[0], ['r']])
     })
 
-    test('that come twice are tried as the first that began', async () => {
-      await reserve()
-      const tries = noTries()
-      parts.lateReports.keep(report, tries)
-      parts.lateReports.keep(report)
-      await upkeep(parts)
-      expect(tries.settling).toMatchObject({ reservation: { id: 'r' } })
-    })
+    test.each([0, 1])(
+      'that come twice are tried as the one that came further: number %d',
+      async (which) => {
+        await reserve()
+        const [found] = [await ledger.find('r', nowEpochMs)]
+        const begun = { ...noTries(), ledger: { begun: { reservation: found!, home: 0 } } }
+        const ended = { ...noTries(), ledger: { ended: await ledger.end('r', theEnd, nowEpochMs) } }
+        for (const [less, more] of [
+          [noTries(), begun],
+          [begun, ended],
+        ]) {
+          const lateReports = createLateReports()
+          for (const tries of which === 0 ? [more, less] : [less, more])
+            lateReports.keep(report, tries)
+          const asked: unknown[] = []
+          const end: typeof ledger.end = async (_, __, ___, tries) => void asked.push(tries)
+          const find: typeof ledger.find = async () => found
+          await upkeep({ ...parts, lateReports, ledger: { ...ledger, find, end } })
+          expect(asked).toEqual([more?.ledger])
+        }
+      },
+    )
 
     test('of a reservation that comes are kept however often they are tried, shorten no round, and end it', async () => {
       const { lateReports } = parts
@@ -327,6 +342,59 @@ describe('once a second', () => {
       expect(ended.map((one) => one.ended.outcome)).toEqual(['settled'])
       // 500 in one round.
       expect([reported.length, reported[0], lateReports.count()]).toEqual([501, undefined, 9500])
+    })
+
+    test('that are let go of are told of with what they have ended, all of them at the next round', async () => {
+      await reserve()
+      const { lateReports } = parts
+      const told = await ledger.end('r', theEnd, nowEpochMs)
+      const found = { id: 'r', holds, context: admission, admittedAtEpochMs: 0, heldMs: 1 }
+      const settling = { reservation: found, sinceAdmission: report, end: theEnd }
+      for (let index = 0; index < 700; index += 1) {
+        lateReports.keep(reportOf(`half ${String(index)}`), { settling, ledger: { ended: told } })
+      }
+      for (let index = 0; index < 10_000; index += 1) lateReports.keep(reportOf(String(index)))
+      await upkeep(parts)
+      expect(ended.map((each) => [each.ended, each.end, each.report?.reservationId])).toEqual(
+        Array.from({ length: 700 }, (_, index) => [told, theEnd, `half ${String(index)}`]),
+      )
+    })
+
+    test('that are let go of while a round has them are told of once', async () => {
+      await reserve()
+      const { lateReports } = parts
+      const told = await ledger.end('r', theEnd, nowEpochMs)
+      const ids = ['r', 's']
+      for (const id of ids) lateReports.keep(reportOf(id), { ledger: { ended: told } })
+      const find: typeof ledger.find = async (id) => {
+        const reservation = { id, holds, context: admission, admittedAtEpochMs: 0, heldMs: 1 }
+        return ids.includes(id) ? reservation : undefined
+      }
+      // While the first is tried, so many come that both would be pushed out.
+      const end: typeof ledger.end = async (id) => {
+        if (id !== 'r') throw new TypeError('tried')
+        for (let index = 0; index < 10_000; index += 1) lateReports.keep(reportOf(String(index)))
+        return told
+      }
+      const crowded = { ...parts, ledger: { ...ledger, find, end } }
+      await upkeep(crowded)
+      await upkeep(crowded)
+      expect([ended.map((each) => each.report?.reservationId), failures]).toEqual([['r'], []])
+    })
+
+    test('are as many fewer as their reservations have more holds', async () => {
+      const { lateReports } = parts
+      const many = Array.from({ length: 80 }, () => holds)
+        .flat()
+        .slice(0, 80)
+      const reservation = { id: 'r', holds: many, context: admission, admittedAtEpochMs: 0 }
+      const tries = { ledger: { begun: { reservation, home: 0 } } }
+      for (let index = 0; index < 2000; index += 1) lateReports.keep(reportOf(String(index)), tries)
+      const given: (string | undefined)[] = []
+      const find: typeof ledger.find = async (id) => void given.push(id)
+      await upkeep({ ...parts, ledger: { ...ledger, find } })
+      // A thousand were let go of.
+      expect(given[0]).toBe('1000')
     })
   })
 

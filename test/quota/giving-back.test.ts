@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import type { Ended, Ledger } from '../../src/quota/ledger.js'
 import { DependencyError } from '../../src/errors.js'
-import { UnansweredError } from '../../src/store/store.js'
+import { ScriptError, UnansweredError } from '../../src/store/store.js'
 import { onCluster } from './on-redis.js'
 import { away, bucketOf, home, openProcess, reservedIn, streamOf, third } from './three-nodes.js'
 import type { Spoil } from './three-nodes.js'
@@ -178,4 +178,24 @@ test('what is on its way back for the first time is counted', async () => {
   pass()
   await ended
   expect(ledger.size().toGiveBack).toBe(0)
+})
+
+test('what Redis answers and cannot give back is waited for by a drain ten tries long, and tried on', async () => {
+  const { ledger, id } = await openWithOneKept()
+  const raised = () => Promise.reject(new ScriptError('raised'))
+  // One that is away may come back.
+  for (const [failure, times] of [
+    [lost, 12],
+    [raised, 9],
+  ] as const) {
+    answers = Array.from({ length: times }, () => failure)
+    for (let round = 0; round < times; round += 1) {
+      await expect(ledger.expire(Date.now())).rejects.toThrow()
+    }
+    expect([answers, ledger.size().toGiveBack]).toEqual([[], 1])
+  }
+  answers = [raised]
+  await expect(ledger.expire(Date.now())).rejects.toThrow('raised')
+  expect(ledger.size().toGiveBack).toBe(0)
+  expect(told([await ledger.expire(Date.now())])).toEqual([`${id} released`])
 })

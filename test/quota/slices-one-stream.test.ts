@@ -447,30 +447,35 @@ describe('one stream at two processes', () => {
       expect(await figures(onThree, laterMs)).toEqual(standing(0, 1))
     })
 
-    test('is settled once where its home was away since, and hears of it before its report does', async () => {
-      const told = await both()
-      const { other, second } = told
-      const reporter = open()
-      await reporter.find(told.first, atMs)
-      const isAtHome = ({ bucket }: Told): boolean => bucket === bucketOf(home)
-      other.spoilt.lose = isAtHome
-      await expect(other.expire(atMs)).rejects.toThrow('lost')
-      reporter.spoilt.lose = isAtHome
-      const tries = {}
-      // It is tried each second.
-      for (let times = 0; times < 3; times += 1) {
-        await expect(reporter.end(told.first, settled, atMs, tries)).rejects.toThrow('lost')
-        await pass(STILL_MS / 2)
-      }
-      other.spoilt.lose = () => false
-      await other.expire(laterMs)
-      reporter.spoilt.lose = () => false
-      expect(await reporter.end(told.first, settled, laterMs, tries)).toMatchObject({
-        outcome: 'settled',
-      })
-      expect(await reporter.end(second, settled, laterMs)).toBeUndefined()
-      await closeAll()
-      expect(await figures(onThree, laterMs)).toEqual(standing(0, 1))
-    })
+    test.each([
+      ['is told again', {}],
+      ['came twice, or is told by a release that keeps nothing with it', undefined],
+    ])(
+      'is settled once where its home was away since, and hears of it before its report, which %s',
+      async (_, tries) => {
+        const told = await both()
+        const { other, second } = told
+        const reporter = open()
+        await reporter.find(told.first, atMs)
+        const isAtHome = ({ bucket }: Told): boolean => bucket === bucketOf(home)
+        other.spoilt.lose = isAtHome
+        await expect(other.expire(atMs)).rejects.toThrow('lost')
+        reporter.spoilt.lose = isAtHome
+        // It is tried each second.
+        for (let times = 0; times < 3; times += 1) {
+          await expect(reporter.end(told.first, settled, atMs, tries)).rejects.toThrow('lost')
+          await pass(STILL_MS / 2)
+        }
+        other.spoilt.lose = () => false
+        await other.expire(laterMs)
+        reporter.spoilt.lose = () => false
+        expect(await reporter.end(told.first, settled, laterMs, tries)).toMatchObject({
+          outcome: 'settled',
+        })
+        expect(await reporter.end(second, settled, laterMs)).toBeUndefined()
+        await closeAll()
+        expect(await figures(onThree, laterMs)).toEqual(standing(0, 1))
+      },
+    )
   })
 })

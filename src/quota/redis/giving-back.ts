@@ -1,5 +1,5 @@
 import { DependencyError } from '../../errors.js'
-import { inTime } from '../../store/store.js'
+import { inTime, isOfOneCall } from '../../store/store.js'
 import type { Seen } from '../balance.js'
 import type { Part } from './buckets.js'
 import { actualsOf, endedWith } from './end-part.js'
@@ -65,7 +65,12 @@ interface ToGiveBack<Context> extends Carried {
   readonly endedAtHome?: EndedReply | undefined
   /** It could not be asked what it is. */
   readonly isToBeFound?: boolean
+  /** Tries at which Redis answered, and could not give it back. */
+  readonly answered?: number
 }
+
+/** What a drain waits for has not failed so often for a reason that lies in what is stored: no later try ends it either. */
+const MAX_ANSWERED = 10
 
 /** What is carried by nobody, to be given back as soon as Redis answers. Beyond, their lease ends them. */
 const MAX_UNANSWERED = 10_000
@@ -124,7 +129,8 @@ export function createGivingBack<Context>(
       return { home: endedAtHome ?? (typeof first === 'string' ? first : undefined), seen }
     } catch (error) {
       if (error instanceof DependencyError) {
-        later({ ...carried, endedAtHome: atHome ?? unanswered.get(name)?.endedAtHome })
+        const endedAtHome = atHome ?? unanswered.get(name)?.endedAtHome
+        later({ ...carried, endedAtHome, answered: answeredWith(error, carried.answered) })
       }
       throw error
     } finally {
@@ -149,13 +155,15 @@ export function createGivingBack<Context>(
     id: string,
     carrier: string,
     nowEpochMs: number,
+    answered: number | undefined,
   ): Promise<Reservation<Context> | undefined> {
     try {
       return await find(id, nowEpochMs)
     } catch (error) {
       const parts = buckets.partsOf([], buckets.homeOfId(id))
       if (error instanceof DependencyError) {
-        later({ id, carrier, holds: [], parts, isToBeFound: true })
+        const tried = { isToBeFound: true, answered: answeredWith(error, answered) }
+        later({ id, carrier, holds: [], parts, ...tried })
       }
       throw error
     }
@@ -166,8 +174,10 @@ export function createGivingBack<Context>(
     nowEpochMs: number,
     carrier = id,
     known?: Known<Context>,
+    answered?: number,
   ): Promise<Ended<Context> | undefined> {
-    const reservation = known?.reservation ?? (await findToAbandon(id, carrier, nowEpochMs))
+    const reservation =
+      known?.reservation ?? (await findToAbandon(id, carrier, nowEpochMs, answered))
     const home = known?.home ?? homeOf(reservation?.id ?? id)
     const holds = reservation?.holds ?? []
     const parts = buckets.partsOf(holds, home)
@@ -182,7 +192,7 @@ export function createGivingBack<Context>(
   /** It is kept under the parts that it is found to have; if that fails again, by itself. */
   function abandonFound(held: ToGiveBack<Context>, nowEpochMs: number) {
     forget(nameOf(held))
-    return abandon(held.id, nowEpochMs, held.carrier)
+    return abandon(held.id, nowEpochMs, held.carrier, undefined, held.answered)
   }
 
   function later(carried: ToGiveBack<Context>): void {
@@ -221,7 +231,7 @@ export function createGivingBack<Context>(
   }
 
   return {
-    abandon,
+    abandon: (id, nowEpochMs, carrier, known) => abandon(id, nowEpochMs, carrier, known),
 
     async leave(carried, nowEpochMs, dueMs) {
       if (carried.parts.length === 0) return []
@@ -251,7 +261,11 @@ export function createGivingBack<Context>(
 
     retry,
 
-    toGiveBack: () => unanswered.size + onItsWay,
+    toGiveBack() {
+      let count = onItsWay
+      for (const { answered = 0 } of unanswered.values()) if (answered < MAX_ANSWERED) count += 1
+      return count
+    },
 
     async giveBackAtLast() {
       // No moment is given: each node has its own.
@@ -264,6 +278,10 @@ export function createGivingBack<Context>(
       unansweredBytes = 0
     },
   }
+}
+
+function answeredWith(error: unknown, answered = 0): number {
+  return isOfOneCall(error) ? answered + 1 : answered
 }
 
 /** What became of one part, or of one that carries it, says nothing of the others. */

@@ -35,6 +35,9 @@ if not isAgain and not is_live(reservation) then
     if call.bars and (not reservation or reservation.phase == 'abandoned') then
       -- There is hardly ever none, and what comes in its place may be of a process that stood still: as long as it can.
       bar_part(ORPHANED_MS)
+    elseif reservation and reservation.phase == 'ended' then
+      -- By a report that came twice, or by what was told late: as below.
+      redis.call('PEXPIRE', KEYS[1], whole(call.rememberMs + KEPT_MS), 'GT')
     end
     return { 'unknown', clockMs }
   end
