@@ -308,6 +308,31 @@ describe('a repeat whose home does not answer', () => {
   })
 })
 
+test.each(['after', 'before'] as const)(
+  'a call that was given up carries nothing, though what it held itself is given back %s a late join of it',
+  async (when) => {
+    const first = open()
+    const stream = streamOf()
+    const { id } = (await hold(first, stream)).reservation
+    const [ends, joins]: [(() => Promise<Reply>)[], (() => Promise<Reply>)[]] = [[], []]
+    const second = open((script, bucket, send) => {
+      if (bucket !== bucketOf(third)) return send()
+      // What it held itself, before it was told of the first.
+      if (script === 'end' && ends.push(send) === 1) return lost()
+      return script === 'join' && joins.push(send) === 1 ? lost() : send()
+    })
+    const again = second.reserve({ ...stream, id: `${stream.id}-again` }, Date.now())
+    await expect(again).rejects.toThrow(DependencyError)
+    expect([ends.length, joins.length]).toEqual([2, 1])
+    if (when === 'before') expect((await ends[0]?.())?.[0]).toBe('ended')
+    expect((await joins[0]?.())?.[0]).toBe('unknown')
+    await giveBack(second)
+    expect(await reserved()).toEqual(WHOLE)
+    expect(await first.abandon(id, Date.now())).toMatchObject({ outcome: 'released' })
+    expect(await reserved()).toEqual(NOTHING)
+  },
+)
+
 test('what ended at home is not given back elsewhere, where its report has not come yet', async () => {
   let isAway = true
   const ledger = open((script, bucket, send) =>

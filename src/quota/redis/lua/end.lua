@@ -19,9 +19,16 @@ if call.byKey and not reservation then
   if knownKey then reservationKey, reservation = knownKey, load_reservation(knownKey) end
 end
 
--- What comes of a call after it was given up must hold nothing and carry nothing.
+-- What comes of a call after it was given up must hold nothing and carry nothing. What it still holds itself here is given
+-- back by another call, and leaves the same word.
 local function bar()
-  if not redis.call('GET', ownKey) then keep(ownKey, cmsgpack.pack({ phase = 'abandoned' }), call.rememberMs) end
+  local own = load_reservation(ownKey)
+  if not own then
+    keep(ownKey, cmsgpack.pack({ phase = 'abandoned' }), call.rememberMs)
+  elseif ownKey ~= reservationKey and is_live(own) then
+    own.barred = true
+    save_carriers(ownKey, own)
+  end
 end
 
 local function bar_part(forMs)
@@ -96,7 +103,11 @@ redis.call('ZREM', leasesKey, reservationKey)
 if call.released then
   -- What was released holds nothing any more: a repeated call that found it would pass uncharged.
   if ownsKey then redis.call('DEL', reservation.idempotencyKey) end
-  redis.call('DEL', reservationKey)
+  if reservation.barred then
+    keep(reservationKey, cmsgpack.pack({ phase = 'abandoned' }), call.rememberMs)
+  else
+    redis.call('DEL', reservationKey)
+  end
   if call.bars then bar_part(call.rememberMs) end
 else
   keep(reservationKey, packed, call.rememberMs)

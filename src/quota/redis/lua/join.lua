@@ -5,7 +5,7 @@
 
 local reservation = load_reservation(KEYS[1])
 local own = load_reservation(KEYS[2])
-if not reservation or reservation.phase == 'abandoned' or own and own.phase == 'abandoned' then
+if not reservation or reservation.phase == 'abandoned' or own and (own.phase == 'abandoned' or own.barred) then
   return { 'unknown', clockMs }
 end
 local keys, names = keys_of(reservation.placements)
