@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { ComingError, DependencyError } from './errors.js'
 import { endedSoFar, meter, noTries } from './meter.js'
 import type { EndedReservation, MeterParts, Report, ReportTries } from './meter.js'
@@ -34,6 +35,9 @@ export interface RetryParts extends MeterParts {
 const MAX_FAILED = 10_000
 /** In one round, that is in one second, beside the calls that come. */
 const MAX_RETRIED = 500
+/** In one round, of those that were let go of, each with an audit record; so many in one turn of the event loop. */
+const MAX_TOLD = 2000
+const TOLD_IN_TURN = 100
 /** After a failure a round goes on for no longer: until a breaker opens, each one takes its whole timeout. */
 const FAILING_ROUND_MS = SECOND_MS / 2
 /**
@@ -59,10 +63,10 @@ function weightOf({ ledger: { begun } }: ReportTries): number {
 }
 
 /** Of two that were told of the same: what either has ended the other finds no more. */
-function further(one: ReportTries, other: ReportTries | undefined): ReportTries {
-  if (other === undefined || one.ledger.ended !== undefined) return one
-  if (other.ledger.ended !== undefined || one.ledger.begun === undefined) return other
-  return one
+function further(newer: ReportTries, older: ReportTries | undefined): ReportTries {
+  if (older === undefined || newer.ledger.ended !== undefined) return newer
+  // Where both have begun, the first is likelier to have ended what its lost answer said.
+  return (older.ledger.ended ?? older.ledger.begun) === undefined ? newer : older
 }
 
 export function createLateReports(): LateReports {
@@ -89,6 +93,12 @@ export function createLateReports(): LateReports {
     return true
   }
 
+  /** It has ended, or is given up: so is the same where it was told anew meanwhile. */
+  function isOver({ report, tries }: Kept): void {
+    const kept = failed.get(report.reservationId)
+    if (kept?.tries === tries) take(kept)
+  }
+
   function letGoOf(kept: Kept): void {
     take(kept)
     // A round is told of each second; where none comes only their number is.
@@ -98,7 +108,7 @@ export function createLateReports(): LateReports {
 
   /** The oldest that is not just being tried: what becomes of that is told by its round. */
   function oldest(): Kept | undefined {
-    for (const kept of failed.values()) if (kept !== underWay) return kept
+    for (const kept of failed.values()) if (kept.tries !== underWay?.tries) return kept
     return undefined
   }
 
@@ -110,11 +120,19 @@ export function createLateReports(): LateReports {
     }
   }
 
+  async function* tellLetGo(parts: RetryParts): AsyncGenerator<EndedReservation | undefined, void> {
+    for (let told = 0; told < MAX_TOLD && letGo.length + letGoOfNothing > 0; told += 1) {
+      if (told % TOLD_IN_TURN === 0) await nextTurn()
+      const kept = letGo.shift()
+      if (kept === undefined) letGoOfNothing -= 1
+      yield kept && endedSoFar(kept.report, kept.tries, parts)
+    }
+  }
+
   async function* round(parts: RetryParts): AsyncGenerator<EndedReservation | undefined, void> {
     const startedMs = parts.clock.monotonicMs()
     let hasFailed = false
-    for (const { report, tries } of letGo.splice(0)) yield endedSoFar(report, tries, parts)
-    for (; letGoOfNothing > 0; letGoOfNothing -= 1) yield undefined
+    yield* tellLetGo(parts)
     for (const kept of [...failed.values()].slice(0, MAX_RETRIED)) {
       const { report, tries } = kept
       if (hasFailed && parts.clock.monotonicMs() - startedMs >= FAILING_ROUND_MS) return
@@ -123,11 +141,11 @@ export function createLateReports(): LateReports {
       try {
         underWay = kept
         const ended = await meter(report, parts, tries)
-        take(kept)
+        isOver(kept)
         if (ended !== undefined || parts.earlyReports?.keep(report) !== true) yield ended
       } catch (error) {
         if (!(error instanceof DependencyError)) {
-          take(kept)
+          isOver(kept)
           throw error
         }
         // One that comes is ended when it is there, however long that takes.

@@ -273,6 +273,33 @@ describe('once a second', () => {
       },
     )
 
+    test('of which two have begun are tried as the first', async () => {
+      await reserve()
+      const begun = { reservation: (await ledger.find('r', nowEpochMs))!, home: 0 }
+      for (const by of ['first', 'second']) {
+        parts.lateReports.keep(report, { ledger: { by, begun } })
+      }
+      const asked: unknown[] = []
+      const end: typeof ledger.end = async (_, __, ___, tries) => void asked.push(tries?.by)
+      await upkeep({ ...parts, ledger: { ...ledger, end } })
+      expect(asked).toEqual(['first'])
+    })
+
+    test('that come again while a round has them are told of once', async () => {
+      await reserve()
+      const { lateReports } = parts
+      lateReports.keep(report)
+      const end: typeof ledger.end = async (id, how, now, tries = {}) => {
+        tries.ended ??= await ledger.end(id, how, now)
+        lateReports.keep({ ...report })
+        return tries.ended
+      }
+      for (let times = 0; times < 3; times += 1) {
+        await upkeep({ ...parts, ledger: { ...ledger, end } })
+      }
+      expect([ended.length, lateReports.count()]).toEqual([1, 0])
+    })
+
     test('of a reservation that comes are kept however often they are tried, shorten no round, and end it', async () => {
       const { lateReports } = parts
       let monotonicMs = 0

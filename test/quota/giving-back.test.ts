@@ -165,6 +165,16 @@ describe('what a request held that failed', () => {
   })
 })
 
+test('what is asked for to be given back is counted', async () => {
+  const ledger = open()
+  const held = await open().reserve(streamOf([home, away]), Date.now())
+  if (held.kind !== 'held') throw new Error('not held')
+  const ended = ledger.abandon(held.reservation.id, Date.now())
+  expect(ledger.size().toGiveBack).toBe(1)
+  expect(await ended).toMatchObject({ outcome: 'released' })
+  expect(ledger.size().toGiveBack).toBe(0)
+})
+
 test('what is on its way back for the first time is counted', async () => {
   const ledger = open()
   const held = await ledger.reserve(streamOf([home, away]), Date.now())

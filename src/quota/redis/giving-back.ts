@@ -157,6 +157,7 @@ export function createGivingBack<Context>(
     nowEpochMs: number,
     answered: number | undefined,
   ): Promise<Reservation<Context> | undefined> {
+    onItsWay += 1
     try {
       return await find(id, nowEpochMs)
     } catch (error) {
@@ -166,6 +167,8 @@ export function createGivingBack<Context>(
         later({ id, carrier, holds: [], parts, ...tried })
       }
       throw error
+    } finally {
+      onItsWay -= 1
     }
   }
 
@@ -184,7 +187,7 @@ export function createGivingBack<Context>(
     // It may be known by the id of another of its answers, which leads to it at home alone.
     const given = {
       ...{ id: reservation?.id ?? id, carrier, holds, parts, reservation },
-      onGone: known?.onGone,
+      ...{ onGone: known?.onGone, answered: answered ?? 0 },
     }
     return endedByGivingBack(given, (await giveBack(given, nowEpochMs)).home)
   }

@@ -44,7 +44,7 @@ if not isAgain and not is_live(reservation) then
       bar_part(ORPHANED_MS)
     elseif reservation and reservation.phase == 'ended' then
       -- By a report that came twice, or by what was told late: as below.
-      redis.call('PEXPIRE', KEYS[1], whole(call.rememberMs + KEPT_MS), 'GT')
+      redis.call('PEXPIRE', reservationKey, whole(call.rememberMs + KEPT_MS), 'GT')
     end
     return { 'unknown', clockMs }
   end

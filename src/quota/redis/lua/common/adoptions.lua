@@ -105,7 +105,7 @@ local function move(asked, ownKey, otherKey)
   if takesPlace and (call.momentMs or clockMs) >= asked.beforeMs then return 'late' end
   gone[#gone + 1] = ownKey
   if takesPlace then
-    own.id = asked.to
+    own.id, own.barred = asked.to, nil
     -- Its own call may come yet, unless that was given up here.
     own.moved = not other or nil
     own.carriers, own.repeated = asked.carriers, not asked.carriers or #asked.carriers > 1
