@@ -29,7 +29,7 @@ export async function startRateLimitProgram(
   writeFileSync(
     policyFile,
     `
-listen: { grpc: 'unix://${socket}', metrics: '127.0.0.1:0' }
+listen: { grpc: 'unix://${socket}', metrics: '127.0.0.1:0', admin: '127.0.0.1:0' }
 ledger: ${ledger}
 rateLimitService: { configDir: limits, ${service} }
 issuers:
