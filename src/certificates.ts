@@ -17,7 +17,7 @@ const OTHER_BLOCK =
 
 /**
  * The certificates of a bundle in PEM: all of them, or it throws. What is between them, as comments and keys, is left
- * out. Give TLS these (`pemOf`) and not the file: OpenSSL takes a bundle as far as it understands it, one in DER for
+ * out. Give TLS these (`certificatesPem`) and not the file: OpenSSL takes a bundle as far as it understands it, one in DER for
  * nothing at all, and says so of none.
  *
  * @param text decoded as UTF-8 or as Latin-1
@@ -42,9 +42,15 @@ export function readCertificates(text: string): readonly X509Certificate[] {
   throw new CertificatesError(`no certificate in PEM${other === undefined ? '' : `, but ${other}`}`)
 }
 
-/** In the form in which OpenSSL reads all of it. */
-export function pemOf(certificates: readonly X509Certificate[]): string {
-  return certificates.map((certificate) => certificate.toString()).join('')
+/**
+ * The same, in the form in which OpenSSL reads all of it.
+ *
+ * @throws CertificatesError
+ */
+export function certificatesPem(text: string): string {
+  return readCertificates(text)
+    .map((certificate) => certificate.toString())
+    .join('')
 }
 
 function certificateOf(body: readonly string[]): X509Certificate {

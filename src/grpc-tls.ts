@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { createSecureContext } from 'node:tls'
 import { experimental } from '@grpc/grpc-js'
 import type { ServerCredentials } from '@grpc/grpc-js'
-import { CertificatesError, pemOf, readCertificates } from './certificates.js'
+import { CertificatesError, certificatesPem } from './certificates.js'
 
 /** PEM. */
 export interface TlsFiles {
@@ -86,8 +86,7 @@ function see({ certFile, keyFile, clientCaFile }: TlsFiles): Seen {
 /** What TLS gets of them. @throws what is wrong with the files */
 function usable({ cert, key, clientCa }: TlsContents): TlsContents {
   // OpenSSL takes a file whose certificates it cannot read for authorities that have issued none.
-  const inFull = (bytes: Buffer): Buffer =>
-    Buffer.from(pemOf(readCertificates(bytes.toString('latin1'))))
+  const inFull = (bytes: Buffer): Buffer => Buffer.from(certificatesPem(bytes.toString('latin1')))
   const contents = { cert: inFull(cert), key, clientCa: inFull(clientCa) }
   createSecureContext({ cert: contents.cert, key, ca: contents.clientCa })
   return contents

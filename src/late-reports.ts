@@ -2,6 +2,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { ComingError, DependencyError } from './errors.js'
 import { endedSoFar, meter, noTries } from './meter.js'
 import type { EndedReservation, MeterParts, Report, ReportTries } from './meter.js'
+import { MAX_ANSWERED } from './quota/expired.js'
+import { weightOf } from './quota/remembered.js'
 import { isOfOneCall } from './store/store.js'
 import { SECOND_MS } from './units.js'
 
@@ -40,26 +42,13 @@ const MAX_TOLD = 2000
 const TOLD_IN_TURN = 100
 /** After a failure a round goes on for no longer: until a breaker opens, each one takes its whole timeout. */
 const FAILING_ROUND_MS = SECOND_MS / 2
-/**
- * Of one report that the ledger answers: a key that is moving has arrived by then, and a state that this release cannot
- * read is read by no later try. Kept for ever, it would hold up each drain until its deadline.
- */
-const MAX_ANSWERED = 10
-
-/** A reservation that a report has begun to end is kept with it, and has no more holds but by an unusual policy. */
-const HOLDS_OF_ONE = 8
-
 interface Kept {
   readonly report: Report
   readonly tries: ReportTries
   /** Tries at which the ledger answered, and could not end it. */
   answered: number
-  /** Of those that there is room for. */
+  /** Of those that there is room for: a reservation that the report has begun to end is kept with it. */
   weight: number
-}
-
-function weightOf({ ledger: { begun } }: ReportTries): number {
-  return Math.max(1, Math.ceil((begun?.reservation.holds.length ?? 0) / HOLDS_OF_ONE))
 }
 
 /** Of two that were told of the same: what either has ended the other finds no more. */
@@ -80,7 +69,8 @@ export function createLateReports(): LateReports {
 
   function put(kept: Kept): void {
     failed.set(kept.report.reservationId, kept)
-    kept.weight = weightOf(kept.tries)
+    const { begun } = kept.tries.ledger
+    kept.weight = begun === undefined ? 1 : weightOf(begun.reservation)
     weight += kept.weight
   }
 
@@ -93,15 +83,15 @@ export function createLateReports(): LateReports {
     return true
   }
 
-  /** It has ended, or is given up: so is the same where it was told anew meanwhile. */
-  function isOver({ report, tries }: Kept): void {
+  /** Also where it was told anew meanwhile, which was to be tried as the same. */
+  function takeAlike({ report, tries }: Kept): void {
     const kept = failed.get(report.reservationId)
     if (kept?.tries === tries) take(kept)
   }
 
   function letGoOf(kept: Kept): void {
     take(kept)
-    // A round is told of each second; where none comes only their number is.
+    // Where no round comes that tells of them, only their number is kept.
     if (kept.tries.ledger.ended !== undefined && letGo.length < MAX_FAILED) letGo.push(kept)
     else letGoOfNothing += 1
   }
@@ -141,11 +131,11 @@ export function createLateReports(): LateReports {
       try {
         underWay = kept
         const ended = await meter(report, parts, tries)
-        isOver(kept)
+        takeAlike(kept)
         if (ended !== undefined || parts.earlyReports?.keep(report) !== true) yield ended
       } catch (error) {
         if (!(error instanceof DependencyError)) {
-          isOver(kept)
+          takeAlike(kept)
           throw error
         }
         // One that comes is ended when it is there, however long that takes.

@@ -6,7 +6,7 @@ import { totalInputTokens } from './llm/usage.js'
 import type { ReportedUsage } from './llm/usage.js'
 import { costMicros } from './prices.js'
 import type { GuardedLedger } from './quota/failover/guarded-ledger.js'
-import type { End, Ended, Found, Tries } from './quota/ledger.js'
+import type { End, Ended, Tries } from './quota/ledger.js'
 import { KIB_BYTES, SECOND_MS } from './units.js'
 
 /** What Envoy says of one admitted stream when it is over. Undefined where Envoy had no figure. */
@@ -60,7 +60,7 @@ export interface ReportTries {
 }
 
 interface Settling {
-  readonly reservation: Found<Admission>
+  readonly context: Admission
   readonly sinceAdmission: Report
   readonly end: End
 }
@@ -84,11 +84,11 @@ export async function meter(
   tries.settling ??= await settle(report, nowEpochMs, parts)
   if (tries.settling === undefined) return undefined
 
-  const { reservation, sinceAdmission, end } = tries.settling
+  const { context, sinceAdmission, end } = tries.settling
   const ended = await parts.ledger.end(report.reservationId, end, nowEpochMs, tries.ledger)
   if (ended === undefined) return undefined
 
-  learn(sinceAdmission, reservation.context, end, parts.rates)
+  learn(sinceAdmission, context, end, parts.rates)
   return { atEpochMs: nowEpochMs, ended, end, report }
 }
 
@@ -99,9 +99,9 @@ async function settle(
 ): Promise<Settling | undefined> {
   const reservation = await ledger.find(report.reservationId, nowEpochMs)
   if (reservation === undefined) return undefined
-  const sinceAdmission = withinAdmission(report, reservation.heldMs)
-  const end = endOf(sinceAdmission, reservation.context, rates)
-  return { reservation, sinceAdmission, end }
+  const { context, heldMs } = reservation
+  const sinceAdmission = withinAdmission(report, heldMs)
+  return { context, sinceAdmission, end: endOf(sinceAdmission, context, rates) }
 }
 
 /** What a report has ended that is tried no more: a part that failed is left to its lease, and told of by nobody. */

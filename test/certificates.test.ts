@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { CertificatesError, pemOf, readCertificates } from '../src/certificates.js'
+import { CertificatesError, certificatesPem, readCertificates } from '../src/certificates.js'
 import { createSelfSigned } from './identity/self-signed.js'
 
 const canonical = (pem: string): string => new X509Certificate(pem).toString()
@@ -29,7 +29,7 @@ describe('a bundle is read in full', () => {
     ['with a broken block of another kind', `${one}-----BEGIN X509 CRL-----\nMIIB\n${other}`],
     ['with a comment that looks like a block', `${one}-----BEGIN my CA-----\n${other}`],
   ])('%s', (_what, text) => {
-    expect(pemOf(readCertificates(text))).toBe(both)
+    expect(certificatesPem(text)).toBe(both)
   })
 })
 

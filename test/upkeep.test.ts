@@ -5,7 +5,7 @@ import { createGenerationRates } from '../src/llm/generation-rate.js'
 import { createLateReports } from '../src/late-reports.js'
 import { noTries } from '../src/meter.js'
 import type { EndedReservation, Report } from '../src/meter.js'
-import type { End } from '../src/quota/ledger.js'
+import type { End, Found } from '../src/quota/ledger.js'
 import { createMemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import type { MemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import { DAY_MS } from '../src/units.js'
@@ -71,6 +71,12 @@ beforeEach(() => {
 async function reserve(): Promise<void> {
   const request = { id: 'r', idempotencyKey: 's', holds, context: admission, leaseMs }
   expect(await ledger.reserve(request, nowEpochMs)).toMatchObject({ kind: 'held' })
+}
+
+async function foundOf(id: string): Promise<Found<Admission>> {
+  const found = await ledger.find(id, nowEpochMs)
+  if (found === undefined) throw new Error('not found')
+  return found
 }
 
 async function remaining(): Promise<readonly number[]> {
@@ -254,8 +260,8 @@ describe('once a second', () => {
       'that come twice are tried as the one that came further: number %d',
       async (which) => {
         await reserve()
-        const [found] = [await ledger.find('r', nowEpochMs)]
-        const begun = { ...noTries(), ledger: { begun: { reservation: found!, home: 0 } } }
+        const found = await foundOf('r')
+        const begun = { ...noTries(), ledger: { begun: { reservation: found, home: 0 } } }
         const ended = { ...noTries(), ledger: { ended: await ledger.end('r', theEnd, nowEpochMs) } }
         for (const [less, more] of [
           [noTries(), begun],
@@ -275,7 +281,7 @@ describe('once a second', () => {
 
     test('of which two have begun are tried as the first', async () => {
       await reserve()
-      const begun = { reservation: (await ledger.find('r', nowEpochMs))!, home: 0 }
+      const begun = { reservation: await foundOf('r'), home: 0 }
       for (const by of ['first', 'second']) {
         parts.lateReports.keep(report, { ledger: { by, begun } })
       }
@@ -375,8 +381,7 @@ describe('once a second', () => {
       await reserve()
       const { lateReports } = parts
       const told = await ledger.end('r', theEnd, nowEpochMs)
-      const found = { id: 'r', holds, context: admission, admittedAtEpochMs: 0, heldMs: 1 }
-      const settling = { reservation: found, sinceAdmission: report, end: theEnd }
+      const settling = { context: admission, sinceAdmission: report, end: theEnd }
       for (let index = 0; index < 700; index += 1) {
         lateReports.keep(reportOf(`half ${String(index)}`), { settling, ledger: { ended: told } })
       }

@@ -6,7 +6,7 @@ import { request as requestHttps } from 'node:https'
 import { BlockList, isIP } from 'node:net'
 import type { LookupFunction } from 'node:net'
 import { rootCertificates } from 'node:tls'
-import { pemOf, readCertificates } from '../certificates.js'
+import { certificatesPem } from '../certificates.js'
 import { KIB_BYTES } from '../units.js'
 
 export interface FetchRequest {
@@ -33,7 +33,7 @@ export const fetchJson: FetchJson = async (request) => {
   const ca =
     request.caFile === undefined
       ? {}
-      : { ca: [...rootCertificates, await readAuthorities(request.caFile)] }
+      : { ca: [...rootCertificates, certificatesPem(await readFile(request.caFile, 'utf8'))] }
   return new Promise((resolve, reject) => {
     const { url, timeoutMs } = request
     const secure = url.protocol === 'https:'
@@ -145,8 +145,4 @@ function guardedLookup(secure: boolean): LookupFunction {
       else callback(null, first.address, first.family)
     })
   }
-}
-
-async function readAuthorities(file: string): Promise<string> {
-  return pemOf(readCertificates(await readFile(file, 'utf8')))
 }

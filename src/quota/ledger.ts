@@ -40,6 +40,12 @@ export interface Reservation<Context> {
   readonly admittedAtEpochMs: number
 }
 
+/** A reservation, and the bucket of its home. */
+export interface Homed<Context> {
+  readonly reservation: Reservation<Context>
+  readonly home: number
+}
+
 /**
  * What the tries of one report have come to, as the ledger has it. It is kept with the report: a part that has ended is
  * known to a store no more, so without it the next try would find nothing, and end nothing of the others.
@@ -48,7 +54,7 @@ export interface Tries<Context> {
   /** Of this report alone; given by the ledger. */
   by?: string
   /** What the report ends, once some of it may have ended. */
-  begun?: { readonly reservation: Reservation<Context>; readonly home: number }
+  begun?: Homed<Context>
   /** What it came to: said by its home, though not all other parts have ended. */
   ended?: Ended<Context> | undefined
 }
@@ -78,7 +84,7 @@ export interface ReserveRequest<Context> {
   /** Holds that the request is refused without, beside those of quotas that say so. */
   readonly needed?: readonly Hold[]
   /** If an earlier call leaves it undecided, it is asked once more: no silent node is waited for to see that call. */
-  readonly isAskedAgain?: boolean
+  readonly mayBeAskedAgain?: boolean
 }
 
 export interface Held<Context> {

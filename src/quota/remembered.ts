@@ -44,6 +44,14 @@ export function bytesOf({ holds }: Pick<Reservation<unknown>, 'holds'>): number 
   return RESERVATION_BYTES + HOLD_BYTES * holds.length
 }
 
+/** A reservation has no more holds but by an unusual policy. */
+const HOLDS_OF_ONE = 8
+
+/** As how many one counts where there is room for a number of them. */
+export function weightOf({ holds }: Pick<Reservation<unknown>, 'holds'>): number {
+  return Math.max(1, Math.ceil(holds.length / HOLDS_OF_ONE))
+}
+
 /** What a heap of this size has room for. Default: that of a Node which nobody told otherwise. */
 export function rememberedIn(heapBytes = 2 ** 31): Remembered {
   return {

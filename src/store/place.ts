@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { pemOf, readCertificates } from '../certificates.js'
+import { certificatesPem } from '../certificates.js'
 import { SECOND_MS } from '../units.js'
 
 /** How a server is entered. File paths are absolute. */
@@ -44,7 +44,7 @@ export function clientOptions(place: Place, { caFile, user, passwordFile }: Acce
       ? { path: place.path }
       : { host: place.host, port: place.port, db: place.database }),
     ...('secure' in place && place.secure
-      ? { tls: caFile === undefined ? {} : { ca: authorities(caFile) } }
+      ? { tls: caFile === undefined ? {} : { ca: certificatesPem(readFileSync(caFile, 'utf8')) } }
       : {}),
     ...(user === undefined ? {} : { username: user }),
     ...(passwordFile === undefined
@@ -82,8 +82,4 @@ export async function withinTime<T>(timeoutMs: number, promise: Promise<T>): Pro
   } finally {
     clearTimeout(timer)
   }
-}
-
-function authorities(caFile: string): string {
-  return pemOf(readCertificates(readFileSync(caFile, 'utf8')))
 }

@@ -151,7 +151,7 @@ export function createFailoverLedger<Context>(
   ): Promise<Held<Context> | Short | undefined> {
     const ask = (call: 2 | 3): Promise<Held<Context> | Short> => {
       const id = `${request.id}-${String(call)}`
-      return main.reserve({ ...request, id, isLast: true, isAskedAgain: call === 2 }, nowEpochMs)
+      return main.reserve({ ...request, id, isLast: true, mayBeAskedAgain: call === 2 }, nowEpochMs)
     }
     let undecided: UndecidedError | undefined
     const beside = await ask(2).catch((error: unknown) => {

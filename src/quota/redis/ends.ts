@@ -4,7 +4,7 @@ import type { End } from '../end.js'
 import { actualsOf, createEndPart, endedWith } from './end-part.js'
 import { createGivingBack } from './giving-back.js'
 import type { GivingBack, Known } from './giving-back.js'
-import type { Ended, Found, Reservation, Tries } from '../ledger.js'
+import type { Ended, Found, Homed, Reservation, Tries } from '../ledger.js'
 import { storedComing, storedReservation } from './stored-keys.js'
 import { unexpected } from './room.js'
 import type { Seen } from '../balance.js'
@@ -26,8 +26,6 @@ export interface RedisEnds<Context> extends GivingBack<Context> {
   remember(reservation: Reservation<Context>): void
   forgetDue(nowEpochMs: number): void
 }
-
-type Begun<Context> = NonNullable<Tries<Context>['begun']>
 
 export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Context> {
   const { buckets, scripts, ask, own, reader, rememberEndedMs } = room
@@ -64,7 +62,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
   }
 
   async function endByReport(
-    begun: Begun<Context>,
+    begun: Homed<Context>,
     end: End,
     tries: Tries<Context>,
     nowEpochMs: number,
@@ -124,7 +122,7 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     return own.homeOf(id) ?? buckets.homeOfId(id)
   }
 
-  async function knownBy(id: string, nowEpochMs: number): Promise<Begun<Context> | undefined> {
+  async function knownBy(id: string, nowEpochMs: number): Promise<Homed<Context> | undefined> {
     const reservation = await known(id, nowEpochMs)
     return reservation && { reservation, home: homeOf(reservation.id) }
   }

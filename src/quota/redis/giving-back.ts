@@ -4,17 +4,14 @@ import type { Seen } from '../balance.js'
 import type { Part } from './buckets.js'
 import { actualsOf, endedWith } from './end-part.js'
 import type { Carried, EndPart, NotEnded } from './end-part.js'
-import { ROUND_MS } from '../expired.js'
-import type { Ended, Reservation } from '../ledger.js'
+import { MAX_ANSWERED, ROUND_MS } from '../expired.js'
+import type { Ended, Homed, Reservation } from '../ledger.js'
 import { bytesOf } from '../remembered.js'
 import type { EndedReply } from './replies.js'
 import type { RedisRoom } from './room.js'
 
 /** A reservation that the process knows by other ways than its own reserve. */
-export interface Known<Context> {
-  readonly reservation: Reservation<Context>
-  /** The bucket of its home. */
-  readonly home: number
+export interface Known<Context> extends Homed<Context> {
   /** Told at whichever try it turns out that no answer carries it any more. */
   readonly onGone?: () => void
 }
@@ -68,9 +65,6 @@ interface ToGiveBack<Context> extends Carried {
   /** Tries at which Redis answered, and could not give it back. */
   readonly answered?: number
 }
-
-/** What a drain waits for has not failed so often for a reason that lies in what is stored: no later try ends it either. */
-const MAX_ANSWERED = 10
 
 /** What is carried by nobody, to be given back as soon as Redis answers. Beyond, their lease ends them. */
 const MAX_UNANSWERED = 10_000

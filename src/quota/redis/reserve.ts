@@ -226,7 +226,7 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
       {
         silentMs: (index) => room.silentMs((firstParts[index] as Part).bucket),
         patienceMs: room.timeoutMs * PATIENCE,
-        isNeeded: () => request.isAskedAgain !== true,
+        isNeeded: () => request.mayBeAskedAgain !== true,
       },
     )
     const joined = [replies[0], ...outcomes.map(replyIn)]

@@ -1,6 +1,7 @@
 import type { Found, LedgerSize, Reservation } from '../ledger.js'
 import type { Known } from '../redis/giving-back.js'
 import { createOwnReservations } from '../redis/own-reservations.js'
+import { weightOf } from '../remembered.js'
 import type { Remembered } from '../remembered.js'
 import type { Adoption } from './adoptions.js'
 import type { Pending } from './slice-turn.js'
@@ -48,13 +49,6 @@ interface Waiting<Context> {
   readonly sinceTick: number
 }
 
-/** A request has no more holds but by an unusual policy. */
-const HOLDS_OF_ONE = 8
-
-function weightOf({ request: { holds } }: Pending<unknown>): number {
-  return Math.max(1, Math.ceil(holds.length / HOLDS_OF_ONE))
-}
-
 export function createDecidedHere<Context>(
   rememberEndedMs: number,
   tick: () => number,
@@ -69,7 +63,7 @@ export function createDecidedHere<Context>(
   let inAll = 0
 
   function count(pending: Pending<Context>, sign: 1 | -1): void {
-    const more = sign * weightOf(pending)
+    const more = sign * weightOf(pending.request)
     inAll += more
     for (const { bucket } of pending.parts) {
       inBucket.set(bucket, (inBucket.get(bucket) ?? 0) + more)

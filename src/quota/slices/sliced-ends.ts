@@ -1,9 +1,8 @@
 import { DependencyError } from '../../errors.js'
 import { isCarriedByNone, withoutCarrier } from '../carriers.js'
 import type { DecidedHere } from './decided-here.js'
-import type { End } from '../end.js'
 import { endedBeside, ROUND_MS } from '../expired.js'
-import type { Ended, Tries } from '../ledger.js'
+import type { Ended, Ledger } from '../ledger.js'
 import type { RedisLedger } from '../redis/redis-ledger.js'
 import type { SliceTurns } from './slice-turns.js'
 import type { Adoption } from './adoptions.js'
@@ -12,12 +11,7 @@ import type { Slices } from './slices.js'
 
 /** How reservations end of which this process may have decided some: by their report, given up, or by their lease. */
 export interface SlicedEnds<Context> {
-  end(
-    id: string,
-    end: End,
-    nowEpochMs: number,
-    tries?: Tries<Context>,
-  ): Promise<Ended<Context> | undefined>
+  readonly end: Ledger<Context>['end']
   abandon(id: string, nowEpochMs: number, carrier?: string): Promise<Ended<Context> | undefined>
   /** @param nowMs the moment as this process knows it */
   expire(

@@ -19,20 +19,26 @@ if call.byKey and not reservation then
   if knownKey then reservationKey, reservation = knownKey, load_reservation(knownKey) end
 end
 
+-- Nothing more may be under the key.
+local function bar_key(key, forMs, actuals)
+  keep(key, cmsgpack.pack({ phase = 'abandoned', actuals = actuals }), forMs)
+end
+
 -- What comes of a call after it was given up must hold nothing and carry nothing. What it still holds itself here is given
 -- back by another call, and leaves the same word.
 local function bar()
   local own = load_reservation(ownKey)
   if not own then
-    keep(ownKey, cmsgpack.pack({ phase = 'abandoned' }), call.rememberMs)
+    bar_key(ownKey, call.rememberMs)
   elseif ownKey ~= reservationKey and is_live(own) then
     own.barred = true
     save_carriers(ownKey, own)
   end
 end
 
-local function bar_part(forMs)
-  keep(KEYS[1], cmsgpack.pack({ phase = 'abandoned', actuals = call.actuals }), forMs)
+-- It has ended, and another part may not have answered: until that has, it must not look as if it had never been here.
+local function remember_longer()
+  redis.call('PEXPIRE', reservationKey, whole(call.rememberMs + KEPT_MS), 'GT')
 end
 
 local isAgain = call.by and reservation and reservation.phase == 'ended' and reservation.by == call.by
@@ -41,10 +47,10 @@ if not isAgain and not is_live(reservation) then
   if not abandoned then
     if call.bars and (not reservation or reservation.phase == 'abandoned') then
       -- There is hardly ever none, and what comes in its place may be of a process that stood still: as long as it can.
-      bar_part(ORPHANED_MS)
+      bar_key(KEYS[1], ORPHANED_MS, call.actuals)
     elseif reservation and reservation.phase == 'ended' then
-      -- By a report that came twice, or by what was told late: as below.
-      redis.call('PEXPIRE', reservationKey, whole(call.rememberMs + KEPT_MS), 'GT')
+      -- By a report that came twice, or by what was told late.
+      remember_longer()
     end
     return { 'unknown', clockMs }
   end
@@ -81,8 +87,7 @@ local gap = uncovered(names, keys, nowMs)
 if gap then return gap end
 
 if isAgain then
-  -- Another part may not have answered: until that has, it must not look as if it had never been here.
-  redis.call('PEXPIRE', reservationKey, whole(call.rememberMs + KEPT_MS), 'GT')
+  remember_longer()
   return { 'ended', clockMs, nowMs, reservation.late, figures_of(placements, nowMs) }
 end
 
@@ -104,11 +109,11 @@ if call.released then
   -- What was released holds nothing any more: a repeated call that found it would pass uncharged.
   if ownsKey then redis.call('DEL', reservation.idempotencyKey) end
   if reservation.barred then
-    keep(reservationKey, cmsgpack.pack({ phase = 'abandoned' }), call.rememberMs)
+    bar_key(reservationKey, call.rememberMs)
   else
     redis.call('DEL', reservationKey)
   end
-  if call.bars then bar_part(call.rememberMs) end
+  if call.bars then bar_key(KEYS[1], call.rememberMs, call.actuals) end
 else
   keep(reservationKey, packed, call.rememberMs)
   if ownsKey then keep(reservation.idempotencyKey, reservationKey, call.rememberMs) end
