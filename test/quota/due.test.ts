@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import { DependencyError, PartError } from '../../src/errors.js'
 import { createBuckets } from '../../src/quota/redis/buckets.js'
@@ -10,24 +10,13 @@ import { loadRedisScripts } from '../../src/quota/redis/scripts.js'
 import { createSlicedLedger } from '../../src/quota/slices/sliced-ledger.js'
 import { openStore, UnansweredError } from '../../src/store/store.js'
 import type { Store } from '../../src/store/store.js'
-import { startRedis } from '../redis-server.js'
-import type { RedisServer } from '../redis-server.js'
+import { onEmptyRedis } from './on-redis.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
 import { greedy } from './slicing.js'
 
 // However often a request asks the store, one moment says when it is answered.
 
-let redis: RedisServer
-beforeAll(async () => {
-  redis = await startRedis()
-})
-afterAll(() => redis.stop())
-beforeEach(() => redis.client.flushall())
-
-const ledgers: Ledger<string>[] = []
-afterEach(async () => {
-  for (const ledger of ledgers.splice(0)) await ledger.close()
-})
+const on = onEmptyRedis()
 
 const scripts = loadRedisScripts()
 const nameOf = new Map(Object.entries(scripts).map(([name, { digest }]) => [digest, name]))
@@ -42,7 +31,7 @@ type Run = Store['run']
 
 /** A store that writes down what it is asked; `around` says what becomes of each call. */
 function recorded(around: (script: string, run: () => ReturnType<Run>) => ReturnType<Run>) {
-  const store = openStore(redis.address, { clock: systemClock, random: Math.random })
+  const store = openStore(on.redis.address, { clock: systemClock, random: Math.random })
   const asked: Asked[] = []
   const recording: Store = {
     ...store,
@@ -65,7 +54,7 @@ function open(
 ) {
   const { store, asked } = recorded(around)
   const ledger = createRedisLedger<string>({ ...options, ...differences, store, buckets })
-  ledgers.push(ledger)
+  on.ledgers.push(ledger)
   return { ledger, asked }
 }
 
@@ -235,7 +224,7 @@ describe('a request that slices could decide', () => {
       random: Math.random,
       tuning: { ...greedy, isSliced: ({ slices }) => slices === true },
     })
-    ledgers.push(ledger)
+    on.ledgers.push(ledger)
     return { ledger, asked }
   }
 

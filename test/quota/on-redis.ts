@@ -36,6 +36,22 @@ export function onCluster(): { readonly group: ClusterGroup; readonly store: Sto
   return on
 }
 
+/** A Redis server, empty before each test, and the ledgers of that test on it, which are closed after it. */
+export function onEmptyRedis() {
+  const ledgers: Ledger<string>[] = []
+  const closeAll = async (): Promise<void> => {
+    for (const ledger of ledgers.splice(0)) await ledger.close()
+  }
+  const on = { redis: {} as RedisServer, ledgers, closeAll }
+  beforeAll(async () => {
+    on.redis = await startRedis()
+  })
+  beforeEach(() => on.redis.client.flushall())
+  afterEach(closeAll)
+  afterAll(() => on.redis.stop())
+  return on
+}
+
 /** A Cluster of three, empty before each test, and the ledgers of that test on it, which are closed after it. */
 export function onEmptyCluster() {
   const ledgers: Ledger<string>[] = []

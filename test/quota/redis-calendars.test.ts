@@ -1,31 +1,19 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import { UndecidedError } from '../../src/errors.js'
-import type { Ledger } from '../../src/quota/ledger.js'
 import { createCalendarSource } from '../../src/quota/redis/calendars.js'
 import { createRedisLedger } from '../../src/quota/redis/redis-ledger.js'
 import { openStore } from '../../src/store/store.js'
-import { startRedis } from '../redis-server.js'
-import type { RedisServer } from '../redis-server.js'
+import { onEmptyRedis } from './on-redis.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
 
 // Scripts know the calendar windows that a call brings, and go by the moment that they find in Redis.
 
-let redis: RedisServer
-beforeAll(async () => {
-  redis = await startRedis()
-})
-afterAll(() => redis.stop())
-beforeEach(() => redis.client.flushall())
-
-const ledgers: Ledger<string>[] = []
-afterEach(async () => {
-  for (const ledger of ledgers.splice(0)) await ledger.close()
-})
+const on = onEmptyRedis()
 
 /** As one process would have it, at its own moments; or at that of Redis, which it takes for another. */
 function open(takenForMs?: number) {
-  const store = openStore(redis.address, { clock: systemClock, random: Math.random })
+  const store = openStore(on.redis.address, { clock: systemClock, random: Math.random })
   let asked = 0
   const counting: typeof store = {
     ...store,
@@ -38,7 +26,7 @@ function open(takenForMs?: number) {
   const moments = takenForMs === undefined ? 'given' : 'redis'
   const options = { clock: systemClock, timeoutMs: 5000, moments } as const
   const ledger = createRedisLedger<string>({ ...options, store: counting })
-  ledgers.push(ledger)
+  on.ledgers.push(ledger)
   return { ledger, asked: () => asked }
 }
 
@@ -61,7 +49,7 @@ test.each([start, noon, end - 1])(
 )
 
 test('a call whose calendars never suffice is given up, and Redis is not away for that', async () => {
-  const store = openStore(redis.address, { clock: systemClock, random: Math.random })
+  const store = openStore(on.redis.address, { clock: systemClock, random: Math.random })
   let asked = 0
   const insatiable: typeof store = {
     ...store,
@@ -72,7 +60,7 @@ test('a call whose calendars never suffice is given up, and Redis is not away fo
   }
   const parts = { store: insatiable, clock: systemClock, timeoutMs: 5000 }
   const ledger = createRedisLedger<string>(parts)
-  ledgers.push(ledger)
+  on.ledgers.push(ledger)
   const holds = [holdOf(quotaOf({ window: berlin }), 1)]
   const request = { id: 'r', idempotencyKey: 'k', holds, context: '', leaseMs: 1000 }
   await expect(ledger.reserve(request, noon)).rejects.toThrow(UndecidedError)

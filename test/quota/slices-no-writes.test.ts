@@ -1,28 +1,17 @@
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import { DependencyError, UndecidedError } from '../../src/errors.js'
 import type { Ledger } from '../../src/quota/ledger.js'
 import { createRedisLedger } from '../../src/quota/redis/redis-ledger.js'
 import { createSlicedLedger } from '../../src/quota/slices/sliced-ledger.js'
 import { openStore } from '../../src/store/store.js'
-import { startRedis } from '../redis-server.js'
-import type { RedisServer } from '../redis-server.js'
+import { onEmptyRedis } from './on-redis.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
 
 // What was decided from slices while Redis answers and takes no writes: it says of none that it knows nothing of it.
 
-let redis: RedisServer
-beforeAll(async () => {
-  redis = await startRedis()
-})
-afterAll(() => redis.stop())
-beforeEach(() => redis.client.flushall())
-
-const ledgers: Ledger<string>[] = []
-const closeAll = async (): Promise<void> => {
-  for (const ledger of ledgers.splice(0)) await ledger.close()
-}
-afterEach(closeAll)
+const on = onEmptyRedis()
+const { closeAll } = on
 
 const atMs = Date.parse('2026-02-02T00:00:00Z')
 const quota = quotaOf({ name: 'month', limit: 100_000, window: calendar('month') })
@@ -32,17 +21,17 @@ const requestOf = (id: string) => ({
 })
 
 function open(): Ledger<string> {
-  const store = openStore(redis.address, { clock: systemClock, random: Math.random })
+  const store = openStore(on.redis.address, { clock: systemClock, random: Math.random })
   const parts = { store, clock: systemClock, timeoutMs: 5000, moments: 'given' as const }
   const tuning = { isSliced: () => true, warmMs: Infinity }
   const plain = createRedisLedger<string>(parts)
   const ledger = createSlicedLedger({ ...parts, ledger: plain, random: Math.random, tuning })
-  ledgers.push(ledger)
+  on.ledgers.push(ledger)
   return ledger
 }
 
 const config = (key: string, value: string): Promise<unknown> =>
-  redis.client.config('SET', key, value)
+  on.redis.client.config('SET', key, value)
 
 function eventually<T>(ask: () => Promise<T> | T): Promise<T> {
   return vi.waitFor(ask, { timeout: 20_000, interval: 10 })
@@ -63,17 +52,17 @@ const faults: Readonly<Record<string, Fault>> = {
   'is a replica': {
     // It is left at once, and asked for again.
     said: /READONLY|no connection/,
-    fail: () => redis.client.replicaof('127.0.0.1', 1),
-    mend: () => redis.client.replicaof('NO', 'ONE'),
+    fail: () => on.redis.client.replicaof('127.0.0.1', 1),
+    mend: () => on.redis.client.replicaof('NO', 'ONE'),
   },
   'cannot save': {
     said: /MISCONF/,
     async fail() {
-      redis.loseDirectory()
+      on.redis.loseDirectory()
       await config('save', '3600 1')
-      await redis.client.bgsave()
+      await on.redis.client.bgsave()
       await eventually(async () => {
-        expect(await redis.client.info('persistence')).toContain('rdb_last_bgsave_status:err')
+        expect(await on.redis.client.info('persistence')).toContain('rdb_last_bgsave_status:err')
       })
     },
     mend: () => config('save', ''),
