@@ -120,14 +120,6 @@ export async function startTestStack(
     await stack.stop({ keepFiles: failed })
     if (failed) console.error(`the logs of the failed stack are in ${stack.directory}`)
   })
-  // An interrupted run never comes to its hooks, and these live in process groups of their own.
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, () => {
-      stack.envoy.child.signal('SIGKILL')
-      for (const part of [stack.tollgate, stack.second, stack.redis]) part?.child.signal('SIGKILL')
-      process.kill(process.pid, 'SIGKILL')
-    })
-  }
   const credentials = new Map<string, string>()
   for (const { name } of demoCallers) {
     credentials.set(name, await stack.identityProvider.issue(name))

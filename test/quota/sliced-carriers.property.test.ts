@@ -30,6 +30,8 @@ interface Weather {
   fates: Iterator<Fate>
   /** Has it stood still? */
   stood: Iterator<boolean>
+  /** One of its calls failed. */
+  hasFailed?: true
 }
 let weather: Weather | undefined
 let underWay = 0
@@ -43,6 +45,7 @@ async function spoil(
   const { scheduler, fates } = weather
   const what = `${script} ${String(bucket)}`
   const fate = fates.next().value as Fate
+  if (fate !== 'runs') weather.hasFailed = true
   underWay += 1
   try {
     await scheduler.schedule(Promise.resolve(), `${fate}: ${what}`)
@@ -92,6 +95,8 @@ const nowMs = (): number => Date.now()
 
 /** Each has slices of all three, and nothing else is held. */
 async function begin(): Promise<void> {
+  // A case that failed has left its own.
+  weather = undefined
   for (const ledger of processes) await ledger.balances(holds, nowMs())
   await group.flush()
   for (const ledger of processes) {
@@ -194,7 +199,11 @@ test(
             const { by, then, at } = calls[index] as (typeof calls)[number]
             const id = `${stream.id}-call-${String(index)}`
             const answer = await processOf(by).reserve({ ...stream, id }, nowMs())
-            if (answer.kind !== 'held') throw new Error(`${answer.quota.name} is short`)
+            if (answer.kind !== 'held') {
+              // Where Redis does not hear that its process gives a slice back, what it refused stays refused.
+              if (given.hasFailed) return
+              throw new Error(`${answer.quota.name} is short`)
+            }
             const reservation = answer.reservation.id
             if (then === 'is given up') {
               tell(await processOf(by).abandon(reservation, nowMs(), answer.carrier))
