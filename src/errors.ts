@@ -89,17 +89,21 @@ export class PartError extends DependencyError {
   readonly places: readonly number[]
   /** Has all that the others held come back? Said when it has, or when it cannot any more in time. Never rejects. */
   readonly isBack: Promise<boolean>
+  /** An earlier call with the same key holds all of it: it is not to be held beside that. */
+  readonly isHeldBefore: boolean
 
   constructor(
     dependency: Dependency,
     message: string,
     places: readonly number[],
     isBack: Promise<boolean> = Promise.resolve(true),
+    isHeldBefore = false,
   ) {
     super(dependency, message)
     this.name = 'PartError'
     this.places = places
     this.isBack = isBack
+    this.isHeldBefore = isHeldBefore
   }
 }
 

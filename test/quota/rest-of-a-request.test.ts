@@ -263,6 +263,7 @@ describe('of any store', () => {
   function failing(
     isBack: Promise<boolean>,
     rest: (id: string) => ReturnType<Ledger<string>['reserve']> | undefined,
+    isHeldBefore = false,
   ) {
     const memory = createMemoryLedger<string>()
     const asked: string[] = []
@@ -270,7 +271,8 @@ describe('of any store', () => {
       ...memory,
       async reserve(given, nowMs) {
         asked.push(given.id)
-        if (asked.length === 1) throw new PartError('ledger', 'a node is away', [1], isBack)
+        if (asked.length === 1)
+          throw new PartError('ledger', 'a node is away', [1], isBack, isHeldBefore)
         return (await rest(given.id)) ?? memory.reserve(given, nowMs)
       },
     }
@@ -342,6 +344,23 @@ describe('of any store', () => {
       await failed
       expect(events).toContain('UndecidedError: an earlier call')
       expect(asked).toEqual(['a', 'a-2', 'a-3'])
+    },
+  )
+
+  const away = (isHeldBefore: boolean) =>
+    new PartError('ledger', 'another is away', [0], Promise.resolve(true), isHeldBefore)
+  test.each([
+    ['fails', true, true, () => Promise.reject(new DependencyError('ledger', 'away'))],
+    ['fails in a part', true, true, () => Promise.reject(away(false))],
+    ['finds it as well, and fails in a part', false, true, () => Promise.reject(away(true))],
+    ['is short, for what may not be back yet', true, false, () => Promise.resolve(short)],
+  ])(
+    'what an earlier call holds is not held beside that, whatever its quotas say, where the next call %s',
+    async (_, isHeldBefore, isBack, rest) => {
+      const { ledger } = failing(Promise.resolve(isBack), rest, isHeldBefore)
+      const allowing = { ...here, quota: { ...here.quota, onStoreFailure: 'allow' as const } }
+      const failed = ledger.reserve({ ...request, holds: [allowing, gone] }, atMs)
+      await expect(failed).rejects.toThrow(UndecidedError)
     },
   )
 

@@ -97,7 +97,7 @@ export function createFailoverLedger<Context>(
    */
   async function reserveRest(
     request: ReserveRequest<Context>,
-    { message: fault, places, isBack }: PartError,
+    { message: fault, places, isBack, isHeldBefore }: PartError,
     nowEpochMs: number,
   ): Promise<GuardedHeld<Context> | Short | Unavailable | undefined> {
     const failed = request.holds.filter((_, index) => places.includes(index))
@@ -118,6 +118,7 @@ export function createFailoverLedger<Context>(
     let isWhole = false
     try {
       const answer = await reserveBeside({ ...request, holds }, isBack, nowEpochMs)
+      if (answer === undefined && isHeldBefore) throw heldBefore()
       if (answer?.kind !== 'held') return answer
       isWhole = true
       const held =
@@ -131,6 +132,9 @@ export function createFailoverLedger<Context>(
       // What is refused is not told before what it held is back.
       await isBack
       if (error instanceof PartError) await error.isBack
+      // Another part is away by now, and no quota's word may hold it a second time.
+      if (isHeldBefore || (error instanceof PartError && error.isHeldBefore))
+        throw heldBefore(error)
       return undefined
     } finally {
       if (part !== undefined && !isWhole) await parts.giveBack(part, nowEpochMs)
@@ -282,6 +286,11 @@ export function createFailoverLedger<Context>(
       await local.ledger.close()
     },
   }
+}
+
+function heldBefore(cause?: unknown): UndecidedError {
+  const what = 'an earlier call with the same key cannot be seen everywhere'
+  return new UndecidedError('ledger', what, { cause })
 }
 
 function unavailable(quota: Quota, why: StoreFailure, fault: string): Unavailable {

@@ -185,7 +185,11 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
   }
 
   /** The failure, with the parts that it leaves, where that is not all of them. */
-  function partFailure({ parts, replies, back }: Asked<Context>, failure: unknown): unknown {
+  function partFailure(
+    { parts, replies, back }: Asked<Context>,
+    failure: unknown,
+    isHeldBefore = false,
+  ): unknown {
     const gone = parts.filter((_, index) => replies[index] === undefined)
     if (gone.length === parts.length || !(failure instanceof DependencyError)) return failure
     const held = parts.filter((_, index) => holdsItself(replies[index]))
@@ -194,7 +198,7 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
       () => false,
     )
     const places = gone.flatMap(({ indices }) => indices)
-    return new PartError('ledger', failure.message, places, isBack)
+    return new PartError('ledger', failure.message, places, isBack, isHeldBefore)
   }
 
   function shortIn({ parts, replies }: Asked<Context>): readonly Part[] {
@@ -217,7 +221,7 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     const [homePart, ...others] = firstParts
     if (failure !== undefined) {
       await ends.leave({ ...carried, parts: [homePart] }, nowEpochMs, dueMs)
-      throw partFailure(asked, failure)
+      throw partFailure(asked, failure, true)
     }
     const joins = others.map((part) => join(first, part, request.id, nowEpochMs, dueMs))
     // Its home has answered.
