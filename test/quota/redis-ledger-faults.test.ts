@@ -266,13 +266,19 @@ describe('an answer that is lost', () => {
     ])
   })
 
-  test.each([false, true])(
-    'of an end is told again to its report alone, late: %s',
-    async (late) => {
+  const released: End = { kind: 'released' }
+  test.each([
+    ['settled', false, settled(5), [5, 5, 1], [5, 5, 0]],
+    ['settled', true, settled(5), [5, 5, 1], [5, 5, 0]],
+    ['released', false, released, [0, 0, 0], [0, 0, 0]],
+    ['released', true, released, [0, 0, 0], [0, 0, 0]],
+  ] as const)(
+    'of an end is told again to its report alone: %s, late: %s',
+    async (outcome, late, end, actuals, spent) => {
       const ledger = throughProxy(100)
       const direct = open()
       await direct.reserve(requestOf('other'), nowMs())
-      await direct.end('other', { kind: 'released' }, nowMs())
+      await direct.end('other', released, nowMs())
       await direct.reserve(requestOf('a', 10, late ? 1 : 60_000), nowMs())
       if (late) {
         await eventually(async () => {
@@ -284,23 +290,44 @@ describe('an answer that is lost', () => {
       await ledger.find('a', nowMs())
       const tries = {}
       proxy.dropAnswers(true)
-      await expect(ledger.end('a', settled(5), nowMs(), tries)).rejects.toThrow(DependencyError)
+      await expect(ledger.end('a', end, nowMs(), tries)).rejects.toThrow(DependencyError)
       proxy.dropAnswers(false)
       proxy.cut()
-      expect(await direct.end('a', settled(5), nowMs(), {})).toBeUndefined()
+      expect(await open().find('a', nowMs())).toBeUndefined()
+      expect(await direct.end('a', end, nowMs(), {})).toBeUndefined()
       for (let times = 0; times < 2; times += 1) {
-        expect(await eventually(() => ledger.end('a', settled(5), nowMs(), tries))).toMatchObject({
-          ...{ reservation: { id: 'a', context: 'context of a' }, outcome: 'settled', late },
-          charges: [{ actual: 5 }, { actual: 5 }, { actual: 1 }],
+        expect(await eventually(() => ledger.end('a', end, nowMs(), tries))).toMatchObject({
+          ...{ reservation: { id: 'a', context: 'context of a' }, outcome, late },
+          charges: actuals.map((actual) => ({ actual })),
         })
       }
-      expect((await figures(direct)).map(([spent, reserved]) => [spent, reserved])).toEqual([
-        [5, 0],
-        [5, 0],
-        [0, 0],
-      ])
+      const left = (await figures(direct)).map(([figure, reserved]) => [figure, reserved])
+      expect(left).toEqual(spent.map((figure) => [figure, 0]))
+      // What was released holds nothing for a repeat.
+      const again = await direct.reserve({ ...requestOf('a'), id: 'b' }, nowMs())
+      expect(again).toMatchObject({ kind: 'held', repeated: end.kind !== 'released' })
     },
   )
+
+  test('of a release, told again, says nothing of where its quotas stand by then', async () => {
+    const ledger = throughProxy(100)
+    const direct = open()
+    await eventually(() => figures(ledger))
+    await eventually(() => ledger.reserve(requestOf('a'), nowMs()))
+    await ledger.find('a', nowMs())
+    const tries = {}
+    proxy.dropAnswers(true)
+    await expect(ledger.end('a', released, nowMs(), tries)).rejects.toThrow(DependencyError)
+    proxy.dropAnswers(false)
+    proxy.cut()
+    await direct.reserve(requestOf('all', 1000), nowMs())
+    const another = requestOf('another')
+    expect(await eventually(() => ledger.reserve(another, nowMs()))).toMatchObject({
+      kind: 'short',
+    })
+    expect(await ledger.end('a', released, nowMs(), tries)).toMatchObject({ outcome: 'released' })
+    expect(await ledger.exhausted(another, nowMs())).toMatchObject({ kind: 'short' })
+  })
 
   test('of a reserve that is repeated meanwhile keeps what the other answer carries', async () => {
     const ledger = throughProxy(1000)
@@ -658,10 +685,10 @@ describe('the keys', () => {
     for (const key of keys) expect(await redis.client.pttl(key)).toBeGreaterThan(0)
   })
 
-  test('are gone at once when all was released, or ran out in an open window', async () => {
+  test('are gone at once when all was given up, or ran out in an open window', async () => {
     const ledger = open()
     await ledger.reserve(request('a'), nowMs())
-    await ledger.end('a', { kind: 'released' }, nowMs())
+    await ledger.abandon('a', nowMs())
     expect(await redis.client.keys('*')).toEqual([])
 
     const [, , slot] = request('b', 0).holds
@@ -670,6 +697,17 @@ describe('the keys', () => {
     expect(await ledger.expire(nowMs())).toHaveLength(1)
     expect(await ledger.expire(nowMs())).toEqual([])
     expect(await redis.client.keys('*')).toEqual([])
+  })
+
+  test('of what a report released are one word, for as long as it may be told again', async () => {
+    const ledger = open()
+    await ledger.reserve(request('a'), nowMs())
+    await ledger.end('a', { kind: 'released' }, nowMs())
+    const [word = '', ...others] = await redis.client.keys('*')
+    expect(others).toEqual([])
+    expect(word).toMatch(/^tg2:\{0\}:r:/)
+    expect(await redis.client.strlen(word)).toBeLessThan(100)
+    expect(await redis.client.pttl(word)).toBeLessThanOrEqual(120_000)
   })
 
   test('of a partition that is held are kept as long as a reservation in it is', async () => {

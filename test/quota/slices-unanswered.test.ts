@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { End, Ledger } from '../../src/quota/ledger.js'
+import { storedReservation } from '../../src/quota/redis/stored-keys.js'
 import { startRedis } from '../redis-server.js'
 import type { RedisServer } from '../redis-server.js'
 import { answerOf, atMs, figuresIn, openSpoilt, standing } from './spoilt-turns.js'
@@ -32,6 +33,8 @@ async function open(): Promise<SpoiltProcess> {
   const id = `warm ${String(processes.length)}`
   await ledger.reserve(answerOf(id, id), atMs)
   await ledger.end(id, { kind: 'released' }, atMs)
+  // It leaves a word for its report.
+  await redis.client.del(storedReservation(id))
   return ledger
 }
 

@@ -85,7 +85,8 @@ export function createRedisEnds<Context>(room: RedisRoom<Context>): RedisEnds<Co
     for (const [index, outcome] of outcomes.entries()) {
       if (outcome.status === 'rejected' || typeof outcome.value === 'string') continue
       const [, , atMs, late, figures] = outcome.value
-      room.see(seen, parts[index] as Part, holds, figures, atMs)
+      // None are told of what was released before.
+      if (figures.length > 0) room.see(seen, parts[index] as Part, holds, figures, atMs)
       if (index === 0) ended = endedWith(reservation, end, late === 1)
     }
     const failed = outcomes.find((outcome) => outcome.status === 'rejected')

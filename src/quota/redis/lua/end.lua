@@ -19,9 +19,11 @@ if call.byKey and not reservation then
   if knownKey then reservationKey, reservation = knownKey, load_reservation(knownKey) end
 end
 
--- Nothing more may be under the key.
-local function bar_key(key, forMs, actuals)
-  keep(key, cmsgpack.pack({ phase = 'abandoned', actuals = actuals }), forMs)
+-- Nothing more may be under the key. `ended`: what its report said, where one ended it.
+local function bar_key(key, forMs, ended)
+  local word = ended or {}
+  word.phase = 'abandoned'
+  keep(key, cmsgpack.pack(word), forMs)
 end
 
 -- What comes of a call after it was given up must hold nothing and carry nothing. What it still holds itself here is given
@@ -41,13 +43,13 @@ local function remember_longer()
   redis.call('PEXPIRE', reservationKey, whole(call.rememberMs + KEPT_MS), 'GT')
 end
 
-local isAgain = call.by and reservation and reservation.phase == 'ended' and reservation.by == call.by
+local isAgain = call.by and reservation and not is_live(reservation) and reservation.by == call.by
 
 if not isAgain and not is_live(reservation) then
   if not abandoned then
     if call.bars and (not reservation or reservation.phase == 'abandoned') then
       -- There is hardly ever none, and what comes in its place may be of a process that stood still: as long as it can.
-      bar_key(KEYS[1], ORPHANED_MS, call.actuals)
+      bar_key(KEYS[1], ORPHANED_MS, { actuals = call.actuals })
     elseif reservation and reservation.phase == 'ended' then
       -- By a report that came twice, or by what was told late.
       remember_longer()
@@ -80,7 +82,8 @@ if abandoned then
   end
 end
 
-local placements = reservation.placements
+-- Of what was released only the word is left.
+local placements = reservation.placements or {}
 local keys, names = keys_of(placements)
 local nowMs = moment_for(keys)
 local gap = uncovered(names, keys, nowMs)
@@ -108,12 +111,14 @@ redis.call('ZREM', leasesKey, reservationKey)
 if call.released then
   -- What was released holds nothing any more: a repeated call that found it would pass uncharged.
   if ownsKey then redis.call('DEL', reservation.idempotencyKey) end
-  if reservation.barred then
-    bar_key(reservationKey, call.rememberMs)
+  -- Its home tells the report so again.
+  local by = not call.bars and call.by
+  if by or reservation.barred then
+    bar_key(reservationKey, call.rememberMs, { by = by, late = late })
   else
     redis.call('DEL', reservationKey)
   end
-  if call.bars then bar_key(KEYS[1], call.rememberMs, call.actuals) end
+  if call.bars then bar_key(KEYS[1], call.rememberMs, { actuals = call.actuals }) end
 else
   keep(reservationKey, packed, call.rememberMs)
   if ownsKey then keep(reservation.idempotencyKey, reservationKey, call.rememberMs) end
