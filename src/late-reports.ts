@@ -122,9 +122,13 @@ export function createLateReports(): LateReports {
   async function* round(parts: RetryParts): AsyncGenerator<EndedReservation | undefined, void> {
     const startedMs = parts.clock.monotonicMs()
     let hasFailed = false
+    let hasJustFailed = false
     yield* tellLetGo(parts)
     for (const kept of [...failed.values()].slice(0, MAX_RETRIED)) {
       const { report, tries } = kept
+      // Where a breaker is open nothing is waited for, and a whole round would be one turn of the event loop.
+      if (hasJustFailed) await nextTurn()
+      hasJustFailed = false
       if (hasFailed && parts.clock.monotonicMs() - startedMs >= FAILING_ROUND_MS) return
       // It was let go of meanwhile.
       if (failed.get(report.reservationId) !== kept) continue
@@ -141,6 +145,7 @@ export function createLateReports(): LateReports {
         // One that comes is ended when it is there, however long that takes.
         if (isOfOneCall(error)) kept.answered += error instanceof ComingError ? 0 : 1
         else hasFailed = true
+        hasJustFailed = true
         if (!take(kept)) continue
         if (kept.answered < MAX_ANSWERED) put(kept)
         else yield endedSoFar(report, tries, parts)

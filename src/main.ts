@@ -211,7 +211,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
     metrics.setLogWaiting(output.waitingBytes())
     if (rateLimits !== undefined) listener.setRateLimitServing(rateLimitsServe())
     tellOfTls(listener.lookAtTls(), log)
-    void upkeep({
+    void upkeep.round({
       ledger,
       rates,
       clock: systemClock,
@@ -225,8 +225,9 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
       },
     })
   }, SECOND_MS)
-  atEnd(() => {
+  atEnd(async () => {
     clearInterval(everySecond)
+    await upkeep.over(systemTimers)
   })
 
   const watcher = watchConfig(policyFile, {

@@ -1,3 +1,4 @@
+import type { Timers } from './config/follow.js'
 import type { LateReports, RetryParts } from './late-reports.js'
 import { expireLeases } from './meter.js'
 import type { EndedReservation } from './meter.js'
@@ -16,6 +17,7 @@ export interface UpkeepParts extends RetryParts {
 
 /** What goes on failing for so long is told of; what has failed before is over after as long without. */
 const GOES_ON_MS = 10 * SECOND_MS
+const LAST_ROUND_MS = 2 * SECOND_MS
 
 /**
  * What is due about once a second, whether calls come or not: health follows readiness, reports that the ledger
@@ -25,7 +27,17 @@ const GOES_ON_MS = 10 * SECOND_MS
  * Neither of the two runs beside itself, or one end could be told by both rounds; and reports wait for no lease of an
  * earlier round, which a store may hold up for long.
  */
-export function createUpkeep(): (parts: UpkeepParts) => Promise<void> {
+export interface Upkeep {
+  round(parts: UpkeepParts): Promise<void>
+  /**
+   * Over when the rounds that are under way are, since nobody else tells of what they have ended; or after 2 s, since a
+   * store that hangs, or a disk, must not hold up the end of the process.
+   */
+  over(timers: Timers): Promise<void>
+}
+
+export function createUpkeep(): Upkeep {
+  const underWay = new Set<Promise<void>>()
   let isEnding = false
   let failing: { readonly sinceMs: number; lastMs: number; isTold: boolean } | undefined
 
@@ -83,7 +95,7 @@ export function createUpkeep(): (parts: UpkeepParts) => Promise<void> {
     await Promise.all(ended.map((each) => recordOf(each, parts)))
   }
 
-  return async function upkeep(parts) {
+  async function all(parts: UpkeepParts): Promise<void> {
     parts.setServing(parts.ready())
     parts.metrics.setLedgerSize(parts.ledger.size())
     // Leases last: a report that comes late settles what one of them would keep whole.
@@ -92,5 +104,25 @@ export function createUpkeep(): (parts: UpkeepParts) => Promise<void> {
         failed(parts, error)
       })
     }
+  }
+
+  return {
+    async round(parts) {
+      const round = all(parts)
+      underWay.add(round)
+      try {
+        await round
+      } finally {
+        underWay.delete(round)
+      }
+    },
+    over: (timers) =>
+      new Promise((resolve) => {
+        const cancel = timers.after(LAST_ROUND_MS, resolve)
+        void Promise.allSettled(underWay).then(() => {
+          cancel()
+          resolve()
+        })
+      }),
   }
 }

@@ -10,7 +10,7 @@ import { createMemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import type { MemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import { DAY_MS } from '../src/units.js'
 import { createUpkeep } from '../src/upkeep.js'
-import type { UpkeepParts } from '../src/upkeep.js'
+import type { Upkeep, UpkeepParts } from '../src/upkeep.js'
 import { ScriptError } from '../src/store/store.js'
 import { holdOf, quotaOf } from './quota/quotas.js'
 import { exampleAdmission } from './example-admission.js'
@@ -36,7 +36,8 @@ let served: boolean[]
 let reported: unknown[]
 let sizes: number[]
 let parts: UpkeepParts
-let upkeep: (parts: UpkeepParts) => Promise<void>
+let created: Upkeep
+const upkeep: Upkeep['round'] = (given) => created.round(given)
 let changes: unknown[]
 
 beforeEach(() => {
@@ -48,7 +49,7 @@ beforeEach(() => {
   reported = []
   sizes = []
   changes = []
-  upkeep = createUpkeep()
+  created = createUpkeep()
   parts = {
     ledger,
     rates: createGenerationRates(),
@@ -138,6 +139,21 @@ describe('once a second', () => {
 
   describe('late reports', () => {
     const gone = new DependencyError('ledger', 'gone')
+    test('that fail at once leave room for others in the event loop', async () => {
+      const { lateReports } = parts
+      for (let index = 0; index < 500; index += 1) lateReports.keep(reportOf(String(index)))
+      let tried = 0
+      const find = (): Promise<never> => {
+        tried += 1
+        return Promise.reject(gone)
+      }
+      const round = upkeep({ ...parts, ledger: { ...ledger, find } })
+      await new Promise(setImmediate)
+      expect(tried).toBeLessThan(10)
+      await round
+      expect(tried).toBe(500)
+    })
+
     test('settle their reservation once the ledger answers', async () => {
       await reserve()
       const { lateReports } = parts
@@ -582,5 +598,61 @@ describe('once a second', () => {
     expect(failures).toEqual([['expire', error]])
     await upkeep(parts)
     expect(ended.length).toBe(1)
+  })
+
+  test('is over when what its rounds have ended is told', async () => {
+    await reserve()
+    nowEpochMs += leaseMs
+    const events: string[] = []
+    const steps: (() => void)[] = []
+    const step = (event: string) =>
+      new Promise<void>((resolve) => {
+        steps.push(() => {
+          events.push(event)
+          resolve()
+        })
+      })
+    const round = upkeep({
+      ...parts,
+      ledger: {
+        ...ledger,
+        async expire(now) {
+          await step('answered')
+          return ledger.expire(now)
+        },
+      },
+      recorder: { ...parts.recorder, ended: () => step('recorded') },
+    })
+    let timers = 0
+    const after = (): (() => void) => {
+      timers += 1
+      return () => (timers -= 1)
+    }
+    const isOver = created.over({ after }).then(() => events.push('over'))
+    for (let taken = 0; taken < 2; taken += 1) {
+      await vi.waitUntil(() => steps.length > taken)
+      await new Promise(setImmediate)
+      steps[taken]?.()
+    }
+    await Promise.all([round, isOver])
+    expect(events).toEqual(['answered', 'recorded', 'over'])
+    await created.over({ after })
+    expect(timers).toBe(0)
+  })
+
+  test('is waited for no longer than 2 s', async () => {
+    void upkeep({
+      ...parts,
+      ledger: { ...ledger, expire: () => new Promise<never>(() => undefined) },
+    })
+    const due: [number, () => void][] = []
+    const isOver = created.over({
+      after(delayMs, action) {
+        due.push([delayMs, action])
+        return () => undefined
+      },
+    })
+    for (const [delayMs, action] of due) if (delayMs === 2000) action()
+    await isOver
   })
 })

@@ -209,3 +209,25 @@ test('what Redis answers and cannot give back is waited for by a drain ten tries
   expect(ledger.size().toGiveBack).toBe(0)
   expect(told([await ledger.expire(Date.now())])).toEqual([`${id} released`])
 })
+
+test('what cannot be given back at once leaves room for others in the event loop', async () => {
+  const ledger = open()
+  const held = await Promise.all(
+    Array.from({ length: 50 }, () => ledger.reserve(streamOf([away]), Date.now())),
+  )
+  const ids = held.flatMap((answer) => (answer.kind === 'held' ? [answer.reservation.id] : []))
+  let tried = 0
+  const fail = (): Promise<never> => {
+    tried += 1
+    return lost()
+  }
+  answers = Array.from({ length: 2 * ids.length }, () => fail)
+  await Promise.allSettled(ids.map((id) => ledger.abandon(id, Date.now())))
+  const [first, before] = [ids.length, tried]
+  expect([first > 5, before]).toEqual([true, first])
+  const round = ledger.expire(Date.now())
+  await new Promise(setImmediate)
+  expect(tried - before).toBeLessThan(5)
+  await expect(round).rejects.toThrow('no answer')
+  expect(tried).toBe(2 * first)
+})

@@ -173,6 +173,34 @@ test('what is given up and ends, though its answer is lost, is forgotten when it
   expect(await figuresIn(onlooker)).toEqual(standing(0))
 })
 
+test('what cannot be given up at once when its answer is there leaves room for others in the event loop', async () => {
+  const ledger = await open()
+  const ids = Array.from({ length: 20 }, (_, index) => String(index))
+  for (const id of ids) await ledger.reserve(answerOf(id, id), atMs)
+  await failTurn(ledger, 'lost')
+  for (const id of ids) await ledger.abandon(id, atMs)
+  let tried = 0
+  Object.defineProperty(ledger.ends, 'fate', {
+    get() {
+      tried += 1
+      return 'unsent'
+    },
+  })
+  ledger.turns.fate = 'runs'
+  let isOver = false
+  const round = expect(ledger.expire(atMs)).rejects.toThrow('it was not sent')
+  void round.then(() => (isOver = true))
+  let most = 0
+  while (!isOver) {
+    const before = tried
+    await new Promise(setImmediate)
+    most = Math.max(most, tried - before)
+  }
+  await round
+  expect(tried).toBeGreaterThanOrEqual(ids.length)
+  expect(most).toBeLessThan(5)
+})
+
 test('what is given up and was given back by another process is forgotten', async () => {
   const ledger = await open()
   await ledger.reserve(answerOf('stream', 'a'), atMs)

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { DependencyError } from '../../errors.js'
 import { inTime, isOfOneCall } from '../../store/store.js'
 import type { Seen } from '../balance.js'
@@ -222,6 +223,8 @@ export function createGivingBack<Context>(
         if (told !== undefined) ended.push(told)
       } catch (error) {
         failures.push(error)
+        // Where a breaker is open nothing is waited for.
+        await nextTurn()
       }
     }
     if (failures.length > 0) throw failures[0]

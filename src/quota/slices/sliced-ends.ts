@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { DependencyError } from '../../errors.js'
 import { isCarriedByNone, withoutCarrier } from '../carriers.js'
 import type { DecidedHere } from './decided-here.js'
@@ -96,6 +97,8 @@ export function createSlicedEnds<Context>(
         if (told !== undefined) ended.push(told)
       } catch (error) {
         failures.push(error)
+        // Where a breaker is open nothing is waited for.
+        await nextTurn()
       }
     }
     if (failures.length > 0) throw failures[0]
