@@ -1,10 +1,10 @@
 import type { Admission } from './admission.js'
 import type { Clock } from './clock.js'
-import { dialectNamed } from './llm/dialects.js'
+import { dialectIfKnown } from './llm/dialects.js'
 import type { GenerationRates } from './llm/generation-rate.js'
 import { totalInputTokens } from './llm/usage.js'
 import type { ReportedUsage } from './llm/usage.js'
-import { costMicros } from './prices.js'
+import { costMicros, mostCostMicros } from './prices.js'
 import type { GuardedLedger } from './quota/failover/guarded-ledger.js'
 import type { End, Ended, Tries } from './quota/ledger.js'
 import { KIB_BYTES, SECOND_MS } from './units.js'
@@ -145,19 +145,16 @@ export async function expireLeases(
  * @param report as `withinAdmission` gives it
  */
 export function endOf(report: Report, admission: Admission, rates: GenerationRates): End {
-  const inputTokens = totalInputTokens(dialectNamed(admission.dialect), report.usage)
+  if (provesNothingGenerated(report, admission)) return { kind: 'released' }
+  const dialect = dialectIfKnown(admission.dialect)
+  if (dialect === undefined) return whatWasHeld(report, admission)
+
+  const inputTokens = totalInputTokens(dialect, report.usage)
   const { outputTokens } = report.usage
   const exact = !admission.runningUsage && admission.candidatesPerChoice === 1
 
   if (exact && inputTokens !== undefined && outputTokens !== undefined) {
     return priced({ kind: 'settled', inputTokens, outputTokens }, report, admission)
-  }
-  if (
-    inputTokens === undefined &&
-    outputTokens === undefined &&
-    provesNothingGenerated(report, admission)
-  ) {
-    return { kind: 'released' }
   }
   const estimated = {
     kind: 'estimated',
@@ -165,6 +162,20 @@ export function endOf(report: Report, admission: Admission, rates: GenerationRat
     outputTokens: estimateOutput(report, admission, rates),
   } as const
   return priced(estimated, report, admission)
+}
+
+/**
+ * Of a dialect that only another release on the same Redis knows: what its figures count is not guessed at. Each is the
+ * least that it can be.
+ */
+function whatWasHeld(report: Report, admission: Admission): End {
+  const { usage } = report
+  const { prices } = admission
+  const inputTokens = Math.max(admission.inputTokens * attemptsOf(report), usage.inputTokens ?? 0)
+  const outputTokens = Math.max(mostOutput(report, admission), usage.outputTokens ?? 0)
+  const held = { kind: 'estimated', inputTokens, outputTokens } as const
+  if (prices === undefined) return held
+  return { ...held, costMicros: mostCostMicros(prices, inputTokens, outputTokens) }
 }
 
 /** With what it costs. Cached tokens count as such where the input that they are part of was reported. */
@@ -184,8 +195,10 @@ function priced(
   return { ...end, costMicros: costMicros(prices, used) }
 }
 
-/** A figure that is missing never releases. */
+/** A figure that is missing never releases, and neither does a report with usage. */
 function provesNothingGenerated(report: Report, { failsLate }: Admission): boolean {
+  const { inputTokens, outputTokens } = report.usage
+  if (inputTokens !== undefined || outputTokens !== undefined) return false
   if (report.upstreamBytesSent === 0) return true
   const cameEarly = report.durationMs !== undefined && report.durationMs <= REFUSAL_MS
   const refusedByEngine =

@@ -166,8 +166,11 @@ describe('a report with one figure', () => {
     })
   })
 
-  test('is never released, whatever the rest says', () => {
-    const usage = { ...noUsage, inputTokens: 90 }
+  test.each([
+    ['input', { inputTokens: 90 }],
+    ['output', { outputTokens: 7 }],
+  ])('is never released, whatever the rest says: %s', (_, figure) => {
+    const usage = { ...noUsage, ...figure }
     const refused = report({ usage, endStatus: 400, upstreamBytesSent: 0 })
     expect(endOf(refused, admission, unlearned)).toMatchObject({ kind: 'estimated' })
   })
@@ -405,6 +408,49 @@ describe('an output figure that may be less than what was generated', () => {
   })
 })
 
+describe('a report of a dialect that only another release knows', () => {
+  const theirs: Admission = { ...admission, dialect: 'responses' }
+  const held = { kind: 'estimated', inputTokens: 100, outputTokens: 500 }
+
+  test('comes to what was held per attempt, whatever it says that it used less', () => {
+    const usage = { ...noUsage, inputTokens: 90, outputTokens: 7 }
+    for (const changes of [{}, { usage }, { usage: { ...usage, outputTokens: undefined } }])
+      expect(endOf(report(changes), theirs, learnedRates(true))).toEqual(held)
+    expect(endOf(report({ usage, attempts: 2 }), theirs, unlearned)).toEqual({
+      ...held,
+      inputTokens: 200,
+      outputTokens: 1000,
+    })
+  })
+
+  test('comes to more where it says so', () => {
+    const usage = { ...noUsage, inputTokens: 101, outputTokens: 501 }
+    expect(endOf(report({ usage }), theirs, unlearned)).toEqual({
+      ...held,
+      inputTokens: 101,
+      outputTokens: 501,
+    })
+  })
+
+  test('costs what was held, whatever it says of the cache', () => {
+    const prices = {
+      inputPicos: 2_000_000,
+      cachedInputPicos: 500_000,
+      cacheWritePicos: 2_500_000,
+      outputPicos: 10_000_000,
+    }
+    const usage = { inputTokens: 90, outputTokens: 7, cachedTokens: 50, cacheWriteTokens: 0 }
+    expect(endOf(report({ usage }), { ...theirs, prices }, unlearned)).toEqual({
+      ...held,
+      costMicros: 100 * 2.5 + 500 * 10,
+    })
+  })
+
+  test('is released where no engine got a byte', () => {
+    expect(endOf(report({ upstreamBytesSent: 0 }), theirs, unlearned)).toEqual({ kind: 'released' })
+  })
+})
+
 describe('the ledger under the meter', () => {
   const quota: Quota = {
     name: 'day',
@@ -441,6 +487,14 @@ describe('the ledger under the meter', () => {
     expect(first?.ended.outcome).toBe('settled')
     expect(await meter(report({ usage }), parts)).toBeUndefined()
     expect(await spent()).toMatchObject({ spent: 100, reserved: 0, debt: 0 })
+  })
+
+  test('ends a reservation of a dialect that only another release knows, once', async () => {
+    const { parts, spent } = await held({ ...admission, dialect: 'responses' })
+    const usage = { ...noUsage, inputTokens: 90, outputTokens: 10 }
+    expect((await meter(report({ usage }), parts))?.ended.outcome).toBe('estimated')
+    expect(await meter(report({ usage }), parts)).toBeUndefined()
+    expect(await spent()).toMatchObject({ spent: 600, reserved: 0, debt: 0 })
   })
 
   test('changes nothing for an unknown id', async () => {

@@ -6,7 +6,7 @@ import type { Admission } from '../src/admission.js'
 import { authorize } from '../src/authorize.js'
 import { systemClock } from '../src/clock.js'
 import type { Decision } from '../src/decision.js'
-import { isDenial } from '../src/denial.js'
+import { denialStatus, isDenial } from '../src/denial.js'
 import type { Authenticator } from '../src/identity/authenticate.js'
 import { createInlineReader } from '../src/prompt/inline.js'
 import type { PromptReader } from '../src/prompt/prompt.js'
@@ -306,7 +306,9 @@ describe.each(Object.entries(faults))(
             retryAfterMs: 2000,
             quota: 'that-says-deny',
           })
-          if (isDenial(denied.verdict)) expect(denied.verdict.detail).toMatch(said)
+          if (!isDenial(denied.verdict)) continue
+          expect(denied.verdict.detail).toMatch(said)
+          expect(denialStatus[denied.verdict.reason]).toBe(503)
         }
         // Its share is a quarter; from the fifth failure on Redis is not even asked.
         const local: Decision[] = []

@@ -154,6 +154,21 @@ describe('once a second', () => {
       expect(tried).toBe(500)
     })
 
+    test('of a dialect that only another release knows are ended, and hold up no other', async () => {
+      for (const [id, dialect] of [
+        ['theirs', 'responses'],
+        ['ours', 'openai'],
+      ] as const) {
+        const context = { ...admission, dialect }
+        const request = { id, idempotencyKey: id, holds: [holdOf(day, 300)], context, leaseMs }
+        await ledger.reserve(request, nowEpochMs)
+        parts.lateReports.keep(reportOf(id))
+      }
+      await upkeep(parts)
+      expect(ended.map((one) => one.ended.outcome)).toEqual(['estimated', 'settled'])
+      expect([failures, parts.lateReports.count()]).toEqual([[], 0])
+    })
+
     test('settle their reservation once the ledger answers', async () => {
       await reserve()
       const { lateReports } = parts

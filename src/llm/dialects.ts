@@ -19,9 +19,14 @@ export function dialectForPath(path: string): Dialect | undefined {
   return byPath.get(path)
 }
 
+/** @param name as a reservation has it: another release may have made that, which knows others */
+export function dialectIfKnown(name: string): Dialect | undefined {
+  return byName.get(name)
+}
+
 /** @throws RangeError there is none of that name: it was not taken from a dialect */
 export function dialectNamed(name: string): Dialect {
-  const dialect = byName.get(name)
+  const dialect = dialectIfKnown(name)
   if (dialect === undefined) throw new RangeError('no such dialect')
   return dialect
 }

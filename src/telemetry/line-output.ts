@@ -21,7 +21,12 @@ export interface LineOutput {
 
 /** As much as a pipe takes in few turns; container runtimes read in pieces of this size. */
 const CHUNK_BYTES = 16_384
-const RETRY_MS = 100
+/**
+ * A reader that is merely slow has made room soon: after 100 ms each time, a pipe of 64 KiB would carry less than a
+ * megabyte a second once it has been full. One that reads nothing is asked less and less often.
+ */
+const FIRST_RETRY_MS = 2
+const MAX_RETRY_MS = 100
 
 export function createLineOutput(options: LineOutputOptions): LineOutput {
   /** Whole lines, joined: many short ones cost one write. */
@@ -30,13 +35,15 @@ export function createLineOutput(options: LineOutputOptions): LineOutput {
   let rest: Buffer = Buffer.alloc(0)
   let waitingBytes = 0
   let running: Promise<void> | undefined
-  let isRefused = false
+  /** Since the last one that took something. */
+  let refusals = 0
   let isLetGo = false
   let endPause = (): void => undefined
 
   function pause(): Promise<void> {
+    const delayMs = Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** (refusals - 1))
     return new Promise((resolve) => {
-      const cancel = options.after(RETRY_MS, resolve)
+      const cancel = options.after(delayMs, resolve)
       endPause = () => {
         cancel()
         resolve()
@@ -52,8 +59,8 @@ export function createLineOutput(options: LineOutputOptions): LineOutput {
       if (isLetGo) return
       rest = rest.subarray(taken)
       waitingBytes -= taken
-      isRefused = taken === 0
-      if (isRefused) await pause()
+      refusals = taken === 0 ? refusals + 1 : 0
+      if (refusals > 0) await pause()
     }
     running = undefined
   }
@@ -90,7 +97,7 @@ export function createLineOutput(options: LineOutputOptions): LineOutput {
       letGo()
     },
     writeNow(appendSync) {
-      if (isRefused) return
+      if (refusals > 0) return
       // Without the rest: a write that is under way has it.
       let bytes: Uint8Array = Buffer.from(chunks.map(({ text }) => text).join(''))
       try {

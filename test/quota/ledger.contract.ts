@@ -935,6 +935,15 @@ export function describeLedger(
         expect(short.retryAfterMs).toBe(14 * 3_600_000)
       })
 
+      test('counts what was spent under another window as well as what is held', async () => {
+        const other = quotaOf({ window: { kind: 'sliding', lengthMs: 128_000 } })
+        await hold([holdOf(quotaOf(), 80)], dayMs)
+        await ledger.end('r1', settled(80, 0), dayMs)
+        const short = expectShort(await reserve([holdOf(other, 80)], dayMs))
+        expect(short.balances).toMatchObject([{ spent: 80, reserved: 0, remaining: 20 }])
+        await hold([holdOf(other, 20)], dayMs)
+      })
+
       test('carries a debt over to another window', async () => {
         const day = quotaOf({ window: calendar('day') })
         const month = quotaOf({ window: calendar('month') })

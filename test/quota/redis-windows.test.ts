@@ -9,6 +9,8 @@ import { calendar, holdOf, quotaOf } from './quotas.js'
 import { onRedis } from './on-redis.js'
 import { makeUnreadable } from './unreadable.js'
 
+const DAY_MS = 86_400_000
+
 const on = onRedis()
 
 /** Reserves one unit under a window of this name, as a later release might spell it. */
@@ -132,3 +134,24 @@ test.each([
   const [key = ''] = await on.redis.client.keys('tg2:{0}:p:*')
   expect(await on.redis.client.pttl(key)).toBeGreaterThan(days * 86_400_000)
 })
+
+test.each([
+  ['calendar year', calendar('year')],
+  ['fixed window', { kind: 'fixed', lengthMs: 365 * DAY_MS }],
+] as const)(
+  'what was spent in a long window is kept until the window ends, and a minute more: a %s',
+  async (_, window) => {
+    await on.redis.client.flushall()
+    // The year ends a hundred days later; the fixed window began at a multiple of its length.
+    const endsAtMs =
+      window.kind === 'fixed' ? 57 * window.lengthMs : Date.parse('2027-01-01T00:00Z')
+    const atMs = endsAtMs - 100 * DAY_MS
+    const ledger = open()
+    const holds = [holdOf(quotaOf({ window }), 10)]
+    await ledger.reserve({ id: 'r', idempotencyKey: 'k', context: '', leaseMs: 1000, holds }, atMs)
+    await ledger.end('r', { kind: 'settled', inputTokens: 10, outputTokens: 0 }, atMs)
+    const left = await on.redis.client.pttl('tg2:{0}:p:user-minute a')
+    expect(left).toBeGreaterThan(99 * DAY_MS)
+    expect(left).toBeLessThanOrEqual(100 * DAY_MS + 60_000)
+  },
+)

@@ -56,7 +56,7 @@ test('it is marked in the bucket of its home, by a key that is gone after ten se
   const { ledger, id } = await stuck()
   expect(marksOf(ledger)).toEqual([bucketOf(home)])
   const [mark = ''] = await marks()
-  expect(mark).toMatch(new RegExp(`^tg2:\\{${tagOf(home)}\\}:c:[\\w-]+$`))
+  expect(mark).toMatch(new RegExp(`^tg2:\\{${tagOf(home)}\\}:c:[\\w-]{22}$`))
   const leftMs = await group().masterOf(mark).client.pttl(mark)
   expect(leftMs).toBeLessThanOrEqual(10_000)
   // The process says no more of it.

@@ -372,6 +372,16 @@ describe('a process with slices', () => {
     }
   })
 
+  test('is known by its slices of a long window for as long as that lasts', async () => {
+    const year = quotaOf({ name: 'year', limit: 100_000, window: calendar('year'), slices: true })
+    const ledger = open(given)
+    await ledger.reserve(requestOf('a', [year]), atMs)
+    const left = await redis.client.pttl('tg2:{0}:s:year a')
+    const yearEndsInMs = Date.parse('2027-01-01T00:00:00Z') - atMs
+    expect(left).toBeGreaterThan(yearEndsInMs)
+    expect(left).toBeLessThanOrEqual(yearEndsInMs + 60_000)
+  })
+
   test('takes no slice under another limit into account', async () => {
     const ledger = open()
     await ledger.reserve(requestOf('a', [month]), nowMs())

@@ -12,7 +12,7 @@ interface Try {
 function place(maxWaitingBytes = 100_000) {
   const tries: Try[] = []
   const timers = manualTimers()
-  /** Those that were not taken back, whether they have run or not. */
+  /** Timers that will still run. */
   const armed = new Set<() => void>()
   let dropped = 0
   const output = createLineOutput({
@@ -30,7 +30,10 @@ function place(maxWaitingBytes = 100_000) {
     maxWaitingBytes,
     onDropped: () => (dropped += 1),
     after(delayMs, run) {
-      const cancel = timers.after(delayMs, run)
+      const cancel = timers.after(delayMs, () => {
+        armed.delete(cancel)
+        run()
+      })
       armed.add(cancel)
       return () => {
         armed.delete(cancel)
@@ -95,7 +98,7 @@ describe('a place that takes nothing', () => {
       await last().answer(answer)
       output.write('b\n')
       expect(tries.length).toBe(1)
-      timers.advance(99)
+      timers.advance(1)
       await settle()
       expect(tries.length).toBe(1)
       timers.advance(1)
@@ -105,6 +108,28 @@ describe('a place that takes nothing', () => {
       expect(last().text).toBe('b\n')
     },
   )
+
+  test('is asked half as often each time, each 100 ms at last, and soon again once it took something', async () => {
+    const { output, tries, last, timers } = place()
+    output.write('abc\n')
+    const expectPauses = async (...pausesMs: readonly number[]): Promise<void> => {
+      for (const pauseMs of pausesMs) {
+        await last().answer(0)
+        const before = tries.length
+        timers.advance(pauseMs - 1)
+        await settle()
+        expect(tries.length).toBe(before)
+        timers.advance(1)
+        await settle()
+        expect(tries.length).toBe(before + 1)
+      }
+    }
+    await expectPauses(2, 4, 8, 16, 32, 64, 100, 100)
+    // What is taken in part is gone on with at once.
+    await last().answer(1)
+    expect(last().text).toBe('bc\n')
+    await expectPauses(2, 4)
+  })
 
   test('costs new lines beyond what may wait, and none once there is room', async () => {
     const { output, last, timers, dropped } = place(6)
@@ -165,7 +190,14 @@ describe('the end', () => {
   test('waits no longer than told for a place that takes nothing, and asks no more', async () => {
     const { output, tries, last, timers, armed, dropped } = place()
     output.write('a\n')
+    for (const pauseMs of [2, 4, 8, 16, 32, 64]) {
+      await last().answer(undefined)
+      timers.advance(pauseMs)
+      await settle()
+    }
+    // It waits for 100 ms now.
     await last().answer(undefined)
+    const asked = tries.length
     output.write('b\n')
     const end = output.end(50)
     timers.advance(49)
@@ -178,7 +210,7 @@ describe('the end', () => {
     await settle()
     output.write('c\n')
     expect(dropped()).toBe(1)
-    expect(tries.length).toBe(1)
+    expect(tries.length).toBe(asked)
   })
 
   test('waits no longer for a try that does not return, and does nothing when it does', async () => {
