@@ -496,7 +496,29 @@ describe('a fault of a rate limit file', () => {
       'a.yaml:1: syntax is U+0000 at column 2; expected no control characters',
       'a.yaml:3: syntax is U+007F at column 4; expected no control characters',
     ])
-    expect(faultsOf('\ufeffdomain: "\u0085 \u{1f600} \ufffd"\r\n')).toEqual([])
+    expect(faultsOf('\ufeffdomain: "\u{1f600} \u2027 \u202a \ufffd"\r\n')).toEqual([])
+  })
+
+  test.each([
+    ['\r', 'U+000D'],
+    ['\u0085', 'U+0085'],
+    ['\u2028', 'U+2028'],
+    ['\u2029', 'U+2029'],
+  ])('is a line break that only envoyproxy/ratelimit knows: %j', (lineBreak, code) => {
+    const fault = (place: string, column: number): string =>
+      `a.yaml:${place}: syntax is ${code} at column ${String(column)}; expected no line break but LF or CRLF`
+    // What follows it would be a key there.
+    expect(faultsOf(keyWith(`value: x # see${lineBreak}  shadow_mode: true`))).toEqual([
+      fault('4', 17),
+    ])
+    expect(faultsOf(`domain: d\r\n# a${lineBreak}\r\ndescriptors: []${lineBreak}`)).toEqual([
+      fault('2', 4),
+      fault('3', 16),
+    ])
+  })
+
+  test('is no line break that is written as an escape', () => {
+    expect(faultsOf(keyWith('value: "\\r \\N \\L \\P \\x85 \\u2028 \\u2029"'))).toEqual([])
   })
 
   test('hides no other one where it is an unknown alias, a tag that does not fit or a key that is no text', () => {
