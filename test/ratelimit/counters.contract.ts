@@ -42,6 +42,17 @@ export function describeCounters(name: string, create: CreateCounters): void {
       )
     })
 
+    test('hits that are given back to what stays over make no call stop counting', async () => {
+      const rig = await createRig(create, [at('k', '10/hour'), at('l', '1/hour')], {
+        stopWhenOver: true,
+      })
+      await rig.call([D('k=r', { h: 20 })])
+      // To 15, and the other one is counted.
+      expect(await rig.say([D('k=r', { h: 5, refund: true }), D('l=r')])).toBe(
+        'OVER: OVER 0 of 10/hour; OK 0 of 1/hour',
+      )
+    })
+
     test.each([2n ** 53n, 2n ** 63n, 2n ** 64n - 1n])(
       'so many hits are over the limit however often they come: %s',
       async (h) => {
