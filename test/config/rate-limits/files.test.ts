@@ -463,6 +463,21 @@ describe('a fault of a rate limit file', () => {
       '4: descriptors[0].rate_limit.requests_per_unit is 5; expected a whole number from 0 to 4294967295, not in quotes',
     ],
     [
+      'escape of a slash',
+      keyWith('value: "/\\\\/a\\/b"'),
+      '4: descriptors[0].value is written with \\/; expected / as it is, and a character beyond U+FFFF as one escape, as \\U0001F600',
+    ],
+    [
+      'escape of half a character',
+      keyWith('metadata: { a: [b, !c "\\ud83D\\uDE00"] }'),
+      '4: descriptors[0].metadata.a[1] is written with \\ud83D; expected / as it is, and a character beyond U+FFFF as one escape, as \\U0001F600',
+    ],
+    [
+      'escape of half a character in eight digits, in a key',
+      keyWith('metadata: { "a\\U0000dFfF": b }'),
+      '4: descriptors[0].metadata["a\\udfff"] is written with \\U0000dFfF; expected / as it is, and a character beyond U+FFFF as one escape, as \\U0001F600',
+    ],
+    [
       'control character',
       'domain: d\n# \u0000 \u0001\n\ndescriptors: []',
       '2: syntax is U+0000 at column 3; expected no control characters',
@@ -515,6 +530,23 @@ describe('a fault of a rate limit file', () => {
       fault('2', 4),
       fault('3', 16),
     ])
+  })
+
+  test.each([
+    '"\\\\/ \\\\ud800 \\u0000d800 \\U0001f600 \\u00e9"',
+    String.raw`'\/ \ud800'`,
+    String.raw`/\/ # "\/"`,
+  ])('is no escape that envoyproxy/ratelimit takes, or takes for text: %s', (value) => {
+    expect(faultsOf(keyWith(`value: ${value}`))).toEqual([])
+  })
+
+  test.each([
+    keyWith(String.raw`value: "a\'b"`),
+    'domain: d\ndescriptors: [{ key: k, value: -}]',
+    ' domain: d\ndescriptors: []',
+    keyWith('value: "a\n  b"'),
+  ])('is some syntax that envoyproxy/ratelimit takes: %j', (text) => {
+    expect(faultsOf(text)[0]).toMatch(/^a\.yaml:[24]: syntax is wrong at column \d+; /)
   })
 
   test('is no line break that is written as an escape', () => {
