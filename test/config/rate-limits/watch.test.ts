@@ -224,12 +224,33 @@ describe('a directory of rate limit files', () => {
       await goOn(33_000)
       expect(events.slice(1)).toEqual(['loaded'])
       await goOn(60_000)
+      expect(events).toHaveLength(2)
       isRestless = true
       change()
       await goOn(80_000)
       expect(events.slice(2)).toEqual([expect.stringMatching(/^restless at /)])
     },
   )
+
+  test('that changes before each look, but is read each time, is not told of as changing', async () => {
+    const path = directory()
+    let nowMs = 0
+    const events: string[] = []
+    const { pass } = start(path, {
+      clock: { monotonicMs: () => nowMs },
+      onRestless: () => events.push('restless'),
+      onConfig: () => events.push('loaded'),
+    })
+    for (let change = 1; change <= 20; change += 1) {
+      writeFileSync(join(path, `${String(change)}.yaml`), `domain: d${String(change)}`)
+      // A poll, and the second look.
+      for (const ms of [1000, 200]) {
+        nowMs += ms
+        await pass(ms)
+      }
+    }
+    expect(events).toEqual(Array.from({ length: 20 }, () => 'loaded'))
+  })
 
   test('is read at once where that is asked for, if it has changed', async () => {
     const path = directory()
