@@ -68,6 +68,10 @@ export function startRateLimits(
       warnOfNone(config, log)
       warnOfLines(warnings, log)
     },
+    clock,
+    onRestless: () => {
+      log.warn('rate limit files keep changing: none are loaded until they stand still')
+    },
     onUnchanged: () => {
       log.info({ domainCount: config.domains.size }, 'rate limit files unchanged')
     },

@@ -425,6 +425,16 @@ describe('the pages of the rate limit service', () => {
     expect(JSON.parse(second.body)).toMatchObject({ overallCode: 'OVER_LIMIT' })
   })
 
+  test('/json leaves out a limit of 0, as all that is zero', async () => {
+    const limit = { requestsPerUnit: 0, unit: 'DAY' }
+    const descriptors = [{ entries: [{ key: 'x', value: 'none' }], limit }]
+    const { body } = await post(await pages(), { domain: 'd', descriptors })
+    const { statuses } = JSON.parse(body) as { statuses: readonly unknown[] }
+    expect(statuses).toEqual([
+      { code: 'OVER_LIMIT', currentLimit: { unit: 'DAY' }, durationUntilReset: '86400s' },
+    ])
+  })
+
   test('/json reads every field, under both of its names', async () => {
     const answer = await post(await pages(), {
       domain: 'd',
@@ -506,23 +516,49 @@ describe('the pages of the rate limit service', () => {
     })
   })
 
-  test.each([
-    ['garbage', '{'],
-    ['no message', '[]'],
-    ['a field that is not known', { domain: 'd', deskriptors: [] }],
-    ['a field twice', { hitsAddend: 1, hits_addend: 2 }],
-    ['the name of a prototype', '{"__proto__": {}}'],
-    ['a number for a text', { domain: 5 }],
-    ['a text for a list', { domain: 'd', descriptors: 'x' }],
-    ['a fraction', { domain: 'd', hitsAddend: 1.5 }],
-    ['a number below 0', { domain: 'd', hitsAddend: '-1' }],
-    ['a number beyond its type', { domain: 'd', hitsAddend: 2 ** 32 }],
-    ['a unit that is not known', { descriptors: [{ limit: { unit: 'FORTNIGHT' } }] }],
-    ['a text for a flag', { descriptors: [{ isNegativeHits: 'yes' }] }],
-    ['no descriptor', { domain: 'd' }],
-    ['a report', { domain: 'tollgate', descriptors: [{}] }],
-  ])('S74: /json refuses %s', async (_name, body) => {
-    expect((await post(await pages(), body)).status).toBe(400)
+  /** A call that is answered, but for what is wrong with it: in itself, in its descriptor, or in the limit of that. */
+  const wrong = (ofCall: object, ofDescriptor: object = {}, ofLimit: object = {}): object => {
+    const limit = { requestsPerUnit: 9, unit: 'DAY', ...ofLimit }
+    const descriptor = { entries: [{ key: 'x', value: 'wrong' }], limit, ...ofDescriptor }
+    return { domain: 'd', descriptors: [descriptor], ...ofCall }
+  }
+
+  test('/json answers a call with which nothing is wrong', async () => {
+    expect((await post(await pages(), wrong({}))).status).toBe(200)
+  })
+
+  const noNumber = 'something else where a whole number has to be, or one out of range'
+  const noText = 'something else where a text has to be'
+  test.each<readonly [string, object | string, string]>([
+    ['garbage', '{', 'no JSON'],
+    ['no message', '[]', 'something else where a message has to be'],
+    ['a field that is not known', wrong({ deskriptors: [] }), 'a field that is not known'],
+    ['a field twice', wrong({ hitsAddend: 1, hits_addend: 2 }), 'a field twice'],
+    ['what every object has', wrong({ constructor: {} }), 'a field that is not known'],
+    ['a number for a text', wrong({ domain: 5 }), noText],
+    [
+      'a flag for the value of an entry',
+      wrong({}, { entries: [{ key: 'x', value: true }] }),
+      noText,
+    ],
+    ['a text for a list', wrong({ descriptors: 'x' }), 'something else where a list has to be'],
+    ['a fraction', wrong({ hitsAddend: 1.5 }), noNumber],
+    ['a number below 0', wrong({ hitsAddend: -1 }), noNumber],
+    ['a text that is a number below 0', wrong({ hitsAddend: '-1' }), noNumber],
+    ['a number beyond its type', wrong({ hitsAddend: 2 ** 32 }), noNumber],
+    ['an addend of a descriptor beyond its type', wrong({}, { hitsAddend: 2 ** 65 }), noNumber],
+    ['a limit beyond its type', wrong({}, {}, { requestsPerUnit: 2 ** 32 }), noNumber],
+    ['a unit that is not known', wrong({}, {}, { unit: 'FORTNIGHT' }), noNumber],
+    [
+      'a text for a flag',
+      wrong({}, { isNegativeHits: 'yes' }),
+      'something else where true or false has to be',
+    ],
+    ['no domain', wrong({ domain: '' }), 'rate limit domain must not be empty'],
+    ['no descriptor', { domain: 'd' }, 'rate limit descriptor list must not be empty'],
+    ['a report', { domain: 'tollgate', descriptors: [{}] }, 'reports come by gRPC'],
+  ])('S74: /json refuses %s', async (_name, body, message) => {
+    expect(await post(await pages(), body)).toEqual({ status: 400, body: `${message}\n` })
   })
 
   test('/json refuses a body that is too long, and a call that fails is no answer', async () => {

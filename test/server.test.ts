@@ -910,6 +910,27 @@ describe('ShouldRateLimit in every other domain', () => {
     expect((await ask(it.client, { domain: 'other', descriptors })).error).toBeNull()
   })
 
+  test.each([
+    ['an unknown unit', { requestsPerUnit: 5, unit: 99 }],
+    ['no unit', { requestsPerUnit: 5 }],
+    ['a unit_multiplier', { requestsPerUnit: 5, unit: 2, unitMultiplier: { value: 5 } }],
+    ['a unit', { requestsPerUnit: 5, unit: 2 }],
+  ])('S33: in a domain that no file has a limit with %s is ignored', async (_name, limit) => {
+    const it = await rig(withLimits())
+    const request = { domain: 'other', descriptors: [{ entries, limit }] }
+    const { response, error } = await ask(it.client, request)
+    expect(error).toBeNull()
+    expect(response).toMatchObject({ overallCode: 1, statuses: [{ code: 1 }] })
+    expect(response?.statuses[0]?.currentLimit).toBeUndefined()
+  })
+
+  test('S65: a call without a domain is an error for that, whatever its limits say', async () => {
+    const it = await rig(withLimits())
+    const limit = { requestsPerUnit: 5, unit: 99 }
+    const { error } = await ask(it.client, { descriptors: [{ entries, limit }] })
+    expect(error).toMatchObject({ details: 'rate limit domain must not be empty' })
+  })
+
   test('S65: without any configuration is an error', async () => {
     const it = await rig(withLimits(() => undefined))
     const { error } = await ask(it.client, { domain: 'edge', descriptors })

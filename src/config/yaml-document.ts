@@ -113,6 +113,8 @@ export function readYaml(file: string, whole: string, options: ReadOptions): Yam
         toldLines.add(lineOf(node.range?.[0] ?? 0))
         say(wrongTag.value, wrongTag.expected)
       }
+      const escape = warn === undefined ? undefined : refusedEscapeOf(node, text)
+      if (escape !== undefined) say(`written with ${escape}`, escapeExpected)
       if (!isMap(node)) return
       const mayRepeat = warn !== undefined
       const problems = keyProblems(file, node, lineOf, () => places.of(node, above), mayRepeat)
@@ -167,6 +169,19 @@ export function readYaml(file: string, whole: string, options: ReadOptions): Yam
       expected,
     }),
   }
+}
+
+/** Of what the library knows: YAML 1.1 has none of a slash, and Go's yaml.v2 takes no half of a character. */
+const escapes = /\\(?:(\/|u[dD][89a-fA-F]..|U0000[dD][89a-fA-F]..)|.)/gs
+const escapeExpected = '/ as it is, and a character beyond U+FFFF as one escape, as \\U0001F600'
+
+function refusedEscapeOf(node: Node, text: string): string | undefined {
+  if (!isScalar(node) || node.type !== 'QUOTE_DOUBLE' || node.range == null) return undefined
+  const [from, to] = node.range
+  for (const [escape, refused] of text.slice(from, to).matchAll(escapes)) {
+    if (refused !== undefined) return escape
+  }
+  return undefined
 }
 
 function keyProblems(

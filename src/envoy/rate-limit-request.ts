@@ -20,32 +20,44 @@ const units: Readonly<Record<number, RateLimitUnit>> = {
 /**
  * Reads a call of the rate limit service.
  *
+ * @param isKnown whether the files have a domain: in another one no limit holds, whatever it says, as with envoyproxy/ratelimit
  * @throws InvalidCallError a limit of which the unit is not known: envoyproxy/ratelimit ends its process at it
  */
-export function toRateLimitCall(request: RateLimitRequest): RateLimitCall {
+export function toRateLimitCall(
+  request: RateLimitRequest,
+  isKnown: (domain: string) => boolean,
+): RateLimitCall {
+  const { domain = '', descriptors = [] } = request
+  const isDomainKnown = isKnown(domain)
   return {
-    domain: request.domain ?? '',
-    descriptors: (request.descriptors ?? []).map(toDescriptor),
+    domain,
+    descriptors: descriptors.map((descriptor) => toDescriptor(descriptor, isDomainKnown)),
     hitsAddend: BigInt(request.hitsAddend ?? 0),
   }
 }
 
-function toDescriptor(descriptor: RateLimitDescriptor): Descriptor {
+function toDescriptor(descriptor: RateLimitDescriptor, isDomainKnown: boolean): Descriptor {
   const { entries = [], limit, hitsAddend, isNegativeHits = false } = descriptor
   return {
     entries: entries.map(({ key = '', value = '' }) => ({ key, value })),
-    limit: limit && toLimit(limit),
+    limit: limit && toLimit(limit, isDomainKnown),
     hitsAddend: hitsAddend && BigInt(hitsAddend.value ?? 0),
     isNegativeHits,
   }
 }
 
-function toLimit({ requestsPerUnit = 0, unit = 0, unitMultiplier }: RateLimitOverride): RateLimit {
+function toLimit(
+  { requestsPerUnit = 0, unit = 0, unitMultiplier }: RateLimitOverride,
+  isDomainKnown: boolean,
+): RateLimit | undefined {
   const named = units[unit]
+  if (named !== undefined && (unitMultiplier?.value ?? 1) === 1) {
+    return { requestsPerUnit, unit: named }
+  }
+  if (!isDomainKnown) return undefined
   if (named === undefined) throw invalid('a limit with an unknown unit')
   // Passed over, it would let more pass than the request says.
-  if ((unitMultiplier?.value ?? 1) !== 1) throw invalid('a limit with a unit_multiplier')
-  return { requestsPerUnit, unit: named }
+  throw invalid('a limit with a unit_multiplier')
 }
 
 function invalid(message: string): InvalidCallError {

@@ -24,7 +24,8 @@ export interface RateLimitService {
 export function createRateLimitService(parts: RateLimitServiceParts): RateLimitService {
   return {
     async answer(request) {
-      const answer = await rateLimit(toRateLimitCall(request), parts)
+      const isKnown = (domain: string): boolean => parts.config()?.domains.has(domain) ?? false
+      const answer = await rateLimit(toRateLimitCall(request, isKnown), parts)
       parts.onAnswer(answer)
       return toRateLimitAnswer(answer, parts.headers)
     },

@@ -25,6 +25,11 @@ test('an alias stands for the value of the last anchor above it', () => {
   })
 })
 
+test('an escape of YAML 1.2 is one where nobody is warned', () => {
+  const { value } = readYaml('f.yaml', String.raw`a: "b\/c"`, { aliases: 'refuse' })
+  expect(value).toEqual({ a: 'b/c' })
+})
+
 test('a fault behind an alias is shown where the value is written', () => {
   const document = readYaml('f.yaml', 'a: &x\n  n: wrong\nb: *x\n', { aliases: 'follow' })
   expect(document.fault(['b', 'n'], 'a number')).toEqual({

@@ -42,6 +42,17 @@ export function describeCounters(name: string, create: CreateCounters): void {
       )
     })
 
+    test('hits that are given back to what stays over make no call stop counting', async () => {
+      const rig = await createRig(create, [at('k', '10/hour'), at('l', '1/hour')], {
+        stopWhenOver: true,
+      })
+      await rig.call([D('k=r', { h: 20 })])
+      // To 15, and the other one is counted.
+      expect(await rig.say([D('k=r', { h: 5, refund: true }), D('l=r')])).toBe(
+        'OVER: OVER 0 of 10/hour; OK 0 of 1/hour',
+      )
+    })
+
     test.each([2n ** 53n, 2n ** 63n, 2n ** 64n - 1n])(
       'so many hits are over the limit however often they come: %s',
       async (h) => {
@@ -121,6 +132,47 @@ export function describeOwnCounters(name: string, create: CreateCounters): void 
     expect((await counters.count('d', [other]))[0]).toMatchObject({ before: 1, after: 2 })
   })
 
+  // Each pair is spelled the same where a length is left out: of both, of the value, of the key, of the domain.
+  test.each<readonly [string, Counted, Counted]>([
+    ['a key and its value', { entries: [['a', 'bc']] }, { entries: [['ab', 'c']] }],
+    [
+      'a value and the next entry',
+      {
+        entries: [
+          ['k', 'v'],
+          ['a', 'b'],
+        ],
+      },
+      { entries: [['k', 'v1:ab']] },
+    ],
+    [
+      'a key and the entry before it',
+      {
+        entries: [
+          ['k', 'v'],
+          ['a', 'b'],
+        ],
+      },
+      { entries: [['k1:va', 'b']] },
+    ],
+    [
+      'a domain and its unit',
+      { domain: 'd', entries: [['k', 'xday1:k1:v']] },
+      { domain: 'dday1:k10:x', entries: [['k', 'v']] },
+    ],
+  ])(`what runs together is counted apart: %s, ${name}`, async (_, first, second) => {
+    const counters = await create({ stopWhenOver: false, clock: createTestClock() })
+    for (const { domain = 'd', entries } of [first, second]) {
+      const ask = {
+        counted: entries.map(([key, value]) => ({ key, value })),
+        limit: { requestsPerUnit: 5, unit: 'day' },
+        hits: 1,
+        isRefund: false,
+      } as const
+      expect((await counters.count(domain, [ask]))[0]).toMatchObject({ before: 0, after: 1 })
+    }
+  })
+
   test(`one descriptor in two units is two counters, also in one call, ${name}`, async () => {
     const rig = await createRig(create, [])
     const twice = [D('k=v', { limit: '9/day' }), D('k=v', { limit: '9/hour' })]
@@ -146,4 +198,10 @@ export function describeOwnCounters(name: string, create: CreateCounters): void 
       expect(await rig.say([D(second)])).toBe('OK: OK 4 of 5/minute')
     }
   })
+}
+
+/** What a counter is of: the domain is `d` unless said otherwise. */
+interface Counted {
+  readonly domain?: string
+  readonly entries: readonly (readonly [key: string, value: string])[]
 }

@@ -171,6 +171,21 @@ export function describeModes(name: string, create: CreateCounters): void {
       expect((await rig.call(descriptors)).metadata).not.toHaveProperty('metadata')
     })
 
+    test.each<readonly [string, unknown]>([
+      ['a list', ['x', 'y', 'z']],
+      ['a mapping', { 2: 'z' }],
+    ])('S46: a list in metadata is not added to: the first stays, beside %s', async (_, second) => {
+      const rules = [
+        at('s=1', '9/minute', { metadata: { q: [1, 2] } }),
+        at('s=2', '9/minute', { metadata: { q: second } }),
+      ]
+      const rig = await createRig(create, rules, { responseDynamicMetadata: true })
+      const told = async (...values: readonly string[]) =>
+        (await rig.call(values.map((value) => D(`s=${value}`)))).metadata?.['metadata']
+      expect(await told('1', '2')).toEqual({ q: [1, 2] })
+      expect(await told('2', '1')).toEqual({ q: second })
+    })
+
     test('metadata says which descriptors are over in quota mode, by their places', async () => {
       const rig = await createRig(
         create,

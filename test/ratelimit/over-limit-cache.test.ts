@@ -84,6 +84,37 @@ test('it is forgotten at the end of the window, to the millisecond', async () =>
   expect(await rig.say([D('k2=r')])).toBe('OK: OK 19 of 20/minute')
 })
 
+test('it is forgotten in time, too, where the store took its time to answer', async () => {
+  const clock = createTestClock(60.25)
+  const rig = await createRig(createMemoryCounters, [at('k2', '20/minute')], {
+    clock,
+    around: (counters) => {
+      const slow: Counters = {
+        ...counters,
+        async count(domain, asks) {
+          const counts = await counters.count(domain, asks)
+          clock.advanceMs(500)
+          return counts
+        },
+      }
+      return withOverLimitCache(slow, { clock, stopWhenOver: false, maxBytes: 100_000 })
+    },
+  })
+  await rig.call([D('k2=r', { h: 21 })])
+  clock.setSeconds(119.999)
+  expect(await rig.say([D('k2=r')])).toBe('OVER: OVER 0 of 20/minute')
+  clock.setSeconds(120)
+  expect(await rig.say([D('k2=r')])).toBe('OK: OK 19 of 20/minute')
+})
+
+test('S73: all hits of what is remembered are measured as such', async () => {
+  const { rig, asked } = await rigWith()
+  await rig.call([D('k2=r', { h: 21 })])
+  await rig.call([D('k2=r', { h: 3 })])
+  expect(asked).toHaveLength(1)
+  expect(rig.measured('d.k2')).toMatchObject({ over_limit: 4, over_limit_with_local_cache: 3 })
+})
+
 test('hits that are given back are heard', async () => {
   const { rig } = await rigWith()
   await rig.call([D('k2=r', { h: 21 })])

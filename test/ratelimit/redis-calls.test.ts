@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test, vi } from 'vitest'
@@ -106,6 +106,28 @@ describe('the store', () => {
       redis.resume()
     }
   })
+
+  test.each(['count', 'shared'])(
+    'S66: counts until the millisecond before the deadline: %s.lua',
+    async (name) => {
+      const file = new URL(`../../src/ratelimit/lua/${name}.lua`, import.meta.url)
+      const [first = '', ...lines] = readFileSync(file, 'utf8').split('\n')
+      /** The script as it runs when Redis shows this moment: to the microsecond it cannot be met. */
+      const runAt = (microseconds: string): Promise<unknown> => {
+        const clock = `local real = redis
+local redis = setmetatable({}, { __index = real })
+redis.call = function(...)
+  if ... == 'TIME' then return { '1000', '${microseconds}' } end
+  return real.call(...)
+end`
+        const text = [first, clock, ...lines].join('\n')
+        return redis.client.eval(text, 1, 'k', '1000500', '', '0', '60', '5', '1', '60')
+      }
+      expect(await runAt('499999')).toEqual(['counted', 1_000_499, 1_000_499, '0', '1'])
+      expect(await runAt('500000')).toEqual(['late', 1_000_500])
+      expect(await runAt('499999')).toEqual(['counted', 1_000_499, 1_000_499, '1', '2'])
+    },
+  )
 
   test('S73: is not asked for what is over where localCacheBytes gives room', async () => {
     for (const [localCacheBytes, asked] of [

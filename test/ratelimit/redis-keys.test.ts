@@ -90,6 +90,25 @@ describe('keys', () => {
     }
   })
 
+  test('where a key, a value or an entry ends, decides the key', async () => {
+    const { counters } = open()
+    const counted = [
+      [['a', 'bc']],
+      [['ab', 'c']],
+      [
+        ['k', 'v'],
+        ['a', 'b'],
+      ],
+      [['k', 'v1:ab']],
+      [['k1:va', 'b']],
+    ].map((entries) => entries.map(([key = '', value = '']) => ({ key, value })))
+    await counters.count(
+      'd',
+      counted.map((entries) => ({ ...ask(''), counted: entries })),
+    )
+    expect(await redis.client.keys('*')).toHaveLength(counted.length)
+  })
+
   test.each(['safe', 'shared'] as const)(
     'S71: in mode %s each hit begins the time for which it is kept',
     async (mode) => {

@@ -101,17 +101,26 @@ function read(
   }
 }
 
-/** What envoyproxy/ratelimit reads no file with. */
-const control = /[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/u
+/**
+ * What ends a line for envoyproxy/ratelimit alone: the YAML library here reads on, so that a key behind it would be
+ * part of a text or of a comment.
+ */
+const lineBreaks = '\r\x85\u2028\u2029'
+/** What is left are control characters, with which envoyproxy/ratelimit reads no file. */
+const unread = /[^\t\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/u
 
 /** @throws ConfigError with the first on each line */
 function refuseControls(file: string, text: string): void {
-  const faults = text.split('\n').flatMap((line, index) => {
-    const found = control.exec(line)
+  const faults = text.split(/\r?\n/).flatMap((line, index) => {
+    const found = unread.exec(line)
     if (found === null) return []
-    const code = found[0].codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0') ?? ''
+    const [character] = found
+    const code = character.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0') ?? ''
     const value = `U+${code} at column ${String(found.index + 1)}`
-    return [{ file, line: index + 1, key: 'syntax', value, expected: 'no control characters' }]
+    const expected = lineBreaks.includes(character)
+      ? 'no line break but LF or CRLF'
+      : 'no control characters'
+    return [{ file, line: index + 1, key: 'syntax', value, expected }]
   })
   if (faults.length > 0) throw new ConfigError(boundFaults(file, faults))
 }

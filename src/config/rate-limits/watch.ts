@@ -1,3 +1,5 @@
+import type { Clock } from '../../clock.js'
+import { systemClock } from '../../clock.js'
 import { ConfigError } from '../../errors.js'
 import type { ConfigWarning } from '../../errors.js'
 import type { RateLimitConfig } from '../../ratelimit/tree.js'
@@ -22,9 +24,15 @@ export interface RateLimitWatchOptions {
   onFault(error: ConfigError): void
   /** `reload` found what is known already. */
   onUnchanged?(): void
+  /** They have changed for `restlessMs`, and never stood still to be read. Called once, until they are. */
+  onRestless?(): void
+  readonly clock?: Pick<Clock, 'monotonicMs'>
   readonly timers?: Timers
   readonly watchDirectory?: WatchDirectory
 }
+
+/** So long nobody is told that changed files are not loaded: two looks and a load take a second or two. */
+const restlessMs = 10_000
 
 export interface RateLimitWatch {
   /** Looks at once, without waiting for the files to stand still (SIGHUP). */
@@ -41,8 +49,12 @@ export function watchRateLimits(
   options: RateLimitWatchOptions,
 ): RateLimitWatch {
   const { configDir } = settings
-  const load = options.load ?? loadRateLimits
+  const { load = loadRateLimits, clock = systemClock } = options
   let current = options.running.content
+  /** What was told last, good or not, and since when something else stands there. */
+  let told = current
+  let restlessSinceMs: number | undefined
+  let isRestlessTold = false
   let closed = false
   /** One load at a time, in order. */
   let queue: Promise<void> = Promise.resolve()
@@ -56,15 +68,30 @@ export function watchRateLimits(
     }
   }
 
+  function lookAgain(): { readonly content: string } {
+    const seen = look()
+    if (seen.content === told) restlessSinceMs = undefined
+    else restlessSinceMs ??= clock.monotonicMs()
+    if (restlessSinceMs !== undefined && !isRestlessTold) {
+      isRestlessTold = clock.monotonicMs() - restlessSinceMs >= restlessMs
+      if (isRestlessTold) options.onRestless?.()
+    }
+    return seen
+  }
+
   function take({ content }: { readonly content: string }): void {
     current = content
     queue = queue.then(() => apply(content))
   }
 
   async function apply(content: string): Promise<void> {
-    const told = await read()
+    const tell = await read()
     // Files of two moments may not fit together: what changed meanwhile is seen by the next look, and read whole.
-    if (!closed && look().content === content) told()
+    if (closed || look().content !== content) return
+    told = content
+    restlessSinceMs = undefined
+    isRestlessTold = false
+    tell()
   }
 
   /** Reads, and answers with what to tell of it. */
@@ -84,7 +111,7 @@ export function watchRateLimits(
   const follower = follow({
     directory: configDir,
     concerns: () => true,
-    look,
+    look: lookAgain,
     current: () => current,
     take,
     timers: options.timers,

@@ -463,6 +463,21 @@ describe('a fault of a rate limit file', () => {
       '4: descriptors[0].rate_limit.requests_per_unit is 5; expected a whole number from 0 to 4294967295, not in quotes',
     ],
     [
+      'escape of a slash',
+      keyWith('value: "/\\\\/a\\/b"'),
+      '4: descriptors[0].value is written with \\/; expected / as it is, and a character beyond U+FFFF as one escape, as \\U0001F600',
+    ],
+    [
+      'escape of half a character',
+      keyWith('metadata: { a: [b, !c "\\ud83D\\uDE00"] }'),
+      '4: descriptors[0].metadata.a[1] is written with \\ud83D; expected / as it is, and a character beyond U+FFFF as one escape, as \\U0001F600',
+    ],
+    [
+      'escape of half a character in eight digits, in a key',
+      keyWith('metadata: { "a\\U0000dFfF": b }'),
+      '4: descriptors[0].metadata["a\\udfff"] is written with \\U0000dFfF; expected / as it is, and a character beyond U+FFFF as one escape, as \\U0001F600',
+    ],
+    [
       'control character',
       'domain: d\n# \u0000 \u0001\n\ndescriptors: []',
       '2: syntax is U+0000 at column 3; expected no control characters',
@@ -496,7 +511,46 @@ describe('a fault of a rate limit file', () => {
       'a.yaml:1: syntax is U+0000 at column 2; expected no control characters',
       'a.yaml:3: syntax is U+007F at column 4; expected no control characters',
     ])
-    expect(faultsOf('\ufeffdomain: "\u0085 \u{1f600} \ufffd"\r\n')).toEqual([])
+    expect(faultsOf('\ufeffdomain: "\u{1f600} \u2027 \u202a \ufffd"\r\n')).toEqual([])
+  })
+
+  test.each([
+    ['\r', 'U+000D'],
+    ['\u0085', 'U+0085'],
+    ['\u2028', 'U+2028'],
+    ['\u2029', 'U+2029'],
+  ])('is a line break that only envoyproxy/ratelimit knows: %j', (lineBreak, code) => {
+    const fault = (place: string, column: number): string =>
+      `a.yaml:${place}: syntax is ${code} at column ${String(column)}; expected no line break but LF or CRLF`
+    // What follows it would be a key there.
+    expect(faultsOf(keyWith(`value: x # see${lineBreak}  shadow_mode: true`))).toEqual([
+      fault('4', 17),
+    ])
+    expect(faultsOf(`domain: d\r\n# a${lineBreak}\r\ndescriptors: []${lineBreak}`)).toEqual([
+      fault('2', 4),
+      fault('3', 16),
+    ])
+  })
+
+  test.each([
+    '"\\\\/ \\\\ud800 \\u0000d800 \\U0001f600 \\u00e9"',
+    String.raw`'\/ \ud800'`,
+    String.raw`/\/ # "\/"`,
+  ])('is no escape that envoyproxy/ratelimit takes, or takes for text: %s', (value) => {
+    expect(faultsOf(keyWith(`value: ${value}`))).toEqual([])
+  })
+
+  test.each([
+    keyWith(String.raw`value: "a\'b"`),
+    'domain: d\ndescriptors: [{ key: k, value: -}]',
+    ' domain: d\ndescriptors: []',
+    keyWith('value: "a\n  b"'),
+  ])('is some syntax that envoyproxy/ratelimit takes: %j', (text) => {
+    expect(faultsOf(text)[0]).toMatch(/^a\.yaml:[24]: syntax is wrong at column \d+; /)
+  })
+
+  test('is no line break that is written as an escape', () => {
+    expect(faultsOf(keyWith('value: "\\r \\N \\L \\P \\x85 \\u2028 \\u2029"'))).toEqual([])
   })
 
   test('hides no other one where it is an unknown alias, a tag that does not fit or a key that is no text', () => {

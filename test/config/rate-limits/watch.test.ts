@@ -185,6 +185,73 @@ describe('a directory of rate limit files', () => {
     expect(events).toEqual(['domains a b'])
   })
 
+  test.each(['between two looks', 'while they are read'])(
+    'that keeps changing %s is told of after 10 s, once until it is read',
+    async (when) => {
+      const path = directory()
+      let changes = 0
+      let nowMs = 0
+      let isRestless = true
+      const change = (): void => {
+        changes += 1
+        if (isRestless)
+          writeFileSync(join(path, `${String(changes)}.yaml`), `domain: d${String(changes)}`)
+      }
+      const events: string[] = []
+      const { pass } = start(path, {
+        clock: { monotonicMs: () => nowMs },
+        onRestless: () => events.push(`restless at ${String(nowMs)}`),
+        onConfig: () => events.push('loaded'),
+        load: (settings) => {
+          if (when === 'while they are read') change()
+          return loadRateLimits(settings)
+        },
+      })
+      const goOn = async (untilMs: number): Promise<void> => {
+        while (nowMs < untilMs) {
+          nowMs += 200
+          if (when === 'between two looks') change()
+          await pass(200)
+        }
+      }
+      change()
+      // The first look is at 1 s.
+      await goOn(10_800)
+      expect(events).toEqual([])
+      await goOn(30_000)
+      expect(events).toEqual([expect.stringMatching(/^restless at 1[12]\d00$/)])
+      isRestless = false
+      await goOn(33_000)
+      expect(events.slice(1)).toEqual(['loaded'])
+      await goOn(60_000)
+      expect(events).toHaveLength(2)
+      isRestless = true
+      change()
+      await goOn(80_000)
+      expect(events.slice(2)).toEqual([expect.stringMatching(/^restless at /)])
+    },
+  )
+
+  test('that changes before each look, but is read each time, is not told of as changing', async () => {
+    const path = directory()
+    let nowMs = 0
+    const events: string[] = []
+    const { pass } = start(path, {
+      clock: { monotonicMs: () => nowMs },
+      onRestless: () => events.push('restless'),
+      onConfig: () => events.push('loaded'),
+    })
+    for (let change = 1; change <= 20; change += 1) {
+      writeFileSync(join(path, `${String(change)}.yaml`), `domain: d${String(change)}`)
+      // A poll, and the second look.
+      for (const ms of [1000, 200]) {
+        nowMs += ms
+        await pass(ms)
+      }
+    }
+    expect(events).toEqual(Array.from({ length: 20 }, () => 'loaded'))
+  })
+
   test('is read at once where that is asked for, if it has changed', async () => {
     const path = directory()
     const events: string[] = []
