@@ -154,7 +154,8 @@ describe('what Redis may have done meanwhile', () => {
     ['shared', '~d_*', ['get', 'incrby', 'decrby', 'expire']],
   ] as const)('mode %s needs no rights but these: %s %s', async (mode, keys, rights) => {
     const name = `only-${mode}`
-    const allowed = ['evalsha', 'eval', 'time', ...rights].map((right) => `+${right}`)
+    const always = ['evalsha', 'eval', 'script|exists', 'script|load', 'time']
+    const allowed = [...always, ...rights].map((right) => `+${right}`)
     await redis.client.call('ACL', 'SETUSER', name, 'on', '>secret', keys, ...allowed)
     const passwordFile = join(directory, mode)
     writeFileSync(passwordFile, 'secret')
