@@ -88,6 +88,7 @@ test('lets another probe through, after a pause, where one is undecided', () => 
   pass(100)
   const probe = admit()
   slow.undecided()
+  pass(100)
   expect(breaker.admit()).toBeUndefined()
   probe.undecided()
   expect(breaker.admit()).toBeUndefined()
