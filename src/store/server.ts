@@ -67,6 +67,8 @@ export interface ServerParts {
 interface Course {
   /** The number of the command to which Redis answered that it does not know the script. */
   forgottenAt: number | undefined
+  /** It was asked behind a text that another call brought, and Redis had forgotten that, too. */
+  wasForgottenAgain: boolean
   /** No answer came in time, or Redis came to it too late. */
   isOverdue: boolean
 }
@@ -154,8 +156,11 @@ export function openServer(parts: ServerParts): Server {
     const args = argsUntil(untilMs)
     const sentMs = clock.monotonicMs()
     const { forgottenAt } = course
-    // Of all that find it forgotten at once the first brings the text, and the others come behind that.
-    const isBringing = forgottenAt !== undefined && !texts.wasSentSince(script, forgottenAt)
+    // Of all that find it forgotten at once the first brings the text, and the others come behind that. Only where
+    // Redis is told to forget it once more in between does another have to bring it.
+    const isBringing =
+      forgottenAt !== undefined &&
+      (course.wasForgottenAgain || !texts.wasSentSince(script, forgottenAt))
     if (forgottenAt !== undefined && !isBringing && sentMs >= dueMonotonicMs) {
       // Sent now it would be late. Nothing has run, so there is nothing to give back either.
       course.isOverdue = true
@@ -181,7 +186,8 @@ export function openServer(parts: ServerParts): Server {
       }
       const code = errorCode(error)
       // Redis keeps scripts until it restarts, fails over, or is told to forget them. Nothing has run.
-      if (code === 'NOSCRIPT' && forgottenAt === undefined) {
+      if (code === 'NOSCRIPT' && !isBringing) {
+        course.wasForgottenAgain = forgottenAt !== undefined
         course.forgottenAt = number
         return send(call, asking, course)
       }
@@ -204,7 +210,7 @@ export function openServer(parts: ServerParts): Server {
     async run(call, asking) {
       const admitted = breaker.admit()
       if (admitted === undefined) throw refusedFault('Redis is not asked: it did not answer')
-      const course: Course = { forgottenAt: undefined, isOverdue: false }
+      const course: Course = { forgottenAt: undefined, wasForgottenAgain: false, isOverdue: false }
       try {
         let reply = await send(call, asking, course)
         // Redis's clock was set forward: its moment is known now.
