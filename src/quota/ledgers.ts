@@ -7,7 +7,8 @@ import { createFullLedger } from './failover/full-ledger.js'
 import type { GuardedLedger } from './failover/guarded-ledger.js'
 import { boundsIn, createMemoryLedger } from './memory/memory-ledger.js'
 import { createRedisLedger } from './redis/redis-ledger.js'
-import { createRedisProcesses } from './redis/redis-processes.js'
+import { createRedisProcesses, loadProcessesScript } from './redis/redis-processes.js'
+import { loadRedisScripts } from './redis/scripts.js'
 import { rememberedIn } from './remembered.js'
 import { createSlicedLedger } from './slices/sliced-ledger.js'
 
@@ -32,7 +33,7 @@ export type LedgerSettings<Kind extends LedgerKind = LedgerKind> = {
   readonly [Each in Kind]: { readonly kind: Each } & SettingsByKind[Each]
 }[Kind]
 
-export interface LedgerParts extends StoreParts {
+export interface LedgerParts extends Omit<StoreParts, 'scripts'> {
   readonly clock: Clock
   /** Random: what this process is known by in the store. */
   readonly processId: string
@@ -56,7 +57,8 @@ const ledgers: {
     const { clock, random, processId, heapBytes } = parts
     const remembered = rememberedIn(heapBytes)
     const options = memoryOptions(maxPartitions, parts)
-    const store = openStore(address, parts)
+    const scripts = [...Object.values({ ...loadRedisScripts() }), loadProcessesScript()]
+    const store = openStore(address, { ...parts, scripts })
     const buckets = createBuckets('cluster' in address ? CLUSTER_BUCKETS : 1)
     const shared = { store, clock, timeoutMs, buckets, remembered }
     const ledger = createRedisLedger<Context>({ ...shared, processId })

@@ -1,11 +1,11 @@
 import type { Clock } from '../clock.js'
 import { openStore } from '../store/store.js'
-import type { Store, StoreAddress } from '../store/store.js'
+import type { Script, Store, StoreAddress } from '../store/store.js'
 import type { Counters } from './counters.js'
 import { createMemoryCounters, maxCountersIn } from './memory-counters.js'
 import { withOverLimitCache } from './over-limit-cache.js'
 import { splitPerSecond } from './per-second.js'
-import { createRedisCounters } from './redis-counters.js'
+import { counterScripts, createRedisCounters } from './redis-counters.js'
 import type { RedisCountersOptions } from './redis-counters.js'
 
 /** Where a server of the service is. */
@@ -54,7 +54,7 @@ export function openCounters(settings: CounterSettings, parts: CounterParts): Op
       const maxCounters = maxCountersIn(parts.heapBytes)
       return createMemoryCounters({ clock, stopWhenOver, maxCounters })
     }
-    const watched = openWatched(server, parts)
+    const watched = openWatched(server, counterScripts(settings.mode), parts)
     stores.push(watched)
     return createRedisCounters({
       ...settings,
@@ -86,10 +86,15 @@ interface Watched {
   readonly isAvailable: () => boolean
 }
 
-function openWatched(server: CounterServer, parts: CounterParts): Watched {
+function openWatched(
+  server: CounterServer,
+  scripts: readonly Script[],
+  parts: CounterParts,
+): Watched {
   let isLost = false
   const store = openStore(server.address, {
     ...parts,
+    scripts,
     onUnavailable: (reason) => {
       isLost = true
       parts.onUnavailable(reason)

@@ -31,7 +31,15 @@ export interface RedisCountersOptions extends CountersOptions {
   readonly moments?: 'redis' | 'given'
 }
 
-const scripts = { safe: read('count'), shared: read('shared') }
+const scripts: Readonly<Record<RedisCountersOptions['mode'], Script>> = {
+  safe: read('count'),
+  shared: read('shared'),
+}
+
+/** What counters in this mode ask a store for. */
+export function counterScripts(mode: RedisCountersOptions['mode']): readonly Script[] {
+  return [scripts[mode]]
+}
 
 function read(name: string): Script {
   return createScript(readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8'))

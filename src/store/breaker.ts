@@ -1,9 +1,11 @@
 import type { Clock } from '../clock.js'
 
-/** One call that the breaker let through; exactly one of the two is said in the end. */
+/** One call that the breaker let through; exactly one of the three is said in the end. */
 export interface Admitted {
   succeeded(): void
   failed(): void
+  /** The store did answer, but not what it was asked: it counts neither way. */
+  undecided(): void
 }
 
 /**
@@ -39,6 +41,11 @@ export function createBreaker(options: BreakerOptions): Breaker {
       if (open && (probing || clock.monotonicMs() < probeFromMs)) return undefined
       if (open) probing = true
       return {
+        undecided() {
+          if (!open) return
+          probing = false
+          probeFromMs = clock.monotonicMs() + pauseMs
+        },
         succeeded() {
           if (open) probing = false
           if (isOpen()) onClose()

@@ -22,7 +22,10 @@ export interface Cluster {
   close(): void
 }
 
-type ClusterParts = Pick<ServerParts, 'clock' | 'random' | 'onUnavailable' | 'onAvailable'>
+type ClusterParts = Pick<
+  ServerParts,
+  'clock' | 'random' | 'scripts' | 'onUnavailable' | 'onAvailable'
+>
 
 /** So often at most it is asked which node has which slot. */
 const LEARN_PAUSE_MS = 200
@@ -40,7 +43,7 @@ const RETIRE_MS = 5000
  * has run, so each is followed, once, under the same deadline.
  */
 export function openCluster(address: ClusterAddress, access: Access, parts: ClusterParts): Cluster {
-  const { clock, random, onUnavailable, onAvailable } = parts
+  const { clock, random, scripts = [], onUnavailable, onAvailable } = parts
   const seeds = address.nodes.map(placeFrom)
   const secure = address.nodes.some((node) => node.startsWith('rediss:'))
   const servers = new Map<string, Server>()
@@ -76,6 +79,7 @@ export function openCluster(address: ClusterAddress, access: Access, parts: Clus
       random,
       access,
       redirects: true,
+      scripts,
       find: () => Promise.resolve(place),
       onUnavailable: (reason) => {
         if (servers.get(node) !== server) return

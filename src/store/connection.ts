@@ -29,7 +29,7 @@ export interface ConnectionParts {
   readonly random: () => number
   /** `reason` is safe to log. */
   readonly onLost: (reason: string) => void
-  readonly onConnected: () => void
+  readonly onConnected: (client: Redis) => void
 }
 
 const FIRST_PAUSE_MS = 50
@@ -81,7 +81,7 @@ export function openConnection(parts: ConnectionParts): Connection {
     }
     current = opened
     attempts = 0
-    onConnected()
+    onConnected(opened)
   }
 
   /** The first answer: proves that the connection is of use, and tells the time. */

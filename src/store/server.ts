@@ -17,6 +17,7 @@ import type { Redirect } from './redirect.js'
 import { createRedisClock, redisNowMs } from './redis-clock.js'
 import type { Script } from './script.js'
 import { createSilence } from './silence.js'
+import { createTexts, loadMissing } from './texts.js'
 
 /** What a script answers: a word, Redis's moment in milliseconds, and whatever else. */
 export type Reply = readonly [kind: string, redisMs: number, ...rest: unknown[]]
@@ -58,6 +59,18 @@ export interface ServerParts {
   readonly access: Access
   /** It is one of a cluster: where it sends us instead is an answer, no failure. */
   readonly redirects: boolean
+  /** Those that it will be asked for, the most needed first: each new connection sees to it that Redis has them. */
+  readonly scripts?: readonly Script[]
+}
+
+/** What has become of a call so far. */
+interface Course {
+  /** The number of the command to which Redis answered that it does not know the script. */
+  forgottenAt: number | undefined
+  /** It was asked behind a text that another call brought, and Redis had forgotten that, too. */
+  wasForgottenAgain: boolean
+  /** No answer came in time, or Redis came to it too late. */
+  isOverdue: boolean
 }
 
 /** What the clocks may drift apart since the last answer: upkeep asks every second. */
@@ -69,9 +82,12 @@ const PROBE_PAUSE_MS = 250
 
 export function openServer(parts: ServerParts): Server {
   const { clock, random, find, access, redirects, onUnavailable, onAvailable } = parts
+  const { scripts = [] } = parts
+  const texts = createTexts()
   const redisClock = createRedisClock()
   const silence = createSilence(clock)
   let available = true
+  let loadingOn: Redis | undefined
 
   function tell(now: boolean, reason = ''): void {
     if (now === available) return
@@ -89,7 +105,8 @@ export function openServer(parts: ServerParts): Server {
     onLost: (reason) => {
       tell(false, reason)
     },
-    onConnected: () => {
+    onConnected: (client) => {
+      load(client)
       // A connection alone is not enough: with faults behind it, the next answer tells.
       if (!breaker.isOpen()) tell(true)
     },
@@ -112,6 +129,15 @@ export function openServer(parts: ServerParts): Server {
     connection.renew()
   }
 
+  /** One at a time on a connection. */
+  function load(client: Redis): void {
+    if (loadingOn === client) return
+    loadingOn = client
+    void loadMissing(client, scripts, texts).finally(() => {
+      if (loadingOn === client) loadingOn = undefined
+    })
+  }
+
   async function clientBy(dueMonotonicMs: number): Promise<Redis> {
     const client = connection.client()
     if (client !== undefined) return client
@@ -122,30 +148,49 @@ export function openServer(parts: ServerParts): Server {
     return late
   }
 
-  async function send(
-    command: 'EVALSHA' | 'EVAL',
-    call: Call,
-    asking: boolean,
-  ): Promise<Reply | Redirect> {
+  async function send(call: Call, asking: boolean, course: Course): Promise<Reply | Redirect> {
     const { script, keys, argsUntil, dueMonotonicMs } = call
     const client = await clientBy(dueMonotonicMs)
     const untilMs = redisClock.atMonotonic(dueMonotonicMs - DRIFT_MARGIN_MS)
     if (untilMs === undefined) throw refusedFault('the time of Redis is not known')
+    const args = argsUntil(untilMs)
     const sentMs = clock.monotonicMs()
-    const which = command === 'EVAL' ? script.text : script.digest
+    const { forgottenAt } = course
+    // Of all that find it forgotten at once the first brings the text, and the others come behind that. Only where
+    // Redis is told to forget it once more in between does another have to bring it.
+    const isBringing =
+      forgottenAt !== undefined &&
+      (course.wasForgottenAgain || !texts.wasSentSince(script, forgottenAt))
+    if (forgottenAt !== undefined && !isBringing && sentMs >= dueMonotonicMs) {
+      // Sent now it would be late. Nothing has run, so there is nothing to give back either.
+      course.isOverdue = true
+      throw refusedFault('Redis had forgotten the script, and no time is left')
+    }
+    const number = texts.nextNumber()
+    if (isBringing) texts.sent(script, number)
+    const [command, which] = isBringing ? ['EVAL', script.text] : ['EVALSHA', script.digest]
     let reply: Reply
     try {
       // It holds for the one command that comes next on the connection.
       if (asking) client.call('ASKING').catch(() => undefined)
-      const answer = client.call(command, which, keys.length, ...keys, ...argsUntil(untilMs))
+      const answer = client.call(command, which, keys.length, ...keys, ...args)
       const answered = silence.sent()
       answer.then(answered, answered)
+      // Whatever made it forget this one had it forget the others.
+      if (isBringing) load(client)
       reply = (await inTime(clock, answer, dueMonotonicMs)) as Reply
     } catch (error) {
-      if (error instanceof UnansweredError) throw error
+      if (error instanceof UnansweredError) {
+        course.isOverdue = true
+        throw error
+      }
       const code = errorCode(error)
       // Redis keeps scripts until it restarts, fails over, or is told to forget them. Nothing has run.
-      if (code === 'NOSCRIPT' && command === 'EVALSHA') return send('EVAL', call, asking)
+      if (code === 'NOSCRIPT' && !isBringing) {
+        course.wasForgottenAgain = forgottenAt !== undefined
+        course.forgottenAt = number
+        return send(call, asking, course)
+      }
       const redirect = redirects && code !== undefined ? redirectFrom(code, error) : undefined
       if (redirect !== undefined) return redirect
       // Another server has become the master, or will.
@@ -165,17 +210,26 @@ export function openServer(parts: ServerParts): Server {
     async run(call, asking) {
       const admitted = breaker.admit()
       if (admitted === undefined) throw refusedFault('Redis is not asked: it did not answer')
+      const course: Course = { forgottenAt: undefined, wasForgottenAgain: false, isOverdue: false }
       try {
-        let reply = await send('EVALSHA', call, asking)
+        let reply = await send(call, asking, course)
         // Redis's clock was set forward: its moment is known now.
-        if (isLate(reply)) reply = await send('EVALSHA', call, asking)
-        if (isLate(reply)) throw refusedFault('Redis came to it too late')
+        if (isLate(reply)) reply = await send(call, asking, course)
+        if (isLate(reply)) {
+          course.isOverdue = true
+          throw refusedFault('Redis came to it too late')
+        }
         admitted.succeeded()
         return reply
       } catch (error) {
         // It ran and was answered: one key that it cannot read says nothing of the others.
         if (error instanceof ScriptError) {
           admitted.succeeded()
+          throw error
+        }
+        // It is there, and has answered: to bring the script took the time that the call had.
+        if (course.forgottenAt !== undefined && course.isOverdue) {
+          admitted.undecided()
           throw error
         }
         admitted.failed()

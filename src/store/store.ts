@@ -62,7 +62,10 @@ export interface Store {
   close(): void
 }
 
-export type StoreParts = Pick<ServerParts, 'clock' | 'random' | 'onUnavailable' | 'onAvailable'>
+export type StoreParts = Pick<
+  ServerParts,
+  'clock' | 'random' | 'scripts' | 'onUnavailable' | 'onAvailable'
+>
 
 export function openStore(address: StoreAddress, parts: StoreParts): Store {
   if ('cluster' in address) {

@@ -197,7 +197,8 @@ describe("under the peer's keys", () => {
   // As docs/configuration.md says.
   test('needs no rights but these', async () => {
     await group.flush()
-    const rights = ['evalsha', 'eval', 'time', 'get', 'incrby', 'decrby', 'expire']
+    const always = ['evalsha', 'eval', 'script|exists', 'script|load', 'time']
+    const rights = [...always, 'get', 'incrby', 'decrby', 'expire']
     const allowed = [...rights, 'cluster|slots', 'asking'].map((right) => `+${right}`)
     for (const { client } of group.masters) {
       await client.call('ACL', 'SETUSER', 'only', 'on', '>secret', '~d_*', ...allowed)

@@ -170,14 +170,33 @@ describe('what Redis may have done meanwhile', () => {
     expect((await counters.count('d', [ask('a')]))[0]?.after).toBe(2)
   })
 
+  test.each(['safe', 'shared'] as const)(
+    'mode %s: its script is there before the first call, and no other',
+    async (mode) => {
+      await redis.client.script('FLUSH')
+      open({ mode })
+      await vi.waitFor(async () => {
+        const memory = await redis.client.info('memory')
+        expect(memory).toMatch(/^number_of_cached_scripts:1\r$/m)
+      })
+      await redis.client.config('RESETSTAT')
+      const { counters } = open({ mode })
+      await counters.count('d', [ask('a')])
+      expect(await commands(redis, 'eval')).toBe(0)
+      expect(await commands(redis, 'evalsha')).toBe(1)
+    },
+  )
+
   // As docs/configuration.md says.
   test.each([
     ['safe', '~tg2:*', ['get', 'set', 'del']],
     ['shared', '~d_*', ['get', 'incrby', 'decrby', 'expire']],
   ] as const)('mode %s needs no rights but these: %s %s', async (mode, keys, rights) => {
     const name = `only-${mode}`
-    const allowed = ['evalsha', 'eval', 'time', ...rights].map((right) => `+${right}`)
+    const always = ['evalsha', 'eval', 'script|exists', 'script|load', 'time']
+    const allowed = [...always, ...rights].map((right) => `+${right}`)
     await redis.client.call('ACL', 'SETUSER', name, 'on', '>secret', keys, ...allowed)
+    await redis.client.call('ACL', 'LOG', 'RESET')
     const passwordFile = join(directory, mode)
     writeFileSync(passwordFile, 'secret')
     const { address, ...rest } = server(redis)
@@ -187,6 +206,8 @@ describe('what Redis may have done meanwhile', () => {
       await counters.count('d', [ask('a'), { ...ask('a'), isRefund }])
     }
     expect((await counters.count('d', [ask('a')]))[0]?.after).toBe(3)
+    // What fails no call is not refused either.
+    expect(await redis.client.call('ACL', 'LOG')).toEqual([])
   })
 })
 

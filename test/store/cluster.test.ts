@@ -31,10 +31,15 @@ afterEach(() => {
   for (const store of stores.splice(0)) store.close()
 })
 
-function open(address: StoreAddress = group.address, events: string[] = []): Store {
+function open(
+  address: StoreAddress = group.address,
+  events: string[] = [],
+  scripts: readonly Script[] = [],
+): Store {
   const store = openStore(address, {
     clock: systemClock,
     random: Math.random,
+    scripts,
     onUnavailable: (reason) => events.push(reason),
     onAvailable: () => events.push('available'),
   })
@@ -130,6 +135,17 @@ describe('a store on a cluster', () => {
       expect((await run(store, ['a']))[2]).toBe(times)
       await group.masterOf('a').client.script('FLUSH')
     }
+  })
+
+  test('has each node load its scripts, whatever it is asked for', async () => {
+    for (const { client } of group.masters) await client.script('FLUSH')
+    const store = open(group.address, [], [count])
+    await run(store, ['a'])
+    await eventually(async () => {
+      for (const { client } of group.masters) {
+        expect(await client.call('SCRIPT', 'EXISTS', count.digest)).toEqual([1])
+      }
+    })
   })
 
   test('passes over nodes that are gone when it asks who has what', async () => {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import type { Clock } from '../../clock.js'
 import { DependencyError } from '../../errors.js'
 import { createScript } from '../../store/store.js'
-import type { Reply, Store } from '../../store/store.js'
+import type { Reply, Script, Store } from '../../store/store.js'
 import type { Processes } from '../failover/processes.js'
 import { PROCESSES, SHARES } from './stored-keys.js'
 
@@ -26,10 +26,14 @@ type SeenReply = readonly [
   table: string,
 ]
 
+export function loadProcessesScript(): Script {
+  return createScript(readFileSync(new URL('./lua/processes.lua', import.meta.url), 'utf8'))
+}
+
 /** The processes of one Redis, and what each of them claims (`lua/processes.lua`). */
 export function createRedisProcesses(options: RedisProcessesOptions): Processes {
   const { store, clock, timeoutMs, processId, momentMs } = options
-  const script = createScript(readFileSync(new URL('./lua/processes.lua', import.meta.url), 'utf8'))
+  const script = loadProcessesScript()
   return {
     async census(said) {
       const text = JSON.stringify({ ...said, momentMs: momentMs?.() })
