@@ -27,6 +27,7 @@ import { meter, noTries } from './meter.js'
 import type { EndedReservation, MeterParts, Report } from './meter.js'
 import type { Ended } from './quota/ledger.js'
 import type { Recorder } from './telemetry/record.js'
+import { createTurns } from './turns.js'
 
 export interface ServiceParts extends AuthorizeParts, MeterParts {
   readonly recorder: Recorder
@@ -53,6 +54,7 @@ const ANSWER_MARGIN_MS = 20
 /** The two gRPC services: deadlines, what happens to an answer that nobody waits for, and the one catch. */
 export function createServices(parts: ServiceParts): Services {
   let underWay = 0
+  const turns = createTurns(parts)
 
   /** Answers that were encoded, that is handed to the transport: the others never left. */
   const encoded = new WeakSet<CheckResponse>()
@@ -68,6 +70,8 @@ export function createServices(parts: ServiceParts): Services {
     const startedMs = parts.clock.monotonicMs()
     const incoming = toIncomingRequest(request, call.signal)
     call.requestId = incoming.request.requestId
+    await turns.mine()
+    if (call.signal.aborted) throw new AbandonedError('given up before its turn came')
     const decision =
       incoming.fault === undefined
         ? await authorize(incoming.request, parts)

@@ -12,6 +12,7 @@ const ranks: Record<string, number> = {
   'key-text.ts': 0,
   'unix-socket.ts': 0,
   'clock.ts': 0,
+  'turns.ts': 1,
   'segment.ts': 0,
   'money.ts': 0,
   'prices.ts': 0,

@@ -338,6 +338,55 @@ describe('Check', () => {
     })
   })
 
+  describe('together with others', () => {
+    const COUNT = 50
+    /** How many were begun in each turn of the event loop. */
+    async function begunInTurns(aheadMs = 0) {
+      let monotonicMs = 0
+      let turn = 0
+      let isOver = false
+      const tick = (): void => {
+        turn += 1
+        if (!isOver) setImmediate(tick)
+      }
+      const begun = new Map<number, number>()
+      const authenticate = async () => {
+        begun.set(turn, (begun.get(turn) ?? 0) + 1)
+        return alice
+      }
+      const it = await rig({
+        parts: {
+          // Whatever is done takes a while.
+          clock: {
+            nowEpochMs: () => Date.now() + aheadMs,
+            monotonicMs: () => (monotonicMs += 1),
+          },
+          snapshot: () => ({
+            policy: examplePolicy(),
+            authenticator: { authenticate, ready: () => true, prefetch: async () => undefined },
+          }),
+        },
+      })
+      tick()
+      const calls = Array.from({ length: COUNT }, () => check(it.client, HOUR_MS / 2).done)
+      const outcomes = await Promise.all(calls)
+      isOver = true
+      return { begun: [...begun.values()], failed: outcomes.filter(({ error }) => error !== null) }
+    }
+
+    test('leaves turns of the event loop to whatever else comes', async () => {
+      const { begun, failed } = await begunInTurns()
+      expect(failed).toEqual([])
+      expect(Math.max(...begun)).toBeLessThan(4)
+    })
+
+    test('is not begun where it was given up before its turn came', async () => {
+      const { begun, failed } = await begunInTurns(HOUR_MS)
+      expect(failed).not.toEqual([])
+      expect(begun.reduce((sum, count) => sum + count, 0)).toBeLessThan(COUNT)
+    })
+  })
+
   test('decides an empty message, and does not let it pass', async () => {
     const it = await rig()
     const { response } = await call(it.client, authorizationService.Check, {}).done
