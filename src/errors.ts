@@ -89,21 +89,21 @@ export class PartError extends DependencyError {
   readonly places: readonly number[]
   /** Has all that the others held come back? Said when it has, or when it cannot any more in time. Never rejects. */
   readonly isBack: Promise<boolean>
-  /** An earlier call with the same key holds all of it: it is not to be held beside that. */
-  readonly isHeldBefore: boolean
+  /** What an earlier call with the same key holds all of it by: it is not to be held beside that. */
+  readonly heldBy: string | undefined
 
   constructor(
     dependency: Dependency,
     message: string,
     places: readonly number[],
     isBack: Promise<boolean> = Promise.resolve(true),
-    isHeldBefore = false,
+    heldBy?: string,
   ) {
     super(dependency, message)
     this.name = 'PartError'
     this.places = places
     this.isBack = isBack
-    this.isHeldBefore = isHeldBefore
+    this.heldBy = heldBy
   }
 }
 

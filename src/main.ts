@@ -88,6 +88,11 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   atEnd(() => output.end())
   const log = createLog({ level: settings.log.level, destination: output })
   metrics.setLedger(settings.ledger.kind)
+  let hasStopped = false
+  // Behind the last checkpoint of the audit record.
+  atEnd(() => {
+    if (hasStopped) log.info('stopped')
+  })
   const audit = await openAudit(options.audit, log)
   atEnd(() => closeAudit(audit, log))
   const recorder = createRecorder({
@@ -209,7 +214,10 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
   const upkeep = createUpkeep()
   const everySecond = setInterval(() => {
     metrics.setLogWaiting(output.waitingBytes())
-    if (rateLimits !== undefined) listener.setRateLimitServing(rateLimitsServe())
+    if (rateLimits !== undefined) {
+      rateLimits.askLost()
+      listener.setRateLimitServing(rateLimitsServe())
+    }
     tellOfTls(listener.lookAtTls(), log)
     void upkeep.round({
       ledger,
@@ -301,7 +309,7 @@ async function run(policyFile: string, atEnd: (close: Closer) => void): Promise<
 
   await listener.stop(SECOND_MS)
   await recorder.lifecycle('stop', snapshot.policy.generation)
-  log.info('stopped')
+  hasStopped = true
 }
 
 /** Says which key of the policy an address is from that cannot be had. */

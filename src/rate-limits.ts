@@ -27,6 +27,8 @@ export interface RunningRateLimits {
   /** Do its stores answer, as far as is known? */
   readonly isAvailable: () => boolean
   /** Looks at the files at once. */
+  /** To be called each second. */
+  readonly askLost: () => void
   readonly reload: () => void
   readonly close: () => void
 }
@@ -47,7 +49,7 @@ export function startRateLimits(
   metrics.rateLimit.countLoad('loaded')
   warnOfNone(config, log)
   warnOfLines(running.warnings, log)
-  const { counters, isAvailable } = openCounters(settings, {
+  const { counters, isAvailable, askLost } = openCounters(settings, {
     clock,
     random,
     heapBytes,
@@ -96,6 +98,7 @@ export function startRateLimits(
     }),
     config: () => config,
     isAvailable,
+    askLost,
     reload: () => {
       watch.reload()
     },

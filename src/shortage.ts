@@ -65,7 +65,7 @@ const STORE_RETRY_MS = 2 * SECOND_MS
 
 const whatFailed: Record<StoreFailure, string> = {
   store: 'its store did not answer',
-  share: "its store did not answer, and this process's share has no room",
+  share: "its store did not answer, and this process's share has no room, or there is none yet",
   full: 'this process has no room for another balance',
 }
 

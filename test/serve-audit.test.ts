@@ -148,7 +148,7 @@ describe('a record that is required', () => {
 
 test('a signal that comes while it starts ends it as one that comes later does', async () => {
   rmSync(file)
-  const { child } = await begin()
+  const { child, output } = await begin()
   // Its file is the first part that is there: the encodings are loaded after it, which takes the longest of all.
   await vi.waitFor(
     () => {
@@ -162,5 +162,11 @@ test('a signal that comes while it starts ends it as one that comes later does',
   expect(records().slice(-2)).toMatchObject([
     { type: 'lifecycle', event: 'stop' },
     { type: 'checkpoint' },
+  ])
+  // Whoever takes in the log until then has the last checkpoint, too.
+  const lines = output().trimEnd().split('\n')
+  expect(lines.slice(-2)).toEqual([
+    expect.stringContaining('checkpoint'),
+    expect.stringContaining('"msg":"stopped"'),
   ])
 })

@@ -105,14 +105,14 @@ function describe({
   print(
     `Tollgate            ${tollgate.metricsUrl}/metrics (process ${String(tollgate.child.pid)})`,
   )
-  print(`  who spent what    ${tollgate.adminUrl}/usage?tenant=acme&subject=alice`)
+  print(`  who spent what    ${tollgate.adminUrl}/usage?tenant=acme&subject=alice&group=research`)
   print(`  audit records     ${tollgate.auditFile}`)
   print(
     `    verified by     node ${programFile} verify-audit ${tollgate.auditFile} --key ${tollgate.auditPublicKeyFile} (after the first checkpoint, 60 s)`,
   )
   if (second !== undefined && redis !== undefined) {
     print(`second Tollgate     ${second.metricsUrl}/metrics (process ${String(second.child.pid)})`)
-    print(`  the same balance  ${second.adminUrl}/usage?tenant=acme&subject=alice`)
+    print(`  the same balance  ${second.adminUrl}/usage?tenant=acme&subject=alice&group=research`)
     print(`  audit records     ${second.auditFile}`)
     print(
       `    verified by     node ${programFile} verify-audit ${second.auditFile} --key ${second.auditPublicKeyFile}`,

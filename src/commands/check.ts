@@ -13,7 +13,8 @@ import { bindsModel, matchesPattern } from '../policy.js'
 import type { Grant, Policy } from '../policy.js'
 import type { PolicyQuota } from '../quota/limits.js'
 import { formatAmount } from '../quota/units.js'
-import type { Quota } from '../quota/quota.js'
+import { answerOf } from '../quota/quota.js'
+import type { OnStoreFailure, Quota } from '../quota/quota.js'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../units.js'
 import { noOperands, readArguments, required } from './arguments.js'
 import { checkRateLimits, tellWarnings } from './check-rate-limits.js'
@@ -155,10 +156,19 @@ function describeList(what: string, values: readonly string[]): readonly string[
   return values.length === 0 ? [] : [`${what} ${values.join(' or ')}`]
 }
 
+/** By default it is as with anything else that is away: 503. */
+const whileAway = {
+  deny: '',
+  local: '; its share while its store is away',
+  allow: '; uncounted while its store is away',
+} satisfies Record<OnStoreFailure, string>
+
 function describeQuota(quota: PolicyQuota): string {
   const by = quota.by.length === 0 ? 'all callers together' : `each ${quota.by.join(', ')}`
   const shadow = quota.shadow ? ' (shadow: never refuses)' : ''
-  return `${quota.name}: ${formatAmount(quota.unit, quota.limit)} ${quota.unit}${describeWindow(quota)} for ${by}${describeLimits(quota)}${shadow}`
+  const sliced = quota.slices === true ? '; from slices' : ''
+  const away = whileAway[answerOf(quota)]
+  return `${quota.name}: ${formatAmount(quota.unit, quota.limit)} ${quota.unit}${describeWindow(quota)} for ${by}${describeLimits(quota)}${sliced}${away}${shadow}`
 }
 
 function describeLimits({ unit, overrides = [], limitClaim }: PolicyQuota): string {

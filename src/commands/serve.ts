@@ -12,8 +12,8 @@ Answers Envoy's Check and the report at the end of each stream, as the policy sa
                  sections listen, ledger, audit, limits, drain, log and rateLimitService
 
 Signals:
-  SIGHUP   read the policy now
-  SIGTERM  stop: not serving at once, then drain as the policy's section drain says
+  SIGHUP           read the policy and the rate limit files now
+  SIGTERM, SIGINT  stop: not serving at once, then drain as the policy's section drain says
 
 Exit codes:
   0  stopped after a signal

@@ -41,13 +41,18 @@ export interface OpenCounters {
   readonly counters: Counters
   /** Does every store answer, as far as is known? */
   readonly isAvailable: () => boolean
+  /** Asks those that do not whether they do again: perhaps no call comes as long as this service is said to be away. */
+  readonly askLost: () => void
 }
+
+/** A Cluster of a few nodes has lost one of them perhaps: each has some of so many counters. */
+const PROBES = { server: 1, cluster: 8 }
 
 /** The counters as a policy describes them. */
 export function openCounters(settings: CounterSettings, parts: CounterParts): OpenCounters {
   const { store, perSecond, stopWhenOver, localCacheBytes, cacheKeyPrefix } = settings
   const { clock } = parts
-  const stores: Watched[] = []
+  const stores: (Watched & { readonly counters: Counters; readonly probes: number })[] = []
 
   function open(server: CounterServer | { readonly kind: 'memory' }): Counters {
     if (server.kind === 'memory') {
@@ -55,16 +60,18 @@ export function openCounters(settings: CounterSettings, parts: CounterParts): Op
       return createMemoryCounters({ clock, stopWhenOver, maxCounters })
     }
     const watched = openWatched(server, counterScripts(settings.mode), parts)
-    stores.push(watched)
-    return createRedisCounters({
+    const isCluster = 'cluster' in server.address
+    const opened = createRedisCounters({
       ...settings,
       store: watched.store,
-      isCluster: 'cluster' in server.address,
+      isCluster,
       clock,
       random: parts.random,
       keyPrefix: cacheKeyPrefix,
       timeoutMs: server.timeoutMs,
     })
+    stores.push({ ...watched, counters: opened, probes: PROBES[isCluster ? 'cluster' : 'server'] })
+    return opened
   }
 
   const rest = open(store)
@@ -78,6 +85,19 @@ export function openCounters(settings: CounterSettings, parts: CounterParts): Op
         ? all
         : withOverLimitCache(all, { clock, stopWhenOver, maxBytes: localCacheBytes }),
     isAvailable: () => stores.every((watched) => watched.isAvailable()),
+    askLost() {
+      for (const { isAvailable, counters, probes } of stores) {
+        if (isAvailable()) continue
+        for (let probe = 0; probe < probes; probe += 1) {
+          const counted = [{ key: 'probe', value: String(parts.random()) }]
+          const limit = { requestsPerUnit: 1, unit: 'second' } as const
+          // No file has this domain, and nothing is counted.
+          counters
+            .count('tollgate', [{ counted, limit, hits: 0, isRefund: false }])
+            .catch(() => undefined)
+        }
+      }
+    },
   }
 }
 

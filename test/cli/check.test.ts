@@ -32,22 +32,22 @@ test('prints who may call what, and which quotas bind it', async () => {
     '  researchers: tenant acme and group research or /platform/ml and client notebook',
     '    paths /v1/models',
     '    model meta-llama/Llama-3.3-70B-Instruct, at most 4096 output tokens a request',
-    '      user-minute: 60000 tokens in any 90s for each tenant, subject',
-    '      org-day: 9007199254740991 tokens per calendar day (Europe/Berlin) for each tenant, client',
+    '      user-minute: 60000 tokens in any 90s for each tenant, subject; its share while its store is away',
+    '      org-day: 9007199254740991 tokens per calendar day (Europe/Berlin) for each tenant, client; from slices',
     '      month: 1 requests per calendar month (UTC) for all callers together',
     '      parallel: 8 in_flight at once for each tenant, model',
-    '      team-hour: 900000 tokens in any 1d for each group (shadow: never refuses)',
+    '      team-hour: 900000 tokens in any 1d for each group; uncounted while its store is away (shadow: never refuses)',
     '    model gpt-oss-20b, at most 4096 output tokens a request',
-    '      org-day: 9007199254740991 tokens per calendar day (Europe/Berlin) for each tenant, client',
+    '      org-day: 9007199254740991 tokens per calendar day (Europe/Berlin) for each tenant, client; from slices',
     '      month: 1 requests per calendar month (UTC) for all callers together',
     '      parallel: 8 in_flight at once for each tenant, model',
-    '      team-hour: 900000 tokens in any 1d for each group (shadow: never refuses)',
+    '      team-hour: 900000 tokens in any 1d for each group; uncounted while its store is away (shadow: never refuses)',
     '  grants[1]: every verified caller',
     '    model gpt-oss-20b, at most 1024 output tokens a request',
-    '      org-day: 9007199254740991 tokens per calendar day (Europe/Berlin) for each tenant, client',
+    '      org-day: 9007199254740991 tokens per calendar day (Europe/Berlin) for each tenant, client; from slices',
     '      month: 1 requests per calendar month (UTC) for all callers together',
     '      parallel: 8 in_flight at once for each tenant, model',
-    '      team-hour: 900000 tokens in any 1d for each group (shadow: never refuses)',
+    '      team-hour: 900000 tokens in any 1d for each group; uncounted while its store is away (shadow: never refuses)',
   ])
 })
 
@@ -56,17 +56,20 @@ test('prints money in its currency, every kind of window, and by what a limit ma
   const quotas = [
     '  - { name: budget, unit: cost, limit: 25.5, window: month, by: [tenant, "claim:centre"],',
     '      overrides: [{ tenants: [acme], limit: 100 }], limitClaim: { claim: budget, atMost: 999.99 } }',
-    '  - { name: week, unit: output_tokens, limit: 9, window: fixed week, by: [subject, spiffe],',
+    '  - { name: week, unit: output_tokens, limit: 9, window: fixed week, by: [subject, spiffe], onStoreFailure: local,',
     '      overrides: [{ groups: [a], limit: 1 }, { groups: [b], limit: 2 }] }',
+    '  - { name: all, unit: requests, limit: 7, window: 1m, by: [], slices: true, onStoreFailure: allow }',
   ]
   const smallest = readFileSync(file, 'utf8')
   const priced = smallest.replace('pool: ', 'prices: { input: 0.5, output: 1.5 }, pool: ')
-  writeFileSync(file, [priced.trimEnd(), ...quotas, ''].join('\n'))
+  const ledger = "ledger: { kind: redis, url: 'redis://127.0.0.1:6379' }"
+  writeFileSync(file, [ledger, priced.trimEnd(), ...quotas, ''].join('\n'))
   const { out, err } = await play(['check', '--policy', file])
   expect(err).toBe('')
-  expect(out.split('\n').slice(-2)).toEqual([
+  expect(out.split('\n').slice(-3)).toEqual([
     '      budget: 25.50 cost per calendar month (UTC) for each tenant, claim:centre; other limits by 1 override and by claim budget, at most 999.99',
-    '      week: 9 output_tokens per fixed 7d for each subject, spiffe; other limits by 2 overrides',
+    '      week: 9 output_tokens per fixed 7d for each subject, spiffe; other limits by 2 overrides; its share while its store is away',
+    '      all: 7 requests in any 1m for all callers together; from slices; uncounted while its store is away',
   ])
 })
 

@@ -228,7 +228,7 @@ describe('a repeat that passes to nobody', () => {
     await expect(ledger.reserve({ ...stream, id: 'another' }, Date.now())).rejects.toMatchObject({
       name: 'PartError',
       places: [1],
-      isHeldBefore: true,
+      heldBy: reservation.id,
     })
     isAway = false
     expect(await ledger.abandon(reservation.id, Date.now())).toMatchObject({ outcome: 'released' })

@@ -263,7 +263,7 @@ describe('of any store', () => {
   function failing(
     isBack: Promise<boolean>,
     rest: (id: string) => ReturnType<Ledger<string>['reserve']> | undefined,
-    isHeldBefore = false,
+    heldBy?: string,
   ) {
     const memory = createMemoryLedger<string>()
     const asked: string[] = []
@@ -271,8 +271,7 @@ describe('of any store', () => {
       ...memory,
       async reserve(given, nowMs) {
         asked.push(given.id)
-        if (asked.length === 1)
-          throw new PartError('ledger', 'a node is away', [1], isBack, isHeldBefore)
+        if (asked.length === 1) throw new PartError('ledger', 'a node is away', [1], isBack, heldBy)
         return (await rest(given.id)) ?? memory.reserve(given, nowMs)
       },
     }
@@ -347,22 +346,33 @@ describe('of any store', () => {
     },
   )
 
-  const away = (isHeldBefore: boolean) =>
-    new PartError('ledger', 'another is away', [0], Promise.resolve(true), isHeldBefore)
+  const away = (heldBy?: string) =>
+    new PartError('ledger', 'another is away', [0], Promise.resolve(true), heldBy)
   test.each([
-    ['fails', true, true, () => Promise.reject(new DependencyError('ledger', 'away'))],
-    ['fails in a part', true, true, () => Promise.reject(away(false))],
-    ['finds it as well, and fails in a part', false, true, () => Promise.reject(away(true))],
-    ['is short, for what may not be back yet', true, false, () => Promise.resolve(short)],
+    ['fails', 'b', true, () => Promise.reject(new DependencyError('ledger', 'away'))],
+    ['fails in a part', 'b', true, () => Promise.reject(away())],
+    ['finds it as well, and fails in a part', undefined, true, () => Promise.reject(away('b'))],
+    ['is short, for what may not be back yet', 'b', false, () => Promise.resolve(short)],
   ])(
     'what an earlier call holds is not held beside that, whatever its quotas say, where the next call %s',
-    async (_, isHeldBefore, isBack, rest) => {
-      const { ledger } = failing(Promise.resolve(isBack), rest, isHeldBefore)
+    async (_, heldBy, isBack, rest) => {
+      const { ledger } = failing(Promise.resolve(isBack), rest, heldBy)
       const allowing = { ...here, quota: { ...here.quota, onStoreFailure: 'allow' as const } }
       const failed = ledger.reserve({ ...request, holds: [allowing, gone] }, atMs)
       await expect(failed).rejects.toThrow(UndecidedError)
     },
   )
+
+  test('what its own first call held and has not given back yet is no earlier call', async () => {
+    const { ledger } = failing(Promise.resolve(true), () => Promise.reject(away('a.7')))
+    const holds = [here, gone].map((hold) => {
+      return { ...hold, quota: { ...hold.quota, onStoreFailure: 'allow' as const } }
+    })
+    expect(await ledger.reserve({ ...request, holds }, atMs)).toMatchObject({
+      kind: 'held',
+      fallback: { uncountedQuotas: ['deny', 'allow'] },
+    })
+  })
 
   test.each([
     [

@@ -302,6 +302,35 @@ describe('S72: limits per second have a server of their own', () => {
     }
   })
 
+  test.each(['the first', 'the second'])(
+    'one that is lost is asked whether it answers again, though no call comes: %s',
+    async (which) => {
+      const lost = which === 'the first' ? redis : other
+      const { counters, isAvailable, askLost } = open({
+        store: { ...server(redis), timeoutMs: 50 },
+        perSecond: { ...server(other), timeoutMs: 50 },
+      })
+      const unit = lost === redis ? 'hour' : 'second'
+      await counters.count('d', [ask('a', 'hour')])
+      await counters.count('d', [ask('a', 'second')])
+      lost.pause()
+      try {
+        for (let call = 0; call < 5; call += 1) {
+          await expect(counters.count('d', [ask('a', unit)])).rejects.toThrow(DependencyError)
+        }
+        expect(isAvailable()).toBe(false)
+      } finally {
+        lost.resume()
+      }
+      const keys = await lost.client.dbsize()
+      await vi.waitFor(() => {
+        askLost()
+        expect(isAvailable()).toBe(true)
+      }, 20_000)
+      expect(await lost.client.dbsize()).toBeLessThanOrEqual(keys)
+    },
+  )
+
   test('where only one is needed only one is asked', async () => {
     const { counters } = open({ perSecond: server(other), stopWhenOver: true })
     await counters.count('d', [ask('b', 'hour')])

@@ -55,6 +55,8 @@ export function watchRateLimits(
   let told = current
   let restlessSinceMs: number | undefined
   let isRestlessTold = false
+  /** What was told last is refused. */
+  let isRefused = false
   let closed = false
   /** One load at a time, in order. */
   let queue: Promise<void> = Promise.resolve()
@@ -99,10 +101,12 @@ export function watchRateLimits(
     try {
       const { config, warnings } = await load(settings)
       return () => {
+        isRefused = false
         options.onConfig(config, warnings)
       }
     } catch (error) {
       return () => {
+        isRefused = true
         options.onFault(asConfigError(configDir, error))
       }
     }
@@ -122,7 +126,8 @@ export function watchRateLimits(
     reload: () => {
       follower.forget()
       const seen = look()
-      if (seen.content === current) options.onUnchanged?.()
+      // Whoever asks wants to know what is wrong with them.
+      if (seen.content === current && !isRefused) options.onUnchanged?.()
       else take(seen)
     },
     close: () => {

@@ -97,7 +97,7 @@ export function createFailoverLedger<Context>(
    */
   async function reserveRest(
     request: ReserveRequest<Context>,
-    { message: fault, places, isBack, isHeldBefore }: PartError,
+    { message: fault, places, isBack, heldBy }: PartError,
     nowEpochMs: number,
   ): Promise<GuardedHeld<Context> | Short | Unavailable | undefined> {
     const failed = request.holds.filter((_, index) => places.includes(index))
@@ -118,7 +118,7 @@ export function createFailoverLedger<Context>(
     let isWhole = false
     try {
       const answer = await reserveBeside({ ...request, holds }, isBack, nowEpochMs)
-      if (answer === undefined && isHeldBefore) throw heldBefore()
+      if (answer === undefined && heldBy !== undefined) throw heldBefore()
       if (answer?.kind !== 'held') return answer
       isWhole = true
       const held =
@@ -133,8 +133,10 @@ export function createFailoverLedger<Context>(
       await isBack
       if (error instanceof PartError) await error.isBack
       // Another part is away by now, and no quota's word may hold it a second time.
-      if (isHeldBefore || (error instanceof PartError && error.isHeldBefore))
-        throw heldBefore(error)
+      const foundBy = error instanceof PartError ? error.heldBy : undefined
+      // It may have found what its own first call held.
+      const isOwn = foundBy?.startsWith(request.id) === true
+      if (heldBy !== undefined || (foundBy !== undefined && !isOwn)) throw heldBefore(error)
       return undefined
     } finally {
       if (part !== undefined && !isWhole) await parts.giveBack(part, nowEpochMs)

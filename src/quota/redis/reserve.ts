@@ -188,7 +188,7 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
   function partFailure(
     { parts, replies, back }: Asked<Context>,
     failure: unknown,
-    isHeldBefore = false,
+    heldBy?: string,
   ): unknown {
     const gone = parts.filter((_, index) => replies[index] === undefined)
     if (gone.length === parts.length || !(failure instanceof DependencyError)) return failure
@@ -198,7 +198,7 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
       () => false,
     )
     const places = gone.flatMap(({ indices }) => indices)
-    return new PartError('ledger', failure.message, places, isBack, isHeldBefore)
+    return new PartError('ledger', failure.message, places, isBack, heldBy)
   }
 
   function shortIn({ parts, replies }: Asked<Context>): readonly Part[] {
@@ -221,7 +221,7 @@ export function createReserve<Context>(room: RedisRoom<Context>, ends: RedisEnds
     const [homePart, ...others] = firstParts
     if (failure !== undefined) {
       await ends.leave({ ...carried, parts: [homePart] }, nowEpochMs, dueMs)
-      throw partFailure(asked, failure, true)
+      throw partFailure(asked, failure, first.id)
     }
     const joins = others.map((part) => join(first, part, request.id, nowEpochMs, dueMs))
     // Its home has answered.

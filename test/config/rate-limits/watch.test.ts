@@ -268,6 +268,27 @@ describe('a directory of rate limit files', () => {
     expect(events).toEqual(['unchanged', 'domains a'])
   })
 
+  test('is told again where that is asked for, if it was refused', async () => {
+    const path = directory()
+    const events: string[] = []
+    const { watch } = start(path, {
+      onConfig: (config) => events.push(`domains ${domainsOf(config)}`),
+      onFault: () => events.push('refused'),
+      onUnchanged: () => events.push('unchanged'),
+    })
+    writeFileSync(join(path, 'a.yaml'), 'domain: [')
+    for (let times = 0; times < 2; times += 1) {
+      watch.reload()
+      await settle()
+    }
+    writeFileSync(join(path, 'a.yaml'), 'domain: a')
+    for (let times = 0; times < 2; times += 1) {
+      watch.reload()
+      await settle()
+    }
+    expect(events).toEqual(['refused', 'refused', 'domains a', 'unchanged'])
+  })
+
   test('is not told of after the end', async () => {
     const path = directory()
     const { events, watch, pass } = start(path)
