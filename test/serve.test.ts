@@ -267,7 +267,10 @@ describe('one process, from start to end', () => {
     }, patience)
     expect(await generationOf(it)).toBe(first)
     expect(await it.status('/readyz')).toBe(200)
-    for (const key of ['drian', 'paths[0].public']) expect(it.log()).toContain(key)
+    // Its lines are written beside what it does.
+    await vi.waitFor(() => {
+      for (const key of ['drian', 'paths[0].public']) expect(it.log()).toContain(key)
+    }, patience)
     writeFileSync(it.file, it.fill(next()))
     await becomes(it, (now) => now !== first)
 
