@@ -27,9 +27,9 @@ export interface RunningRateLimits {
   /** Do its stores answer, as far as is known? */
   readonly isAvailable: () => boolean
   /** Looks at the files at once. */
-  /** To be called each second. */
-  readonly askLost: () => void
   readonly reload: () => void
+  /** Asks a store that is lost whether it answers again. To be called each second. */
+  readonly askLost: () => void
   readonly close: () => void
 }
 

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.js'
 import { openStore } from '../store/store.js'
 import type { Script, Store, StoreAddress } from '../store/store.js'
-import type { Counters } from './counters.js'
+import type { Ask, Counters } from './counters.js'
 import { createMemoryCounters, maxCountersIn } from './memory-counters.js'
 import { withOverLimitCache } from './over-limit-cache.js'
 import { splitPerSecond } from './per-second.js'
@@ -45,14 +45,11 @@ export interface OpenCounters {
   readonly askLost: () => void
 }
 
-/** A Cluster of a few nodes has lost one of them perhaps: each has some of so many counters. */
-const PROBES = { server: 1, cluster: 8 }
-
 /** The counters as a policy describes them. */
 export function openCounters(settings: CounterSettings, parts: CounterParts): OpenCounters {
   const { store, perSecond, stopWhenOver, localCacheBytes, cacheKeyPrefix } = settings
   const { clock } = parts
-  const stores: (Watched & { readonly counters: Counters; readonly probes: number })[] = []
+  const stores: (Pick<Watched, 'isAvailable'> & Pick<Asking, 'askAgain'>)[] = []
 
   function open(server: CounterServer | { readonly kind: 'memory' }): Counters {
     if (server.kind === 'memory') {
@@ -60,18 +57,18 @@ export function openCounters(settings: CounterSettings, parts: CounterParts): Op
       return createMemoryCounters({ clock, stopWhenOver, maxCounters })
     }
     const watched = openWatched(server, counterScripts(settings.mode), parts)
-    const isCluster = 'cluster' in server.address
     const opened = createRedisCounters({
       ...settings,
       store: watched.store,
-      isCluster,
+      isCluster: 'cluster' in server.address,
       clock,
       random: parts.random,
       keyPrefix: cacheKeyPrefix,
       timeoutMs: server.timeoutMs,
     })
-    stores.push({ ...watched, counters: opened, probes: PROBES[isCluster ? 'cluster' : 'server'] })
-    return opened
+    const { counters, askAgain } = rememberFailed(opened)
+    stores.push({ isAvailable: watched.isAvailable, askAgain })
+    return counters
   }
 
   const rest = open(store)
@@ -86,16 +83,46 @@ export function openCounters(settings: CounterSettings, parts: CounterParts): Op
         : withOverLimitCache(all, { clock, stopWhenOver, maxBytes: localCacheBytes }),
     isAvailable: () => stores.every((watched) => watched.isAvailable()),
     askLost() {
-      for (const { isAvailable, counters, probes } of stores) {
-        if (isAvailable()) continue
-        for (let probe = 0; probe < probes; probe += 1) {
-          const counted = [{ key: 'probe', value: String(parts.random()) }]
-          const limit = { requestsPerUnit: 1, unit: 'second' } as const
-          // No file has this domain, and nothing is counted.
-          counters
-            .count('tollgate', [{ counted, limit, hits: 0, isRefund: false }])
-            .catch(() => undefined)
-        }
+      for (const { isAvailable, askAgain } of stores) if (!isAvailable()) askAgain()
+    },
+  }
+}
+
+interface Asking {
+  readonly counters: Counters
+  /** Asks what has failed whether it does still, and counts nothing. */
+  readonly askAgain: () => void
+}
+
+/** Calls of so many domains: each may be on another node of a Cluster, and under keys that this user may ask alone. */
+const MAX_REMEMBERED = 8
+
+function rememberFailed(inner: Counters): Asking {
+  const failed = new Map<string, readonly Ask[]>()
+  const counters: Counters = {
+    ...inner,
+    async count(domain, asks, begunMonotonicMs) {
+      try {
+        return await inner.count(domain, asks, begunMonotonicMs)
+      } catch (error) {
+        failed.set(
+          domain,
+          asks.map((ask) => ({ ...ask, hits: 0, isRefund: false })),
+        )
+        const [oldest] = failed.keys()
+        if (failed.size > MAX_REMEMBERED && oldest !== undefined) failed.delete(oldest)
+        throw error
+      }
+    },
+  }
+  return {
+    counters,
+    askAgain() {
+      for (const [domain, asks] of [...failed]) {
+        counters.count(domain, asks).then(
+          () => failed.delete(domain),
+          () => undefined,
+        )
       }
     },
   }

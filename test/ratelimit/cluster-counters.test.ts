@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import { DependencyError } from '../../src/errors.js'
 import type { Ask } from '../../src/ratelimit/counters.js'
@@ -12,8 +12,9 @@ import type { Store } from '../../src/store/store.js'
 import { startCluster } from '../redis-cluster.js'
 import type { ClusterGroup } from '../redis-cluster.js'
 import { describeCounters, describeOwnCounters } from './counters.contract.js'
+import { until } from '../until.js'
 import { ask } from './asks.js'
-import { createFromPolicy, openPolicy, redisSection } from './policy-counters.js'
+import { createFromPolicy, openPolicy, openService, redisSection } from './policy-counters.js'
 import type { ServiceSection } from './policy-counters.js'
 
 const directory = mkdtempSync(join(tmpdir(), 'tg-cluster-counters-'))
@@ -170,6 +171,37 @@ describe("under the peer's keys", () => {
     await counters.count('d', [ask('a', 'year', 0), back])
     expect(await scripts()).toBe(2)
   })
+
+  test.each([0, 1, 2])(
+    'a node that is lost is asked whether it answers again, though no call comes: %i',
+    async (index) => {
+      await group.flush()
+      const node = group.masters[index]
+      if (node === undefined) throw new Error('there are three')
+      const { counters, isAvailable, askLost } = openService({
+        redis: { ...redisSection(group.address), timeoutMs: 50 },
+      })
+      let domain = ''
+      for (let number = 0; (await node.client.dbsize()) === 0; number += 1) {
+        domain = `domain ${String(number)}`
+        await until(() => counters.count(domain, [ask('a', 'year')]))
+      }
+      node.pause()
+      try {
+        for (let call = 0; call < 6; call += 1) {
+          const failed = counters.count(domain, [ask('a', 'year')])
+          await expect(failed).rejects.toThrow(DependencyError)
+        }
+        expect(isAvailable()).toBe(false)
+      } finally {
+        node.resume()
+      }
+      await vi.waitFor(() => {
+        askLost()
+        expect(isAvailable()).toBe(true)
+      }, 20_000)
+    },
+  )
 
   test('S66: a node that hangs fails the call in time, counts nothing later, and what the others counted stays', async () => {
     await group.flush()

@@ -4,6 +4,7 @@ import { loadConfig } from '../../src/config/load.js'
 import type { RateLimitServiceSettings } from '../../src/config/settings.js'
 import type { Counters } from '../../src/ratelimit/counters.js'
 import { openCounters } from '../../src/ratelimit/open-counters.js'
+import type { OpenCounters } from '../../src/ratelimit/open-counters.js'
 import type { StoreAddress } from '../../src/store/store.js'
 import type { CreateCounters } from './rig.js'
 
@@ -44,6 +45,11 @@ export function settingsOf(section: ServiceSection): RateLimitServiceSettings {
 
 /** Those that the program would count with. */
 export function openPolicy(section: ServiceSection, clock = systemClock): Counters {
+  return openService(section, clock).counters
+}
+
+/** With what it knows of their stores. */
+export function openService(section: ServiceSection, clock = systemClock): OpenCounters {
   return open(settingsOf(section), clock)
 }
 
@@ -59,18 +65,18 @@ export function createFromPolicy(
   return async ({ stopWhenOver, clock }) => {
     await flush()
     const settings = { ...settingsOf({ ...section(), stopWhenOver }), moments: 'given' as const }
-    return open(settings, { ...systemClock, nowEpochMs: () => clock.nowEpochMs() })
+    return open(settings, { ...systemClock, nowEpochMs: () => clock.nowEpochMs() }).counters
   }
 }
 
-function open(settings: Parameters<typeof openCounters>[0], clock = systemClock): Counters {
-  const { counters } = openCounters(settings, {
+function open(settings: Parameters<typeof openCounters>[0], clock = systemClock): OpenCounters {
+  const service = openCounters(settings, {
     clock,
     random: Math.random,
     heapBytes: Infinity,
     onUnavailable: () => undefined,
     onAvailable: () => undefined,
   })
-  opened.push(counters)
-  return counters
+  opened.push(service.counters)
+  return service
 }
