@@ -132,6 +132,9 @@ describe('a partition key', () => {
   test('is spelled as this schema of keys began, or what was spent would be found nowhere', () => {
     const of = quotaOf({ by: ['tenant', 'subject', 'client', 'model', 'group'], groups: ['sales'] })
     expect(keyOf({}, of)).toBe('{bS7JFDKjkcLGQDlMYLWbtw}AidvdR5W-eP3eArYsmzLkg')
+    const by = ['pool', 'route', 'spiffe', 'api_key', 'claim:centre'] as const
+    const others = { spiffe: 'spiffe://a/b', apiKey: 'nightly', claims: new Map([['centre', '7']]) }
+    expect(keyOf(others, quotaOf({ by }))).toBe('{}hobTbyXhawixk2ptBGvoJw')
   })
 
   test('is never shared by an API key and another dimension of the same text, nor by one that is absent', () => {

@@ -56,6 +56,14 @@ describe('keys', () => {
     expectAbout(await redis.client.pttl(key), 86_400 + longer)
   })
 
+  test('in mode safe are spelled as this schema of keys began, or what was counted would be found nowhere', async () => {
+    const { counters } = open({})
+    await counters.count('d', [ask('a', 'day')])
+    expect(await redis.client.keys('*')).toEqual([
+      'tg2:l:{RljWq7uvd0jBcu1aPgA82w}zczD_rI0xOPRwQkmHNzdLQ',
+    ])
+  })
+
   test('S71: the peer writes an empty value as one, and so do we', async () => {
     const { counters } = open({ mode: 'shared' })
     await counters.count('d', [
