@@ -70,7 +70,7 @@ export function createServices(parts: ServiceParts): Services {
     const startedMs = parts.clock.monotonicMs()
     const incoming = toIncomingRequest(request, call.signal)
     call.requestId = incoming.request.requestId
-    await turns.mine()
+    await turns.mine(call.signal)
     if (call.signal.aborted) throw new AbandonedError('given up before its turn came')
     const decision =
       incoming.fault === undefined
