@@ -88,3 +88,16 @@ test('what was given up while it waited takes no time of others', async () => {
   await it.turn()
   expect(it.begun).toEqual(['a', 'given up', 'b'])
 })
+
+test('of what was given up no more than some is over in one turn', async () => {
+  const it = manual(2)
+  const given = new AbortController()
+  await it.work('a')
+  for (let index = 0; index < 100; index += 1) void it.work('given up', given.signal)
+  await new Promise(setImmediate)
+  given.abort()
+  await it.turn()
+  expect(it.begun.length).toBeLessThan(40)
+  for (let times = 0; times < 9; times += 1) await it.turn()
+  expect(it.begun.length).toBe(101)
+})

@@ -49,7 +49,7 @@ export interface OpenCounters {
 export function openCounters(settings: CounterSettings, parts: CounterParts): OpenCounters {
   const { store, perSecond, stopWhenOver, localCacheBytes, cacheKeyPrefix } = settings
   const { clock } = parts
-  const stores: (Pick<Watched, 'isAvailable'> & Pick<Asking, 'askAgain'>)[] = []
+  const stores: (Pick<Watched, 'isAvailable'> & Pick<Asking, 'askAgain' | 'forget'>)[] = []
 
   function open(server: CounterServer | { readonly kind: 'memory' }): Counters {
     if (server.kind === 'memory') {
@@ -66,8 +66,8 @@ export function openCounters(settings: CounterSettings, parts: CounterParts): Op
       keyPrefix: cacheKeyPrefix,
       timeoutMs: server.timeoutMs,
     })
-    const { counters, askAgain } = rememberFailed(opened)
-    stores.push({ isAvailable: watched.isAvailable, askAgain })
+    const { counters, askAgain, forget } = rememberFailed(opened)
+    stores.push({ isAvailable: watched.isAvailable, askAgain, forget })
     return counters
   }
 
@@ -83,7 +83,10 @@ export function openCounters(settings: CounterSettings, parts: CounterParts): Op
         : withOverLimitCache(all, { clock, stopWhenOver, maxBytes: localCacheBytes }),
     isAvailable: () => stores.every((watched) => watched.isAvailable()),
     askLost() {
-      for (const { isAvailable, askAgain } of stores) if (!isAvailable()) askAgain()
+      for (const { isAvailable, askAgain, forget } of stores) {
+        if (isAvailable()) forget()
+        else askAgain()
+      }
     },
   }
 }
@@ -92,6 +95,8 @@ interface Asking {
   readonly counters: Counters
   /** Asks what has failed whether it does still, and counts nothing. */
   readonly askAgain: () => void
+  /** Its store answers: what has failed says nothing of the next time. */
+  readonly forget: () => void
 }
 
 /** Calls of so many domains: each may be on another node of a Cluster, and under keys that this user may ask alone. */
@@ -105,6 +110,8 @@ function rememberFailed(inner: Counters): Asking {
       try {
         return await inner.count(domain, asks, begunMonotonicMs)
       } catch (error) {
+        // Last in the queue: one that fails for a reason of its own keeps no other from being asked.
+        failed.delete(domain)
         failed.set(
           domain,
           asks.map((ask) => ({ ...ask, hits: 0, isRefund: false })),
@@ -119,11 +126,11 @@ function rememberFailed(inner: Counters): Asking {
     counters,
     askAgain() {
       for (const [domain, asks] of [...failed]) {
-        counters.count(domain, asks).then(
-          () => failed.delete(domain),
-          () => undefined,
-        )
+        counters.count(domain, asks).catch(() => undefined)
       }
+    },
+    forget() {
+      failed.clear()
     },
   }
 }
