@@ -42,6 +42,7 @@ const MAX_TOLD = 2000
 const TOLD_IN_TURN = 100
 /** After a failure a round goes on for no longer: until a breaker opens, each one takes its whole timeout. */
 const FAILING_ROUND_MS = SECOND_MS / 2
+
 interface Kept {
   readonly report: Report
   readonly tries: ReportTries

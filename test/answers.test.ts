@@ -14,7 +14,7 @@ import type { PromptReader } from '../src/prompt/prompt.js'
 import { createMemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import { createServices } from '../src/server.js'
 import type { Recorder } from '../src/telemetry/record.js'
-import { alice, examplePolicy } from './example-policy.js'
+import { asAlice, examplePolicy } from './example-policy.js'
 
 // What a real transport does at a moment of its own choosing, a transport of the test does when it is told.
 
@@ -61,11 +61,7 @@ function rig(recorder: Partial<Recorder> = {}): Rig {
   const services = createServices({
     snapshot: () => ({
       policy: examplePolicy(),
-      authenticator: {
-        authenticate: async () => alice,
-        ready: () => true,
-        prefetch: async () => undefined,
-      },
+      authenticator: asAlice,
     }),
     prompts,
     ledger,

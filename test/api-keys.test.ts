@@ -15,6 +15,7 @@ import { createMetrics } from '../src/telemetry/metrics.js'
 import { createRecorder } from '../src/telemetry/record.js'
 import type { AuditRecord } from '../src/audit/record.js'
 import { examplePolicy } from './example-policy.js'
+import { postOf } from './example-request.js'
 import {
   createFakeClock,
   createFakeProvider,
@@ -77,27 +78,21 @@ function gate(...quotas: readonly PolicyQuota[]) {
   return {
     ask: (credential: string, header: 'authorization' | 'x-api-key' = 'authorization') =>
       authorize(
-        {
-          streamId: randomId(),
-          startedAt: '1.0',
-          requestId: undefined,
-          method: 'POST',
-          path: header === 'x-api-key' ? '/v1/messages' : '/v1/chat/completions',
-          headers: new Map([
-            [header, [header === 'x-api-key' ? credential : `Bearer ${credential}`]],
-            ['content-type', ['application/json']],
-          ]),
-          body: Buffer.from(
-            JSON.stringify({
-              model: 'llama-70b',
-              max_tokens: 100,
-              messages: [{ role: 'user', content: 'Good morning.' }],
-            }),
-          ),
-          peer: '',
-          context: {},
-          signal: new AbortController().signal,
-        },
+        postOf(
+          {
+            model: 'llama-70b',
+            max_tokens: 100,
+            messages: [{ role: 'user', content: 'Good morning.' }],
+          },
+          {
+            streamId: randomId(),
+            path: header === 'x-api-key' ? '/v1/messages' : '/v1/chat/completions',
+            headers: new Map([
+              [header, [header === 'x-api-key' ? credential : `Bearer ${credential}`]],
+              ['content-type', ['application/json']],
+            ]),
+          },
+        ),
         parts,
       ),
   }

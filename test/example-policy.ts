@@ -1,3 +1,4 @@
+import type { Authenticator } from '../src/identity/authenticate.js'
 import type { Principal } from '../src/identity/principal.js'
 import type { Policy } from '../src/policy.js'
 
@@ -92,4 +93,11 @@ export const alice: Principal = {
   scopes: [],
   client: 'app',
   expiresAtEpochMs: 0,
+}
+
+/** Takes every credential for hers. */
+export const asAlice: Authenticator = {
+  authenticate: async () => alice,
+  ready: () => true,
+  prefetch: async () => undefined,
 }

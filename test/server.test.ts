@@ -36,7 +36,7 @@ import { buildConfig } from '../src/ratelimit/tree.js'
 import type { RateLimitConfig } from '../src/ratelimit/tree.js'
 import type { Recorder } from '../src/telemetry/record.js'
 import { HOUR_MS } from '../src/units.js'
-import { alice, examplePolicy } from './example-policy.js'
+import { alice, asAlice, examplePolicy } from './example-policy.js'
 import { at } from './ratelimit/rig.js'
 
 let prompts: PromptReader
@@ -107,11 +107,7 @@ async function rig(options: RigOptions = {}): Promise<Rig> {
   const services = createServices({
     snapshot: () => ({
       policy: examplePolicy(),
-      authenticator: {
-        authenticate: async () => alice,
-        ready: () => true,
-        prefetch: async () => undefined,
-      },
+      authenticator: asAlice,
     }),
     prompts,
     ledger,

@@ -11,7 +11,8 @@ import { createInlineReader } from '../src/prompt/inline.js'
 import type { PromptReader } from '../src/prompt/prompt.js'
 import type { GuardedLedger } from '../src/quota/failover/guarded-ledger.js'
 import { createLedger } from '../src/quota/ledgers.js'
-import { alice } from './example-policy.js'
+import { asAlice } from './example-policy.js'
+import { postOf } from './example-request.js'
 import { startRedis } from './redis-server.js'
 import type { RedisServer } from './redis-server.js'
 
@@ -82,31 +83,14 @@ test.each([
     const check = (): Promise<Decision> => {
       const streamId = `${quota} ${String((streams += 1))}`
       return authorize(
-        {
-          streamId,
-          startedAt: '1.0',
-          requestId: undefined,
-          method: 'POST',
-          path: '/v1/chat/completions',
-          headers: new Map([
-            ['authorization', ['Bearer good']],
-            ['content-type', ['application/json']],
-          ]),
-          body: Buffer.from(
-            '{"model":"llama","max_tokens":10,"messages":[{"role":"user","content":"Hello"}]}',
-          ),
-          peer: '',
-          context: {},
-          signal: new AbortController().signal,
-        },
+        postOf(
+          { model: 'llama', max_tokens: 10, messages: [{ role: 'user', content: 'Hello' }] },
+          { streamId },
+        ),
         {
           snapshot: () => ({
             policy,
-            authenticator: {
-              authenticate: async () => alice,
-              ready: () => true,
-              prefetch: async () => undefined,
-            },
+            authenticator: asAlice,
           }),
           prompts,
           ledger: opened,

@@ -7,7 +7,6 @@ import { authorize } from '../src/authorize.js'
 import { systemClock } from '../src/clock.js'
 import type { Decision } from '../src/decision.js'
 import { denialStatus, isDenial } from '../src/denial.js'
-import type { Authenticator } from '../src/identity/authenticate.js'
 import { createInlineReader } from '../src/prompt/inline.js'
 import type { PromptReader } from '../src/prompt/prompt.js'
 import { createFailoverLedger } from '../src/quota/failover/failover-ledger.js'
@@ -18,7 +17,8 @@ import type { OnStoreFailure, Quota } from '../src/quota/quota.js'
 import { createRedisLedger } from '../src/quota/redis/redis-ledger.js'
 import { openStore } from '../src/store/store.js'
 import type { StoreAddress } from '../src/store/store.js'
-import { alice, examplePolicy } from './example-policy.js'
+import { asAlice, examplePolicy } from './example-policy.js'
+import { postOf } from './example-request.js'
 import { startFaultProxy } from './fault-proxy.js'
 import type { FaultProxy } from './fault-proxy.js'
 import { addressOf, startRedis } from './redis-server.js'
@@ -26,12 +26,6 @@ import type { RedisServer } from './redis-server.js'
 
 // Every way in which Redis fails, through the whole story of Check: each is answered as the quota says, none with a plain
 // allow, none with a 429, and nothing of it is held when Redis is back.
-
-const authenticator: Authenticator = {
-  authenticate: async () => alice,
-  ready: () => true,
-  prefetch: async () => undefined,
-}
 
 /** Where a script that writes is refused. */
 const directory = mkdtempSync(join(tmpdir(), 'tg-faults-'))
@@ -116,29 +110,16 @@ async function ask(
 ): Promise<Decision> {
   const id = String((streams += 1))
   return authorize(
+    postOf(
+      {
+        model: 'llama-70b',
+        max_tokens: 10,
+        messages: [{ role: 'user', content: 'Good morning.' }],
+      },
+      { streamId: id },
+    ),
     {
-      streamId: id,
-      startedAt: '1.0',
-      requestId: undefined,
-      method: 'POST',
-      path: '/v1/chat/completions',
-      headers: new Map([
-        ['authorization', ['Bearer good']],
-        ['content-type', ['application/json']],
-      ]),
-      body: Buffer.from(
-        JSON.stringify({
-          model: 'llama-70b',
-          max_tokens: 10,
-          messages: [{ role: 'user', content: 'Good morning.' }],
-        }),
-      ),
-      peer: '',
-      context: {},
-      signal: new AbortController().signal,
-    },
-    {
-      snapshot: () => ({ policy: policyThat(onStoreFailure), authenticator }),
+      snapshot: () => ({ policy: policyThat(onStoreFailure), authenticator: asAlice }),
       prompts,
       ledger,
       clock: systemClock,

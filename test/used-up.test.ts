@@ -16,7 +16,7 @@ import type { IncomingRequest } from '../src/request.js'
 import { openStore } from '../src/store/store.js'
 import type { Store } from '../src/store/store.js'
 import { refuseUsedUp } from '../src/used-up.js'
-import { alice, examplePolicy } from './example-policy.js'
+import { alice, asAlice, examplePolicy } from './example-policy.js'
 import { calendar, quotaOf } from './quota/quotas.js'
 import { startRedis } from './redis-server.js'
 import type { RedisServer } from './redis-server.js'
@@ -126,11 +126,7 @@ function open(ledger: Ledger<Admission>, quotas: readonly Quota[]) {
   const parts: AuthorizeParts = {
     snapshot: () => ({
       policy,
-      authenticator: {
-        authenticate: async () => alice,
-        ready: () => true,
-        prefetch: async () => undefined,
-      },
+      authenticator: asAlice,
     }),
     prompts: {
       ...prompts,

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import { DependencyError } from '../../src/errors.js'
 import type { Ask } from '../../src/ratelimit/counters.js'
@@ -14,6 +14,7 @@ import type { ClusterGroup } from '../redis-cluster.js'
 import { describeCounters, describeOwnCounters } from './counters.contract.js'
 import { until } from '../until.js'
 import { ask } from './asks.js'
+import { expectAskedAgain } from './lost-store.js'
 import { createFromPolicy, openPolicy, openService, redisSection } from './policy-counters.js'
 import type { ServiceSection } from './policy-counters.js'
 
@@ -178,28 +179,16 @@ describe("under the peer's keys", () => {
       await group.flush()
       const node = group.masters[index]
       if (node === undefined) throw new Error('there are three')
-      const { counters, isAvailable, askLost } = openService({
+      const service = openService({
         redis: { ...redisSection(group.address), timeoutMs: 50 },
       })
+      const { counters } = service
       let domain = ''
       for (let number = 0; (await node.client.dbsize()) === 0; number += 1) {
         domain = `domain ${String(number)}`
         await until(() => counters.count(domain, [ask('a', 'year')]))
       }
-      node.pause()
-      try {
-        for (let call = 0; call < 6; call += 1) {
-          const failed = counters.count(domain, [ask('a', 'year')])
-          await expect(failed).rejects.toThrow(DependencyError)
-        }
-        expect(isAvailable()).toBe(false)
-      } finally {
-        node.resume()
-      }
-      await vi.waitFor(() => {
-        askLost()
-        expect(isAvailable()).toBe(true)
-      }, 20_000)
+      await expectAskedAgain(node, service, domain, ask('a', 'year'))
     },
   )
 

@@ -7,6 +7,7 @@ import { DependencyError } from '../../src/errors.js'
 import type { RedisServer } from '../redis-server.js'
 import { until } from '../until.js'
 import { ask } from './asks.js'
+import { expectAskedAgain } from './lost-store.js'
 import { open, other, redis, server } from './counter-servers.js'
 
 const directory = mkdtempSync(join(tmpdir(), 'tg-counters-'))
@@ -334,26 +335,15 @@ describe('S72: limits per second have a server of their own', () => {
           timeoutMs: 50,
         }
       }
-      const { counters, isAvailable, askLost } = open({
+      const service = open({
         ...{ mode, store: as(redis), perSecond: as(other) },
       })
+      const { counters } = service
       const unit = lost === redis ? 'year' : 'second'
       for (const each of ['year', 'second'] as const) {
         await until(() => counters.count('d', [ask('a', each)]))
       }
-      lost.pause()
-      try {
-        for (let call = 0; call < 5; call += 1) {
-          await expect(counters.count('d', [ask('a', unit)])).rejects.toThrow(DependencyError)
-        }
-        expect(isAvailable()).toBe(false)
-      } finally {
-        lost.resume()
-      }
-      await vi.waitFor(() => {
-        askLost()
-        expect(isAvailable()).toBe(true)
-      }, 20_000)
+      await expectAskedAgain(lost, service, 'd', ask('a', unit))
       // What was not counted meanwhile is not counted by that.
       const [count] = await counters.count('d', [ask('a', 'year')])
       expect(count?.after).toBe(2)

@@ -132,10 +132,10 @@ export function createFailoverLedger<Context>(
       // What is refused is not told before what it held is back.
       await isBack
       if (error instanceof PartError) await error.isBack
-      // Another part is away by now, and no quota's word may hold it a second time.
       const foundBy = error instanceof PartError ? error.heldBy : undefined
       // It may have found what its own first call held.
       const isOwn = foundBy?.startsWith(request.id) === true
+      // Another part is away by now, and no quota's word may hold it a second time.
       if (heldBy !== undefined || (foundBy !== undefined && !isOwn)) throw heldBefore(error)
       return undefined
     } finally {
