@@ -13,6 +13,11 @@ export interface Ask {
   readonly isRefund: boolean
 }
 
+/** Asks the same and counts nothing. */
+export function withoutHits(ask: Ask): Ask {
+  return { ...ask, hits: 0, isRefund: false }
+}
+
 /** Where a counter stands, in its window, around what a descriptor added. It stops at 2^53 - 1 instead of wrapping. */
 export interface Count {
   readonly before: number

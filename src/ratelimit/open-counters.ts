@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.js'
 import { openStore } from '../store/store.js'
 import type { Script, Store, StoreAddress } from '../store/store.js'
-import type { Ask, Counters } from './counters.js'
+import type { Counters } from './counters.js'
 import { createMemoryCounters, maxCountersIn } from './memory-counters.js'
 import { withOverLimitCache } from './over-limit-cache.js'
 import { splitPerSecond } from './per-second.js'
@@ -49,7 +49,7 @@ export interface OpenCounters {
 export function openCounters(settings: CounterSettings, parts: CounterParts): OpenCounters {
   const { store, perSecond, stopWhenOver, localCacheBytes, cacheKeyPrefix } = settings
   const { clock } = parts
-  const stores: (Pick<Watched, 'isAvailable'> & Pick<Asking, 'askAgain' | 'forget'>)[] = []
+  const stores: Watched[] = []
 
   function open(server: CounterServer | { readonly kind: 'memory' }): Counters {
     if (server.kind === 'memory') {
@@ -57,7 +57,8 @@ export function openCounters(settings: CounterSettings, parts: CounterParts): Op
       return createMemoryCounters({ clock, stopWhenOver, maxCounters })
     }
     const watched = openWatched(server, counterScripts(settings.mode), parts)
-    const opened = createRedisCounters({
+    stores.push(watched)
+    return createRedisCounters({
       ...settings,
       store: watched.store,
       isCluster: 'cluster' in server.address,
@@ -66,9 +67,6 @@ export function openCounters(settings: CounterSettings, parts: CounterParts): Op
       keyPrefix: cacheKeyPrefix,
       timeoutMs: server.timeoutMs,
     })
-    const { counters, askAgain, forget } = rememberFailed(opened)
-    stores.push({ isAvailable: watched.isAvailable, askAgain, forget })
-    return counters
   }
 
   const rest = open(store)
@@ -83,54 +81,7 @@ export function openCounters(settings: CounterSettings, parts: CounterParts): Op
         : withOverLimitCache(all, { clock, stopWhenOver, maxBytes: localCacheBytes }),
     isAvailable: () => stores.every((watched) => watched.isAvailable()),
     askLost() {
-      for (const { isAvailable, askAgain, forget } of stores) {
-        if (isAvailable()) forget()
-        else askAgain()
-      }
-    },
-  }
-}
-
-interface Asking {
-  readonly counters: Counters
-  /** Asks what has failed whether it does still, and counts nothing. */
-  readonly askAgain: () => void
-  /** Its store answers: what has failed says nothing of the next time. */
-  readonly forget: () => void
-}
-
-/** Calls of so many domains: each may be on another node of a Cluster, and under keys that this user may ask alone. */
-const MAX_REMEMBERED = 8
-
-function rememberFailed(inner: Counters): Asking {
-  const failed = new Map<string, readonly Ask[]>()
-  const counters: Counters = {
-    ...inner,
-    async count(domain, asks, begunMonotonicMs) {
-      try {
-        return await inner.count(domain, asks, begunMonotonicMs)
-      } catch (error) {
-        // Last in the queue: one that fails for a reason of its own keeps no other from being asked.
-        failed.delete(domain)
-        failed.set(
-          domain,
-          asks.map((ask) => ({ ...ask, hits: 0, isRefund: false })),
-        )
-        const [oldest] = failed.keys()
-        if (failed.size > MAX_REMEMBERED && oldest !== undefined) failed.delete(oldest)
-        throw error
-      }
-    },
-  }
-  return {
-    counters,
-    askAgain() {
-      for (const [domain, asks] of [...failed]) {
-        counters.count(domain, asks).catch(() => undefined)
-      }
-    },
-    forget() {
-      failed.clear()
+      for (const { store } of stores) store.probe()
     },
   }
 }

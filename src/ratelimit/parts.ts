@@ -1,4 +1,4 @@
-import { withheld } from './counters.js'
+import { withheld, withoutHits } from './counters.js'
 import type { Ask, Count, CountersOptions } from './counters.js'
 
 export interface PartsOptions<Part> extends CountersOptions {
@@ -39,7 +39,7 @@ export async function countInParts<Part>(
   }
 
   if (!stopWhenOver || placesOf.size < 2 || !asks.some(isCounting)) return countAll(asks)
-  const stands = await countAll(asks.map((ask) => ({ ...ask, hits: 0, isRefund: false })))
+  const stands = await countAll(asks.map(withoutHits))
   const isWithheld = withheld(
     asks,
     stands.map(({ after }) => after),

@@ -3,7 +3,7 @@ import type { Clock } from '../clock.js'
 import { DependencyError } from '../errors.js'
 import { createScript, slotOf } from '../store/store.js'
 import type { Reply, Script, Store } from '../store/store.js'
-import { resetMsAt } from './counters.js'
+import { resetMsAt, withoutHits } from './counters.js'
 import type { Ask, Count, Counters, CountersOptions } from './counters.js'
 import { counterKey, peerKey } from './keys.js'
 import { countInParts } from './parts.js'
@@ -79,21 +79,28 @@ export function createRedisCounters(options: RedisCountersOptions): Counters {
   }
 
   async function count(at: Moment, asks: readonly Ask[], slot?: number): Promise<readonly Count[]> {
-    const { nowEpochMs, dueMonotonicMs } = at
-    const args = asks.flatMap((ask) => [
-      String(unitSeconds[ask.limit.unit]),
-      String(ask.limit.requestsPerUnit),
-      (ask.isRefund ? '-' : '') + String(ask.hits),
-      String(keptSeconds(ask)),
-    ])
-    const moment = moments === 'given' ? String(nowEpochMs) : ''
+    const { domain, nowEpochMs, dueMonotonicMs } = at
+    const argsFor =
+      (some: readonly Ask[]) =>
+      (untilMs: number): readonly string[] => [
+        String(untilMs),
+        moments === 'given' ? String(nowEpochMs) : '',
+        stop,
+        ...some.flatMap((ask) => [
+          String(unitSeconds[ask.limit.unit]),
+          String(ask.limit.requestsPerUnit),
+          (ask.isRefund ? '-' : '') + String(ask.hits),
+          String(keptSeconds(ask)),
+        ]),
+      ]
+    const nothing = (untilMs: number): readonly string[] => argsFor(asks.map(withoutHits))(untilMs)
     const reply = await run(
       store,
       scripts[mode],
       asks.map((ask) => keyOf(at, ask)),
-      (untilMs) => [String(untilMs), moment, stop, ...args],
+      argsFor(asks),
       dueMonotonicMs,
-      slot,
+      { slot, probe: { of: domain, timeoutMs, argsUntil: nothing } },
     )
     // What each script answers is told by `lua/` alone, and held by the contract of the counters.
     const [, , redisMs, ...amounts] = reply as unknown as CountedReply

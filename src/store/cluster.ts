@@ -1,9 +1,10 @@
 import { askOnce } from './ask-once.js'
+import type { Call, Reply } from './call.js'
 import { refusedFault } from './faults.js'
 import { placeFrom } from './place.js'
 import type { Access } from './place.js'
 import { inTime, openServer } from './server.js'
-import type { Call, Reply, Server, ServerParts } from './server.js'
+import type { Server, ServerParts } from './server.js'
 import { nodeName, readSlotMap } from './slot-map.js'
 import type { SlotMap } from './slot-map.js'
 import { slotOf } from './slots.js'
@@ -17,6 +18,7 @@ export interface ClusterAddress {
 /** As `Store`. */
 export interface Cluster {
   run(call: Call): Promise<Reply>
+  probe(): void
   nowMs(key?: string): number | undefined
   silentMs(key: string): number
   close(): void
@@ -199,6 +201,11 @@ export function openCluster(address: ClusterAddress, access: Access, parts: Clus
 
   return {
     run,
+    probe() {
+      // A node that is lost may have been replaced since it last failed a call.
+      if (down.size > 0) learnSoon()
+      for (const server of servers.values()) server.probe()
+    },
     nowMs(key) {
       const node = key === undefined ? undefined : owners[slotOf(key)]
       const server = node === undefined ? [...servers.values()][0] : servers.get(node)

@@ -1,6 +1,8 @@
 import type { Redis } from 'ioredis'
 import type { Clock } from '../clock.js'
 import { createBreaker } from './breaker.js'
+import type { Admitted } from './breaker.js'
+import type { Call, Reply } from './call.js'
 import { openConnection } from './connection.js'
 import {
   describeReply,
@@ -12,25 +14,13 @@ import {
   UnansweredError,
 } from './faults.js'
 import type { Access, Place } from './place.js'
+import { createProbes } from './probes.js'
 import { redirectFrom } from './redirect.js'
 import type { Redirect } from './redirect.js'
 import { createRedisClock, redisNowMs } from './redis-clock.js'
 import type { Script } from './script.js'
 import { createSilence } from './silence.js'
 import { createTexts, loadMissing } from './texts.js'
-
-/** What a script answers: a word, Redis's moment in milliseconds, and whatever else. */
-export type Reply = readonly [kind: string, redisMs: number, ...rest: unknown[]]
-
-/** As `Store.run` takes it. */
-export interface Call {
-  readonly script: Script
-  readonly keys: readonly string[]
-  readonly argsUntil: (untilMs: number) => readonly string[]
-  readonly dueMonotonicMs: number
-  /** Of the keys, where it is known: long ones take long to hash. */
-  readonly slot?: number | undefined
-}
 
 /** One server with a connection, a breaker and a clock of its own. Each call is answered in time or has failed. */
 export interface Server {
@@ -41,6 +31,8 @@ export interface Server {
    * @throws DependencyError nothing took effect
    */
   run(call: Call, asking: boolean): Promise<Reply | Redirect>
+  /** As `Store.probe`. */
+  probe(): void
   /** What its clock shows, as far as this process knows; undefined before the first connection. */
   nowMs(): number | undefined
   /** For how long it has answered nobody, while it owes an answer. */
@@ -86,6 +78,7 @@ export function openServer(parts: ServerParts): Server {
   const texts = createTexts()
   const redisClock = createRedisClock()
   const silence = createSilence(clock)
+  const probes = createProbes()
   let available = true
   let loadingOn: Redis | undefined
 
@@ -206,37 +199,56 @@ export function openServer(parts: ServerParts): Server {
     return reply
   }
 
+  async function attempt(call: Call, asking: boolean, admitted: Admitted) {
+    const course: Course = { forgottenAt: undefined, wasForgottenAgain: false, isOverdue: false }
+    try {
+      let reply = await send(call, asking, course)
+      // Redis's clock was set forward: its moment is known now.
+      if (isLate(reply)) reply = await send(call, asking, course)
+      if (isLate(reply)) {
+        course.isOverdue = true
+        throw refusedFault('Redis came to it too late')
+      }
+      admitted.succeeded()
+      probes.answered()
+      return reply
+    } catch (error) {
+      // It ran and was answered: one key that it cannot read says nothing of the others.
+      if (error instanceof ScriptError) {
+        admitted.succeeded()
+        probes.answered()
+        throw error
+      }
+      probes.failed(call)
+      // It is there, and has answered: to bring the script took the time that the call had.
+      if (course.forgottenAt !== undefined && course.isOverdue) {
+        admitted.undecided()
+        throw error
+      }
+      admitted.failed()
+      // A half-open connection never says so, and another may lead to a server that takes writes.
+      if (breaker.isOpen()) renew()
+      throw error
+    }
+  }
+
   return {
     async run(call, asking) {
       const admitted = breaker.admit()
-      if (admitted === undefined) throw refusedFault('Redis is not asked: it did not answer')
-      const course: Course = { forgottenAt: undefined, wasForgottenAgain: false, isOverdue: false }
-      try {
-        let reply = await send(call, asking, course)
-        // Redis's clock was set forward: its moment is known now.
-        if (isLate(reply)) reply = await send(call, asking, course)
-        if (isLate(reply)) {
-          course.isOverdue = true
-          throw refusedFault('Redis came to it too late')
-        }
-        admitted.succeeded()
-        return reply
-      } catch (error) {
-        // It ran and was answered: one key that it cannot read says nothing of the others.
-        if (error instanceof ScriptError) {
-          admitted.succeeded()
-          throw error
-        }
-        // It is there, and has answered: to bring the script took the time that the call had.
-        if (course.forgottenAt !== undefined && course.isOverdue) {
-          admitted.undecided()
-          throw error
-        }
-        admitted.failed()
-        // A half-open connection never says so, and another may lead to a server that takes writes.
-        if (breaker.isOpen()) renew()
-        throw error
-      }
+      if (admitted !== undefined) return attempt(call, asking, admitted)
+      probes.failed(call)
+      throw refusedFault('Redis is not asked: it did not answer')
+    },
+    probe() {
+      if (!breaker.isOpen()) return
+      const next = probes.next()
+      if (next === undefined) return
+      const admitted = breaker.admit()
+      if (admitted === undefined) return
+      const { call, probe } = next
+      const dueMonotonicMs = clock.monotonicMs() + probe.timeoutMs
+      const again = { ...call, argsUntil: probe.argsUntil, dueMonotonicMs }
+      attempt(again, false, admitted).catch(() => undefined)
     },
     nowMs: () => redisNowMs(redisClock, clock),
     silentMs: () => silence.ms(),

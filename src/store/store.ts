@@ -1,3 +1,4 @@
+import type { Call, Reply } from './call.js'
 import { openCluster } from './cluster.js'
 import type { ClusterAddress } from './cluster.js'
 import { refusedFault } from './faults.js'
@@ -7,7 +8,7 @@ import type { Script } from './script.js'
 import { createMasterFinder } from './sentinel.js'
 import type { SentinelAddress } from './sentinel.js'
 import { openServer } from './server.js'
-import type { Reply, ServerParts } from './server.js'
+import type { ServerParts } from './server.js'
 
 export type { ClusterAddress } from './cluster.js'
 export { isOfOneCall, OutOfMemoryError, ScriptError, UnansweredError } from './faults.js'
@@ -15,7 +16,7 @@ export { createScript } from './script.js'
 export type { Script } from './script.js'
 export type { SentinelAddress } from './sentinel.js'
 export { inTime } from './server.js'
-export type { Reply } from './server.js'
+export type { Reply } from './call.js'
 export { SLOTS, slotOf } from './slots.js'
 
 /** Where the store is. */
@@ -37,7 +38,8 @@ export interface Store {
    *
    * @param keys at least one, all of one slot where the store is a cluster
    * @param dueMonotonicMs when this call must be over
-   * @param slot that of the keys, where the caller has found it already: long ones take long to hash
+   * @param more `slot` that of the keys, where the caller has found it already: long ones take long to hash;
+   *   `probe` how the call is asked again by `probe`
    * @throws UnansweredError it may have taken effect
    * @throws DependencyError nothing took effect
    */
@@ -46,8 +48,13 @@ export interface Store {
     keys: readonly string[],
     argsUntil: (untilMs: number) => readonly string[],
     dueMonotonicMs: number,
-    slot?: number,
+    more?: Pick<Call, 'slot' | 'probe'>,
   ): Promise<Reply>
+  /**
+   * Has each server that does not answer asked whether it does again, if it is time to, by a call that it failed and
+   * that said how. Else it is asked with the next call alone.
+   */
+  probe(): void
   /**
    * What Redis's clock shows, as far as this process knows; undefined before the first connection.
    *
@@ -72,17 +79,20 @@ export function openStore(address: StoreAddress, parts: StoreParts): Store {
     const cluster = openCluster(address.cluster, address, parts)
     return {
       ...cluster,
-      run: (script, keys, argsUntil, dueMonotonicMs, slot) =>
-        cluster.run({ script, keys, argsUntil, dueMonotonicMs, slot }),
+      run: (script, keys, argsUntil, dueMonotonicMs, more) =>
+        cluster.run({ script, keys, argsUntil, dueMonotonicMs, ...more }),
     }
   }
   const find = finderOf(address)
   const server = openServer({ ...parts, find, access: address, redirects: false })
   return {
-    async run(script, keys, argsUntil, dueMonotonicMs) {
-      const reply = await server.run({ script, keys, argsUntil, dueMonotonicMs }, false)
+    async run(script, keys, argsUntil, dueMonotonicMs, more) {
+      const reply = await server.run({ script, keys, argsUntil, dueMonotonicMs, ...more }, false)
       if ('kind' in reply) throw refusedFault(`Redis answered ${reply.kind}`)
       return reply
+    },
+    probe() {
+      server.probe()
     },
     nowMs: () => server.nowMs(),
     silentMs: () => server.silentMs(),

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import { DependencyError } from '../../src/errors.js'
 import type { Ask } from '../../src/ratelimit/counters.js'
@@ -11,6 +11,7 @@ import { openStore, slotOf } from '../../src/store/store.js'
 import type { Store } from '../../src/store/store.js'
 import { startCluster } from '../redis-cluster.js'
 import type { ClusterGroup } from '../redis-cluster.js'
+import type { RedisServer } from '../redis-server.js'
 import { describeCounters, describeOwnCounters } from './counters.contract.js'
 import { until } from '../until.js'
 import { ask } from './asks.js'
@@ -98,10 +99,10 @@ describe("under the peer's keys", () => {
     await group.flush()
     const store = openStore(group.address, { clock: systemClock, random: Math.random })
     const slots: unknown[] = []
-    const run: Store['run'] = (script, keys, argsUntil, dueMs, slot) => {
-      expect(keys.map(slotOf)).toEqual(keys.map(() => slot))
-      slots.push(slot)
-      return store.run(script, keys, argsUntil, dueMs, slot)
+    const run: Store['run'] = (script, keys, argsUntil, dueMs, more) => {
+      expect(keys.map(slotOf)).toEqual(keys.map(() => more?.slot))
+      slots.push(more?.slot)
+      return store.run(script, keys, argsUntil, dueMs, more)
     }
     const counters = createRedisCounters({
       store: { ...store, run },
@@ -191,6 +192,39 @@ describe("under the peer's keys", () => {
       await expectAskedAgain(node, service, domain, ask('a', 'year'))
     },
   )
+
+  test('each node that is lost is asked by a call that it failed, which others of the domain and later windows do not replace', async () => {
+    await group.flush()
+    let yearsOn = 0
+    const nowEpochMs = (): number => systemClock.nowEpochMs() + yearsOn * 366 * 24 * 3_600_000
+    const section = { mode: 'shared', redis: { ...redisSection(group.address), timeoutMs: 50 } }
+    const service = openService(section, { ...systemClock, nowEpochMs })
+    const { counters, isAvailable, askLost } = service
+    const nodeOf = (value: string): RedisServer => {
+      const window = String(windowStartSeconds('year', nowEpochMs()))
+      return group.masterOf(`d_key4_${value}_${window}`)
+    }
+    await until(() => counters.count('d', many()))
+    const lost = group.masters.slice(0, 2)
+    try {
+      for (const node of lost) {
+        const value = values.find((one) => nodeOf(one) === node) ?? ''
+        node.pause()
+        for (let call = 0; call < 6; call += 1) {
+          await expect(counters.count('d', [ask(value)])).rejects.toThrow(DependencyError)
+        }
+        // In another window the same would be asked of the third.
+        while (lost.includes(nodeOf(value))) yearsOn += 1
+      }
+    } finally {
+      for (const node of lost) node.resume()
+    }
+    expect(isAvailable()).toBe(false)
+    await vi.waitFor(() => {
+      askLost()
+      expect(isAvailable()).toBe(true)
+    }, 20_000)
+  })
 
   test('S66: a node that hangs fails the call in time, counts nothing later, and what the others counted stays', async () => {
     await group.flush()

@@ -114,7 +114,7 @@ describe('the slot of a key', () => {
   test('is not looked for again where the caller has found it', async () => {
     const store = open()
     const dueMs = systemClock.monotonicMs() + 5000
-    const asked = store.run(count, ['a'], (untilMs) => [String(untilMs)], dueMs, SLOTS)
+    const asked = store.run(count, ['a'], (untilMs) => [String(untilMs)], dueMs, { slot: SLOTS })
     await expect(asked).rejects.toThrow('no node of the cluster has the slot')
   })
 })

@@ -13,7 +13,7 @@ export async function startSmallNode(timeS: number) {
   const held: Socket[] = []
   /** The errors that the next scripts are answered with. */
   const errors: string[] = []
-  const node = { port: 0, holds: false, ownerPort: 0, asking: 0, scripts: 0 }
+  const node = { port: 0, holds: false, ownerPort: 0, asking: 0, scripts: 0, maps: 0 }
   const server = createServer((socket) => {
     socket.on('error', () => undefined)
     socket.on('data', (data) => {
@@ -21,6 +21,7 @@ export async function startSmallNode(timeS: number) {
       for (const [, command = ''] of commands) {
         if (/time/i.test(command)) socket.write(`*2\r\n${bulk(String(timeS))}${bulk('0')}`)
         else if (/cluster/i.test(command)) {
+          node.maps += 1
           const owner = `*2\r\n${bulk('127.0.0.1')}:${String(node.ownerPort)}\r\n`
           socket.write(`*1\r\n*3\r\n:0\r\n:16383\r\n${owner}`)
         } else if (/asking/i.test(command)) {

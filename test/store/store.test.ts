@@ -188,6 +188,89 @@ return { 'counted', nowMs, redis.call('INCR', KEYS[1]) }
     await proxy.stop()
   })
 
+  describe('that does not answer and gets no calls', () => {
+    interface Shared {
+      readonly key: string
+      readonly of?: string
+      readonly timeoutMs?: number
+    }
+    /** Counts, and says how it is asked without. */
+    const ask = (store: Store, { key, of = key, timeoutMs = 5000 }: Shared): Promise<Reply> => {
+      const dueMs = systemClock.monotonicMs() + timeoutMs
+      const argsUntil = (untilMs: number): readonly string[] => {
+        probed.push(of)
+        return [String(untilMs), '0']
+      }
+      const probe = { of, timeoutMs: 5000, argsUntil }
+      return store.run(by, [key], (untilMs) => [String(untilMs), '1'], dueMs, { probe })
+    }
+    const probed: string[] = []
+    /** As `count`, by ARGV[2]. */
+    const by = createScript(count.text.replace("'INCR', KEYS[1]", "'INCRBY', KEYS[1], ARGV[2]"))
+    beforeEach(async () => {
+      probed.length = 0
+      await redis.client.flushall()
+    })
+
+    async function lose(store: Store, ...keys: readonly string[]): Promise<void> {
+      redis.pause()
+      for (const key of keys) {
+        await expect(ask(store, { key, timeoutMs: 20 })).rejects.toThrow(DependencyError)
+      }
+      redis.resume()
+    }
+
+    test('is asked by a call that it failed, in words that change nothing, until it answers', async () => {
+      const events: string[] = []
+      const store = open(redis.address, events)
+      await ask(store, { key: 'n' })
+      await lose(store, 'n', 'n', 'n', 'n', 'n')
+      expect(events).toEqual(['Redis does not answer as it should'])
+      await eventually(() => {
+        store.probe()
+        expect(events.at(-1)).toBe('available')
+        return Promise.resolve()
+      })
+      expect(await redis.client.get('n')).toBe('1')
+      // In another outage what failed in this one is not asked.
+      await lose(store, 'm', 'm', 'm', 'm', 'm')
+      probed.length = 0
+      await eventually(() => {
+        store.probe()
+        expect(events.at(-1)).toBe('available')
+        return Promise.resolve()
+      })
+      expect(new Set(probed)).toEqual(new Set(['m']))
+    })
+
+    test('is asked by the calls in turn, one that was not even sent among them', async () => {
+      const events: string[] = []
+      const store = open(redis.address, events)
+      // None may ask for it but this one.
+      await redis.client.acl('SETUSER', 'default', 'resetkeys', '~n', '~free')
+      await ask(store, { key: 'n' })
+      for (let fault = 0; fault < 5; fault += 1) {
+        await expect(ask(store, { key: 'barred' })).rejects.toThrow('Redis answered NOPERM')
+      }
+      await expect(ask(store, { key: 'free' })).rejects.toThrow('is not asked')
+      await eventually(() => {
+        store.probe()
+        expect(events.at(-1)).toBe('available')
+        return Promise.resolve()
+      })
+      await redis.client.acl('SETUSER', 'default', 'allkeys')
+    })
+
+    test('is not asked as long as it is not given up', async () => {
+      const store = open(redis.address)
+      await ask(store, { key: 'n' })
+      await lose(store, 'n', 'n', 'n', 'n')
+      store.probe()
+      await eventually(() => run(store))
+      expect(probed).toEqual([])
+    })
+  })
+
   test('fails at once without a connection, and works when there is one', async () => {
     const port = redis.port
     const proxy = await startFaultProxy(port)
