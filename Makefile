@@ -33,6 +33,7 @@ proof: $(packages) envoy redis $(kubernetes_schemas) ## all tests, each property
 lint: $(packages) ## formatting, types, and rules of safety
 	npx prettier --check .
 	npx tsc --noEmit
+	npx tsc --noEmit -p tsconfig.build.json
 	npx eslint .
 
 build: $(packages) ## compile src/ into dist/
