@@ -17,7 +17,7 @@ async function makeLedger(clock: Pick<Clock, 'monotonicMs'> = systemClock) {
   return createRedisLedger<string>({ store: on.store, clock, ...given })
 }
 
-describeAgreement('the Redis ledger', makeLedger, 12)
+describeAgreement('the Redis ledger', makeLedger, 40)
 
 // Lua has no whole numbers beyond 2^53, where a debt times its limit soon is.
 test('the Redis ledger lets a debt of any size fall as the memory ledger does, to the unit', async () => {
@@ -59,6 +59,6 @@ test('the Redis ledger lets a debt of any size fall as the memory ledger does, t
         }
       },
     ),
-    { numRuns: manyRuns(80) },
+    { numRuns: manyRuns(150) },
   )
 })

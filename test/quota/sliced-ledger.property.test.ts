@@ -16,4 +16,4 @@ async function makeLedger(clock: Pick<Clock, 'monotonicMs'>): Promise<Ledger<str
   return toldExactly(createSlicedLedger({ ...parts, ledger, random: Math.random, tuning: greedy }))
 }
 
-describeAgreement('the sliced ledger', makeLedger, 12)
+describeAgreement('the sliced ledger', makeLedger, 40)
