@@ -8,6 +8,7 @@ import { createInlineReader } from '../src/prompt/inline.js'
 import { createMemoryLedger } from '../src/quota/memory/memory-ledger.js'
 import type { Quota } from '../src/quota/quota.js'
 import type { IncomingRequest } from '../src/request.js'
+import { createTurns } from '../src/turns.js'
 import { examplePolicy } from '../test/example-policy.js'
 import { prompt } from './load.js'
 
@@ -103,11 +104,15 @@ function requestOf(bytes: number): IncomingRequest {
 
 async function microsOf(kind: string, quotas: readonly Quota[], bytes: number): Promise<number> {
   const parts = await partsFor(quotas)
+  const turns = createTurns(parts)
   const requests = Array.from({ length: CALLS }, () => requestOf(bytes))
   const before = process.cpuUsage()
   let allowed = 0
   for (const request of requests) {
-    if ((await authorize(request, parts)).verdict.kind === 'allow') allowed += 1
+    if (
+      (await authorize(request, parts, await turns.mine(request.signal))).verdict.kind === 'allow'
+    )
+      allowed += 1
   }
   const { user, system } = process.cpuUsage(before)
   if (allowed !== (kind === 'allowed' ? CALLS : 0)) throw new Error(`${kind}: ${String(allowed)}`)

@@ -22,6 +22,7 @@ import type { Estimate } from './quota/units.js'
 import type { IncomingRequest } from './request.js'
 import { checkShape } from './shape.js'
 import { shortageDenial, unavailableDenial } from './shortage.js'
+import type { Turn } from './turns.js'
 import { refuseUsedUp } from './used-up.js'
 
 /** One generation of the policy with what was built from it: a decision takes it once and keeps it. */
@@ -45,10 +46,13 @@ export interface AuthorizeParts {
  *
  * A refusal is a value in the decision. What throws is a failure of a dependency, or the caller gave up; then
  * nothing stays reserved, and the one catch in `server.ts` answers with a gRPC status.
+ *
+ * @param turn of the event loop, in which it begins
  */
 export async function authorize(
   request: IncomingRequest,
   parts: AuthorizeParts,
+  turn: Turn,
 ): Promise<Decision> {
   const snapshot = parts.snapshot()
   const draft = openDraft(request, snapshot.policy, parts)
@@ -66,7 +70,8 @@ export async function authorize(
   if (isDenial(principal)) return draft.close(principal)
   draft.principal = principal
 
-  // 3. What does it ask for?
+  // 3. What does it ask for? Keys and signatures may have been waited for, and may have come with those of many others.
+  await turn.goOn(request.signal)
   if (request.body === undefined || request.body.length === 0) {
     return draft.close(deny('body_missing', 'Send the request as a JSON body.'))
   }

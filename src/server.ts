@@ -70,11 +70,10 @@ export function createServices(parts: ServiceParts): Services {
     const startedMs = parts.clock.monotonicMs()
     const incoming = toIncomingRequest(request, call.signal)
     call.requestId = incoming.request.requestId
-    await turns.mine(call.signal)
-    if (call.signal.aborted) throw new AbandonedError('given up before its turn came')
+    const turn = await turns.mine(call.signal)
     const decision =
       incoming.fault === undefined
-        ? await authorize(incoming.request, parts)
+        ? await authorize(incoming.request, parts, turn)
         : refuseUnread(incoming.request, incoming.fault, parts)
     try {
       // With `audit.required`, an allow is answered only after its record was written.

@@ -1,4 +1,5 @@
 import type { Clock } from './clock.js'
+import { AbandonedError } from './errors.js'
 
 /**
  * Turns of the event loop, for pieces of work that come together: each may take a moment, and all of them in one turn
@@ -9,8 +10,18 @@ export interface Turns {
    * Over when the work may begin: at once as long as this turn has time left, else in a later one, in order.
    *
    * @param signal fires where the work is given up: that takes no time of others
+   * @throws AbandonedError it was given up before its turn came
    */
-  mine(signal: AbortSignal): Promise<void>
+  mine(signal: AbortSignal): Promise<Turn>
+}
+
+/** One in which a piece of work has begun. */
+export interface Turn {
+  /**
+   * For work that may have waited since: what it waited for may have come together with that of others. At once as
+   * long as the turn is not over, else as `Turns.mine`.
+   */
+  goOn(signal: AbortSignal): Promise<Turn>
 }
 
 export interface TurnsOptions {
@@ -21,7 +32,11 @@ export interface TurnsOptions {
 
 interface Waiting {
   readonly signal: AbortSignal
-  readonly begin: () => void
+  readonly begin: (turn: Turn) => void
+}
+
+interface Current extends Turn {
+  readonly hasTime: () => boolean
 }
 
 /** After so long no further piece begins in a turn. */
@@ -33,42 +48,49 @@ const MOST_GIVEN_UP = 32
 
 export function createTurns({ clock, next = setImmediate }: TurnsOptions): Turns {
   const waiting: Waiting[] = []
-  let beganMs: number | undefined
+  let current: Current | undefined
 
-  function hasTime(): boolean {
-    return beganMs === undefined || clock.monotonicMs() - beganMs < LONG_ENOUGH_MS
-  }
-
-  function beginTurn(): void {
-    beganMs = clock.monotonicMs()
+  function beginTurn(): Current {
+    const beganMs = clock.monotonicMs()
+    let isOver = false
+    const turn: Current = {
+      hasTime: () => clock.monotonicMs() - beganMs < LONG_ENOUGH_MS,
+      goOn: (signal) => (isOver ? mine(signal) : Promise.resolve(turn)),
+    }
+    current = turn
     next(() => {
-      beganMs = undefined
-      if (waiting.length === 0) return
-      beginTurn()
-      release()
-      // Each by itself, since the work of one is done when its function is over.
-      for (let more = Math.min(MOST_IN_TURN, waiting.length); more > 1; more -= 1) {
-        next(() => {
-          if (hasTime()) release()
-        })
-      }
+      isOver = true
+      current = undefined
+      if (waiting.length > 0) release(beginTurn())
     })
+    return turn
   }
 
-  function release(): void {
+  function release(turn: Turn): void {
+    releaseOne(turn)
+    // Each by itself, since the work of one is done when its function is over. By then another turn has begun.
+    for (let more = Math.min(MOST_IN_TURN - 1, waiting.length); more > 0; more -= 1) {
+      next(() => {
+        if (current?.hasTime() === true) releaseOne(current)
+      })
+    }
+  }
+
+  function releaseOne(turn: Turn): void {
     for (let most = MOST_GIVEN_UP; most > 0; most -= 1) {
       const one = waiting.shift()
-      one?.begin()
+      one?.begin(turn)
       if (one?.signal.aborted !== true) return
     }
   }
 
-  return {
-    async mine(signal) {
-      const isFirst = beganMs === undefined
-      if (isFirst) beginTurn()
-      if (isFirst || (waiting.length === 0 && hasTime())) return
-      await new Promise<void>((begin) => waiting.push({ signal, begin }))
-    },
+  async function mine(signal: AbortSignal): Promise<Turn> {
+    if (current === undefined) return beginTurn()
+    if (waiting.length === 0 && current.hasTime()) return current
+    const turn = await new Promise<Turn>((begin) => waiting.push({ signal, begin }))
+    if (signal.aborted) throw new AbandonedError('given up before its turn came')
+    return turn
   }
+
+  return { mine }
 }

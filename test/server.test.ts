@@ -336,8 +336,13 @@ describe('Check', () => {
 
   describe('together with others', () => {
     const COUNT = 50
-    /** How many were begun in each turn of the event loop. */
-    async function begunInTurns(aheadMs = 0) {
+    interface Differences {
+      readonly aheadMs?: number
+      /** Credentials are verified all at the same moment. */
+      readonly isVerifiedAtOnce?: boolean
+    }
+    /** How many were begun, and how many read, in each turn of the event loop. */
+    async function inTurns({ aheadMs = 0, isVerifiedAtOnce = false }: Differences = {}) {
       let monotonicMs = 0
       let turn = 0
       let isOver = false
@@ -346,8 +351,16 @@ describe('Check', () => {
         if (!isOver) setImmediate(tick)
       }
       const begun = new Map<number, number>()
+      const read = new Map<number, number>()
+      const count = (counts: Map<number, number>): number => {
+        counts.set(turn, (counts.get(turn) ?? 0) + 1)
+        return [...counts.values()].reduce((sum, more) => sum + more, 0)
+      }
+      const verified = gate()
+      if (!isVerifiedAtOnce) verified.open()
       const authenticate = async () => {
-        begun.set(turn, (begun.get(turn) ?? 0) + 1)
+        if (count(begun) === COUNT) verified.open()
+        await verified.opened
         return alice
       }
       const it = await rig({
@@ -361,23 +374,37 @@ describe('Check', () => {
             policy: examplePolicy(),
             authenticator: { authenticate, ready: () => true, prefetch: async () => undefined },
           }),
+          prompts: {
+            ...prompts,
+            open(arrived) {
+              count(read)
+              return prompts.open(arrived)
+            },
+          },
         },
       })
       tick()
       const calls = Array.from({ length: COUNT }, () => check(it.client, HOUR_MS / 2).done)
       const outcomes = await Promise.all(calls)
       isOver = true
-      return { begun: [...begun.values()], failed: outcomes.filter(({ error }) => error !== null) }
+      const failed = outcomes.filter(({ error }) => error !== null)
+      return { begun: [...begun.values()], read: [...read.values()], failed }
     }
 
     test('leaves turns of the event loop to whatever else comes', async () => {
-      const { begun, failed } = await begunInTurns()
+      const { begun, failed } = await inTurns()
       expect(failed).toEqual([])
       expect(Math.max(...begun)).toBeLessThan(4)
     })
 
+    test('does so once more where their credentials were verified at one moment', async () => {
+      const { read, failed } = await inTurns({ isVerifiedAtOnce: true })
+      expect(failed).toEqual([])
+      expect(Math.max(...read)).toBeLessThan(4)
+    })
+
     test('is not begun where it was given up before its turn came', async () => {
-      const { begun, failed } = await begunInTurns(HOUR_MS)
+      const { begun, failed } = await inTurns({ aheadMs: HOUR_MS })
       expect(failed).not.toEqual([])
       expect(begun.reduce((sum, count) => sum + count, 0)).toBeLessThan(COUNT)
     })

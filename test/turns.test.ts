@@ -1,5 +1,16 @@
 import { expect, test } from 'vitest'
+import { AbandonedError } from '../src/errors.js'
 import { createTurns } from '../src/turns.js'
+import type { Turn } from '../src/turns.js'
+
+interface Work {
+  readonly signal?: AbortSignal
+  readonly takesMs?: number
+  /** It began in this one, and goes on. */
+  readonly after?: Turn | undefined
+}
+
+const unheard = new AbortController().signal
 
 /** Turns that the test takes; each piece of work takes a while of them. */
 function manual(workMs: number) {
@@ -12,10 +23,16 @@ function manual(workMs: number) {
   const begun: string[] = []
   return {
     begun,
-    async work(name: string, signal = new AbortController().signal): Promise<void> {
-      await turns.mine(signal)
+    /** One that is given up is over when it is told so. */
+    async work(name: string, { signal = unheard, takesMs = workMs, after }: Work = {}) {
+      const begins = after === undefined ? turns.mine(signal) : after.goOn(signal)
+      const turn = await begins.catch((error: unknown) => {
+        if (error instanceof AbandonedError) return undefined
+        throw error
+      })
       begun.push(name)
-      if (!signal.aborted) nowMs += workMs
+      if (turn !== undefined) nowMs += takesMs
+      return turn
     },
     pass(ms: number): void {
       nowMs += ms
@@ -81,7 +98,7 @@ test('what was given up while it waited takes no time of others', async () => {
   const it = manual(2)
   const given = new AbortController()
   await it.work('a')
-  void it.work('given up', given.signal)
+  void it.work('given up', given)
   void it.work('b')
   await new Promise(setImmediate)
   given.abort()
@@ -93,11 +110,64 @@ test('of what was given up no more than some is over in one turn', async () => {
   const it = manual(2)
   const given = new AbortController()
   await it.work('a')
-  for (let index = 0; index < 100; index += 1) void it.work('given up', given.signal)
+  for (let index = 0; index < 100; index += 1) void it.work('given up', given)
   await new Promise(setImmediate)
   given.abort()
   await it.turn()
   expect(it.begun.length).toBeLessThan(40)
   for (let times = 0; times < 9; times += 1) await it.turn()
   expect(it.begun.length).toBe(101)
+})
+
+test('each later turn ends after 2 ms as well', async () => {
+  const it = manual(2)
+  await it.work('first')
+  for (let index = 0; index < 9; index += 1) void it.work(String(index), { takesMs: 1 })
+  await new Promise(setImmediate)
+  const counts: number[] = []
+  for (let times = 0; times < 4; times += 1) {
+    const before = it.begun.length
+    await it.turn()
+    counts.push(it.begun.length - before)
+  }
+  expect(counts).toEqual([1, 2, 2, 2])
+})
+
+test('a turn has time for another piece until 2 ms have passed, and then none', async () => {
+  const it = manual(1.9)
+  await it.work('a')
+  await it.work('b')
+  void it.work('c')
+  await new Promise(setImmediate)
+  expect(it.begun).toEqual(['a', 'b'])
+})
+
+test('what comes while others wait begins behind them, though the turn has time left', async () => {
+  const it = manual(2)
+  await it.work('a')
+  for (const name of ['b', 'c', 'd']) void it.work(name, { takesMs: 0.1 })
+  await new Promise(setImmediate)
+  await it.turn()
+  expect(it.begun).toEqual(['a', 'b'])
+  void it.work('late', { takesMs: 0.1 })
+  await new Promise(setImmediate)
+  expect(it.begun).toEqual(['a', 'b'])
+  for (let times = 0; times < 3; times += 1) await it.turn()
+  expect(it.begun).toEqual(['a', 'b', 'c', 'd', 'late'])
+})
+
+test('work goes on at once as long as its turn is not over, and else has another, in order', async () => {
+  const it = manual(2)
+  const a = await it.work('a')
+  await it.work('a goes on', { after: a })
+  await it.turn()
+  const b = await it.work('b')
+  void it.work('a waits', { after: a })
+  void it.work('c')
+  await it.work('b goes on', { after: b })
+  expect(it.begun).toEqual(['a', 'a goes on', 'b', 'b goes on'])
+  while (!it.isQuiet()) await it.turn()
+  expect(it.begun.slice(4)).toEqual(['a waits', 'c'])
+  await it.work('a after a pause', { after: a })
+  expect(it.begun.at(-1)).toBe('a after a pause')
 })
