@@ -55,6 +55,8 @@ export function openCluster(address: ClusterAddress, access: Access, parts: Clus
   let owners: (string | undefined)[] = []
   let closed = false
   let learning = false
+  /** Once more, when the question under way is over. */
+  let wanted = false
   let learntMs = -Infinity
   let timer: NodeJS.Timeout | undefined
 
@@ -89,7 +91,7 @@ export function openCluster(address: ClusterAddress, access: Access, parts: Clus
         learnSoon()
       },
       onAvailable: () => {
-        tell(node, true)
+        if (servers.get(node) === server) tell(node, true)
       },
     })
     servers.set(node, server)
@@ -125,7 +127,7 @@ export function openCluster(address: ClusterAddress, access: Access, parts: Clus
 
   async function learn(): Promise<void> {
     learning = true
-    learntMs = clock.monotonicMs()
+    let pauseMs: number | undefined
     try {
       const map = await askForMap()
       if (closed) return
@@ -133,21 +135,27 @@ export function openCluster(address: ClusterAddress, access: Access, parts: Clus
       for (const node of map.masters) serverAt(node)
       for (const [node, server] of servers) if (!map.masters.has(node)) retire(node, server)
       tell('map', true)
+      if (wanted) pauseMs = LEARN_PAUSE_MS
     } catch {
+      if (closed) return
       tell('map', false, 'no node says which has what')
-      learnSoon(LEARN_AGAIN_MS * (0.5 + random() / 2))
+      pauseMs = LEARN_AGAIN_MS * (0.5 + random() / 2)
     } finally {
       learning = false
+      wanted = false
+      learntMs = clock.monotonicMs()
+      if (pauseMs !== undefined) learnSoon(pauseMs)
     }
   }
 
   function learnSoon(pauseMs = LEARN_PAUSE_MS): void {
-    if (closed || timer !== undefined) return
+    // What the question under way answers may be older than what it is wanted for.
+    if (learning) wanted = true
+    if (closed || learning || timer !== undefined) return
     timer = setTimeout(
       () => {
         timer = undefined
-        if (!learning) void learn()
-        else learnSoon()
+        void learn()
       },
       Math.max(0, learntMs + pauseMs - clock.monotonicMs()),
     )

@@ -22,8 +22,9 @@ export class OutOfMemoryError extends DependencyError {
 }
 
 /**
- * A script gave up on what it found in one key, before its first write: nothing of the call took effect. The store is
- * well, and other calls are none the worse.
+ * A script gave up on what it found in one key, before its first write: nothing of the call took effect; but under the
+ * keys of envoyproxy/ratelimit, where what stands before that key has been counted, as there. The store is well, and
+ * other calls are none the worse.
  */
 export class ScriptError extends DependencyError {
   constructor(message: string) {
@@ -48,10 +49,14 @@ const RAISED = /^ERR (Error running script .*)?user_script:\d+: /
 /** A key that the script found, of a slot that is being moved, has gone to another node already. */
 const GONE = /^ERR Script attempted to access a non local key\b/
 
+/** What another program has written there is no counter. */
+const NO_INTEGER = /^ERR value is not an integer or out of range\b/
+
 /** Was it raised by the script itself, or for what it read? What Redis lacks as a whole has its own code. */
 export function isOfScript(code: string, error: unknown): boolean {
   if (code === 'WRONGTYPE') return true
-  return error instanceof Error && (RAISED.test(error.message) || GONE.test(error.message))
+  if (!(error instanceof Error)) return false
+  return [RAISED, GONE, NO_INTEGER].some((pattern) => pattern.test(error.message))
 }
 
 /**

@@ -2,8 +2,8 @@ import type { Call, Probe } from './call.js'
 
 /**
  * The calls of late that a server did not answer, or was not asked. One of them is asked again where a store that
- * does not answer gets no calls: for its caller has been told that it is away. A question that needs less than they
- * would say that it is back while it has no memory left, or takes no writes.
+ * does not answer gets no calls: for its caller has been told that it is away. It is one of their scripts, which Redis
+ * refuses as a whole while it has no memory left or takes no writes: another question would say that it is back.
  */
 export interface Probes {
   /** Has failed, or was not asked. */

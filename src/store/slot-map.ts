@@ -19,7 +19,7 @@ const MAX_MASTERS = 1000
  * Reads the answer to CLUSTER SLOTS: `[first, last, [host, port, ...] of the master, ... of its replicas]` each.
  *
  * @param askedHost who answered: a node that names no host means this one
- * @throws Error it is not such an answer
+ * @throws Error it is not such an answer, or names no master
  */
 export function readSlotMap(answer: unknown, askedHost: string): SlotMap {
   const owners = new Array<string | undefined>(SLOTS).fill(undefined)
@@ -35,6 +35,8 @@ export function readSlotMap(answer: unknown, askedHost: string): SlotMap {
     masters.add(name)
     owners.fill(name, first, last + 1)
   }
+  // A node that has not joined yet, or was reset, knows of nobody: it is one of no cluster.
+  if (masters.size === 0) throw new Error('no node has a slot')
   if (masters.size > MAX_MASTERS) throw new Error('too many masters')
   return { owners, masters }
 }

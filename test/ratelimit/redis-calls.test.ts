@@ -162,6 +162,43 @@ end`
     await redis.client.set(`d_key4_full_${String(windowStart)}`, '9223372036854775807')
     expect((await counters.count('d', [ask('full')]))[0]?.after).toBe(Number.MAX_SAFE_INTEGER)
   })
+
+  test('however many calls fail at a value that is no counter, the others are answered', async () => {
+    const onUnavailable = vi.fn()
+    const { counters, isAvailable } = open({ mode: 'shared' }, { onUnavailable })
+    const windowStart = Math.floor(systemClock.nowEpochMs() / 1000 / 31_536_000) * 31_536_000
+    await redis.client.set(`d_key4_text_${String(windowStart)}`, 'text')
+    await redis.client.set(`d_key4_half_${String(windowStart)}`, '1.5')
+    for (let call = 0; call < 6; call += 1) {
+      await expect(counters.count('d', [ask('text')])).rejects.toThrow(DependencyError)
+      const refund = { ...ask('half'), isRefund: true }
+      await expect(counters.count('d', [refund])).rejects.toThrow(DependencyError)
+    }
+    expect((await counters.count('other', [ask('a')]))[0]?.after).toBe(1)
+    expect(isAvailable()).toBe(true)
+    expect(onUnavailable).not.toHaveBeenCalled()
+  })
+
+  test('a domain whose keys are barred does not keep the others away', async () => {
+    const { counters, isAvailable, askLost } = open({ mode: 'shared' })
+    await counters.count('d', [ask('a')])
+    await redis.client.acl('SETUSER', 'default', 'resetkeys', '~d_*')
+    try {
+      for (let call = 0; call < 5; call += 1) {
+        await expect(counters.count('barred', [ask('a')])).rejects.toThrow('Redis answered NOPERM')
+      }
+      await expect(counters.count('d', [ask('a')])).rejects.toThrow('is not asked')
+      for (let call = 0; call < 10; call += 1) {
+        await expect(counters.count('barred', [ask('a')])).rejects.toThrow('is not asked')
+      }
+      await vi.waitFor(() => {
+        askLost()
+        expect(isAvailable()).toBe(true)
+      }, 20_000)
+    } finally {
+      await redis.client.acl('SETUSER', 'default', 'allkeys')
+    }
+  })
 })
 
 describe('what Redis may have done meanwhile', () => {
@@ -343,8 +380,12 @@ describe('S72: limits per second have a server of their own', () => {
       for (const each of ['year', 'second'] as const) {
         await until(() => counters.count('d', [ask('a', each)]))
       }
-      await expectAskedAgain(lost, service, 'd', ask('a', unit))
-      // What was not counted meanwhile is not counted by that.
+      await lost.client.config('RESETSTAT')
+      await expectAskedAgain(lost, service, 'd', { ...ask('a', unit), isRefund: true })
+      // What was not counted meanwhile is not counted by that, nor given back.
+      for (const write of ['set', 'del', 'decrby', 'expire']) {
+        expect(await commands(lost, write)).toBe(0)
+      }
       const [count] = await counters.count('d', [ask('a', 'year')])
       expect(count?.after).toBe(2)
     },

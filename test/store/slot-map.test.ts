@@ -32,6 +32,13 @@ test.each([
 })
 
 test.each([
+  ['of nobody', []],
+  ['of nobody by name', [[0, 16_383, ['?', 6379]]]],
+])('a map %s is none', (_, answer) => {
+  expect(() => readSlotMap(answer, 'a')).toThrow('no node has a slot')
+})
+
+test.each([
   ['MOVED 3999 127.0.0.1:6381', { kind: 'MOVED', host: '127.0.0.1', port: 6381 }],
   ['ASK 3999 redis-0.redis.svc:6381', { kind: 'ASK', host: 'redis-0.redis.svc', port: 6381 }],
   ['MOVED 3999 fd00::1:6381', { kind: 'MOVED', host: 'fd00::1', port: 6381 }],
