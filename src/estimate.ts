@@ -1,6 +1,7 @@
 import type { AskSummary } from './llm/ask.js'
 import type { Admitted } from './policy.js'
 import type { Estimate } from './quota/units.js'
+import { saturated } from './units.js'
 
 /** What a request is expected to use, and the output cap to put into its body, for one choice. */
 export interface Sized {
@@ -22,7 +23,7 @@ export function sizeOf(
 ): Sized {
   const inputTokens = textTokens + templateTokens(ask.markupTokens)
   const { totalTokens, injectTokens } = outputFor(admitted, ask.choices, inputTokens)
-  return { estimate: { inputTokens, outputTokens: totalTokens }, injectTokens }
+  return { estimate: { inputTokens, outputTokens: saturated(totalTokens) }, injectTokens }
 }
 
 /** Before its texts are counted: they have no more tokens than bytes, and more input leaves no more room for output. */

@@ -7,7 +7,7 @@ import type { ReportedUsage } from './llm/usage.js'
 import { costMicros, mostCostMicros } from './prices.js'
 import type { GuardedLedger } from './quota/failover/guarded-ledger.js'
 import type { End, Ended, Tries } from './quota/ledger.js'
-import { KIB_BYTES, SECOND_MS } from './units.js'
+import { KIB_BYTES, saturated, SECOND_MS } from './units.js'
 
 /** What Envoy says of one admitted stream when it is over. Undefined where Envoy had no figure. */
 export interface Report {
@@ -171,7 +171,7 @@ export function endOf(report: Report, admission: Admission, rates: GenerationRat
 function whatWasHeld(report: Report, admission: Admission): End {
   const { usage } = report
   const { prices } = admission
-  const inputTokens = Math.max(admission.inputTokens * attemptsOf(report), usage.inputTokens ?? 0)
+  const inputTokens = Math.max(mostInput(report, admission), usage.inputTokens ?? 0)
   const outputTokens = Math.max(mostOutput(report, admission), usage.outputTokens ?? 0)
   const held = { kind: 'estimated', inputTokens, outputTokens } as const
   if (prices === undefined) return held
@@ -221,7 +221,7 @@ function estimateInput(
   report: Report,
   admission: Admission,
 ): number {
-  if (reportedTokens === undefined) return admission.inputTokens * attemptsOf(report)
+  if (reportedTokens === undefined) return mostInput(report, admission)
   return admission.runningUsage ? Math.max(reportedTokens, admission.inputTokens) : reportedTokens
 }
 
@@ -260,8 +260,12 @@ function estimateFromOutside(report: Report, admission: Admission, rates: Genera
   return Math.min(mostTokens, generatedTokens ?? mostTokens)
 }
 
+function mostInput(report: Report, admission: Admission): number {
+  return saturated(admission.inputTokens * attemptsOf(report))
+}
+
 function mostOutput(report: Report, admission: Admission): number {
-  return admission.outputTokens * attemptsOf(report)
+  return saturated(admission.outputTokens * attemptsOf(report))
 }
 
 /**

@@ -11,3 +11,8 @@ export const MIB_BYTES = 1024 * KIB_BYTES
 export function ceilSeconds(durationMs: number): number {
   return Math.max(1, Math.ceil(durationMs / SECOND_MS))
 }
+
+/** A whole number as far as a double can hold it: what is beyond is the largest that it can. */
+export function saturated(amount: number): number {
+  return Math.min(Number.MAX_SAFE_INTEGER, amount)
+}

@@ -52,6 +52,13 @@ describe('the output that is reserved', () => {
   })
 })
 
+test('an output beyond what a number can hold is the largest that it can', () => {
+  const ask = { choices: (2 ** 31 - 1) * 1000, markupTokens: 0 }
+  for (const admission of [admitted(undefined), admitted(2 ** 31 - 1), admitted(8000, 8000)]) {
+    expect(sizeOf(admission, ask, 0).estimate.outputTokens).toBe(Number.MAX_SAFE_INTEGER)
+  }
+})
+
 test('the chat template costs some tokens besides the marks that were counted', () => {
   expect(templateTokens(0)).toBeGreaterThan(0)
   expect(templateTokens(40)).toBe(templateTokens(0) + 40)

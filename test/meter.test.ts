@@ -176,6 +176,24 @@ describe('a report with one figure', () => {
   })
 })
 
+test('figures whose sum or product no number can hold are the largest that it can', () => {
+  const inputTokens = Number.MAX_SAFE_INTEGER
+  const usage = { ...noUsage, inputTokens, cachedTokens: inputTokens, outputTokens: 7 }
+  const anthropic = { ...admission, dialect: 'anthropic' }
+  expect(endOf(report({ usage }), anthropic, unlearned)).toMatchObject({
+    kind: 'settled',
+    inputTokens,
+  })
+  for (const dialect of ['openai', 'of another release']) {
+    const attempts = Number.MAX_SAFE_INTEGER
+    expect(endOf(report({ attempts }), { ...admission, dialect }, unlearned)).toMatchObject({
+      kind: 'estimated',
+      inputTokens,
+      outputTokens: inputTokens,
+    })
+  }
+})
+
 describe('a report without figures', () => {
   test.each([
     ['no engine got anything', { upstreamBytesSent: 0, endStatus: 503, upstreamBytesReceived: 0 }],

@@ -12,7 +12,7 @@ export interface ReportTerms {
   readonly stream: boolean
   /** The stream tells its usage while it runs: a figure of one that was cut is behind what was generated. */
   readonly runningUsage: boolean
-  /** The engine sends several tokens at a time: the bytes of a stream that was cut say little of what it generated. */
+  /** The engine sends several tokens at a time, or all in the end: the bytes of a stream that was cut say little of what it generated. */
   readonly withholdsTokens: boolean
   /**
    * The engine may answer 4xx after it has generated: vLLM does when it cannot read the call out of an answer that was

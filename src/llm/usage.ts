@@ -1,3 +1,4 @@
+import { saturated } from '../units.js'
 import type { Dialect } from './dialect.js'
 
 /** The token figures of a report, as the model wrote them; undefined where it wrote none. */
@@ -21,6 +22,8 @@ export function totalInputTokens(
     case 'within_input':
       return usage.inputTokens
     case 'on_top':
-      return usage.inputTokens + (usage.cachedTokens ?? 0) + (usage.cacheWriteTokens ?? 0)
+      return saturated(
+        usage.inputTokens + (usage.cachedTokens ?? 0) + (usage.cacheWriteTokens ?? 0),
+      )
   }
 }

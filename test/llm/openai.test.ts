@@ -608,6 +608,22 @@ describe('streams', () => {
   )
 })
 
+test.each([
+  [{ use_beam_search: true }, true],
+  [{ best_of: 2 }, true],
+  [{ n: 3, best_of: 16 }, true],
+  [{ n: 4, best_of: 4 }, false],
+  [{ n: 5, best_of: 4 }, false],
+  [{ n: 4, use_beam_search: false }, false],
+])(
+  'of %j the tokens are sent all in the end, though a stream is asked for: %s',
+  (fields, withheld) => {
+    const streamed = { stream: true, ...fields }
+    expect(ask(chat, chatBody(streamed)).withholdsTokens).toBe(withheld)
+    expect(ask(completions, completionBody(streamed)).withholdsTokens).toBe(withheld)
+  },
+)
+
 describe('a report teaches the rates', () => {
   const one = { n: 1, best_of: 1, logprobs: false, echo: false, stream_options: null }
   test.each([

@@ -42,7 +42,11 @@ export const openai: Dialect = {
       stream,
       streamUsage: stream && asksFor('include_usage', body),
       runningUsage: asksFor('continuous_usage_stats', body),
-      withholdsTokens: countOf(body, 'stream_interval') !== undefined,
+      withholdsTokens:
+        countOf(body, 'stream_interval') !== undefined ||
+        // vLLM streams neither: it sends all in the end, as one event, whatever `stream` says.
+        body.get('use_beam_search') === true ||
+        candidates > returned,
       failsLate: forcesCall(body.get('tool_choice')) || forcesCall(body.get('function_call')),
     }
   },
