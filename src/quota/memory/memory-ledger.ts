@@ -7,15 +7,19 @@ import type { End } from '../end.js'
 import type { Balance, Ended, Held, Hold, Ledger, LedgerSize } from '../ledger.js'
 import type { Reservation, ReserveRequest, Short } from '../ledger.js'
 import { FullError } from '../full-error.js'
+import { boundsIn } from './bounds.js'
+import type { MemoryBounds } from './bounds.js'
 import { createPartitions } from './partitions.js'
 import { requireMoment, requireWhole } from '../request.js'
 import { createRecent } from '../recent.js'
+import { bytesOf } from '../remembered.js'
 import type { Quota } from '../quota.js'
 import { amountAtEnd } from '../units.js'
 import { addDebt, change } from '../windows/window-state.js'
 import type { Placement } from '../windows/window-state.js'
 
-export interface MemoryLedgerOptions {
+/** Bounds: by default as in any heap that has room for them. */
+export interface MemoryLedgerOptions extends Partial<MemoryBounds> {
   /** For how long what is found has been held: a clock that cannot be set. Default: the moments of the calls. */
   readonly monotonicMs?: () => number
   /**
@@ -23,31 +27,6 @@ export interface MemoryLedgerOptions {
    * is. Envoy repeats nothing after a stream's end: this covers calls that overtook each other. Default 60 s.
    */
   readonly rememberEndedMs?: number
-  /**
-   * Partitions at most. What still limits is never let go of for a new one: `reserve` fails with `FullError`.
-   * Default 1,000,000: some 1.1 GiB of sliding windows (docs/measurements.md).
-   */
-  readonly maxPartitions?: number
-  /** Reservations at most, open and unsettled. Default 1,000,000. */
-  readonly maxReservations?: number
-}
-
-const MILLION = 1_000_000
-/**
- * Bytes of each (docs/measurements.md), and how much of the heap they may take beside everything else. A sliding
- * window that is used in all of its cells takes 2.4 KB: where every one is, the two take two thirds of the heap.
- */
-const PARTITION_BYTES = 1200
-const RESERVATION_BYTES = 1000
-const PART_OF_HEAP = 4
-
-/** What a heap of this size has room for: a quarter of it for partitions, a quarter for reservations. */
-export function boundsIn(
-  heapBytes: number,
-): Required<Pick<MemoryLedgerOptions, 'maxPartitions' | 'maxReservations'>> {
-  const fit = (bytes: number): number =>
-    Math.min(MILLION, Math.floor(heapBytes / PART_OF_HEAP / bytes))
-  return { maxPartitions: fit(PARTITION_BYTES), maxReservations: fit(RESERVATION_BYTES) }
 }
 
 /** A ledger in the memory of this process: limits are per process, and a restart forgets what was spent. */
@@ -57,15 +36,19 @@ export interface MemoryLedger<Context> extends Ledger<Context> {
   knows(idempotencyKey: string): boolean
 }
 
-interface Entry<Context> extends Queued {
+/** All that the answer to a repeated `reserve` takes. */
+interface Answered<Context> {
   readonly reservation: Reservation<Context>
+  readonly shadowShort: readonly Quota[]
+}
+
+interface Entry<Context> extends Answered<Context>, Queued {
   readonly idempotencyKey: string
   readonly leaseMs: number
   /** By the clock that cannot be set. */
   readonly admittedAtTick: number
   /** One per hold, in the same order. */
   readonly placements: readonly Placement[]
-  readonly shadowShort: readonly Quota[]
   carriers: Carriers
   /** `unsettled`: the lease ran out, and a report may still come. */
   phase: 'open' | 'unsettled'
@@ -88,11 +71,15 @@ const MAX_SWEPT_PARTITIONS = 5000
 export function createMemoryLedger<Context>(
   options: MemoryLedgerOptions = {},
 ): MemoryLedger<Context> {
-  const { rememberEndedMs = 60_000, maxPartitions = MILLION, maxReservations = MILLION } = options
+  const { rememberEndedMs = 60_000 } = options
+  const { maxPartitions, maxReservations, maxEndedBytes } = { ...boundsIn(Infinity), ...options }
   const partitions = createPartitions()
   const reservations = new Map<string, Entry<Context>>()
   const byIdempotencyKey = new Map<string, Entry<Context>>()
-  const ended = createRecent<Entry<Context>>(rememberEndedMs)
+  const ended = createRecent<Answered<Context>>(rememberEndedMs, {
+    maxWeight: maxEndedBytes,
+    weightOf: ({ reservation }) => bytesOf(reservation),
+  })
   /** Reservations by the moment at which their phase is over. */
   const phases = createDeadlineQueue<Entry<Context>>()
   let latestEpochMs = 0
@@ -103,8 +90,8 @@ export function createMemoryLedger<Context>(
     return latestEpochMs
   }
 
-  function knownBy(idempotencyKey: string): Entry<Context> | undefined {
-    return byIdempotencyKey.get(idempotencyKey) ?? ended.get(idempotencyKey)
+  function isKnown(idempotencyKey: string): boolean {
+    return byIdempotencyKey.has(idempotencyKey) || ended.get(idempotencyKey) !== undefined
   }
 
   function balancesOf(holds: readonly Hold[], nowEpochMs: number): readonly Balance[] {
@@ -112,11 +99,10 @@ export function createMemoryLedger<Context>(
   }
 
   function held(
-    entry: Entry<Context>,
+    { reservation, shadowShort }: Answered<Context>,
     { repeated, carrier }: Pick<Held<Context>, 'repeated' | 'carrier'>,
     nowEpochMs: number,
   ): Held<Context> {
-    const { reservation, shadowShort } = entry
     const balances = balancesOf(reservation.holds, nowEpochMs)
     return { kind: 'held', reservation, repeated, carrier, balances, shadowShort }
   }
@@ -170,7 +156,7 @@ export function createMemoryLedger<Context>(
   }
 
   function settle(entry: Entry<Context>, end: End, nowEpochMs: number): Ended<Context> {
-    const { reservation, placements } = entry
+    const { reservation, placements, shadowShort } = entry
     const late = entry.phase === 'unsettled'
     const actuals = reservation.holds.map(({ quota, amount }) =>
       requireWhole('amount at the end', amountAtEnd(quota.unit, end) ?? amount),
@@ -187,7 +173,7 @@ export function createMemoryLedger<Context>(
     })
     drop(entry)
     // What was released holds nothing any more: a repeated call that found it would pass uncharged.
-    if (end.kind !== 'released') ended.add(entry.idempotencyKey, entry)
+    if (end.kind !== 'released') ended.add(entry.idempotencyKey, { reservation, shadowShort })
     return { reservation, outcome: end.kind, late, charges }
   }
 
@@ -214,7 +200,7 @@ export function createMemoryLedger<Context>(
   return {
     async exhausted({ holds, idempotencyKey }, nowEpochMs) {
       const now = clamp(nowEpochMs)
-      if (knownBy(idempotencyKey) !== undefined) return undefined
+      if (isKnown(idempotencyKey)) return undefined
       const seen = holds.map((hold) => ({ state: partitions.look(hold, now), atMs: now }))
       const short = shortageWhereUsedUp(shortHolds(holds, seen))
       return short && { ...short, balances: balancesOf(holds, now) }
@@ -222,9 +208,10 @@ export function createMemoryLedger<Context>(
 
     async reserve(request, nowEpochMs) {
       const now = clamp(nowEpochMs)
-      const known = knownBy(request.idempotencyKey)
+      const open = byIdempotencyKey.get(request.idempotencyKey)
+      if (open !== undefined) open.carriers = withCarrier(open.carriers, request.id)
+      const known = open ?? ended.get(request.idempotencyKey)
       if (known !== undefined) {
-        known.carriers = withCarrier(known.carriers, request.id)
         return held(known, { repeated: true, carrier: request.id }, now)
       }
       if (reservations.has(request.id)) throw new RangeError('the reservation id is in use')
@@ -277,7 +264,7 @@ export function createMemoryLedger<Context>(
       ended.clear()
     },
 
-    knows: (idempotencyKey) => knownBy(idempotencyKey) !== undefined,
+    knows: isKnown,
 
     size: () => ({
       partitions: partitions.count(),
