@@ -9,8 +9,9 @@ import type { Reservation, ReserveRequest, Short } from '../ledger.js'
 import { FullError } from '../full-error.js'
 import { boundsIn } from './bounds.js'
 import type { MemoryBounds } from './bounds.js'
+import { createMoments } from './moments.js'
 import { createPartitions } from './partitions.js'
-import { requireMoment, requireWhole } from '../request.js'
+import { requireWhole } from '../request.js'
 import { createRecent } from '../recent.js'
 import { bytesOf } from '../remembered.js'
 import type { Quota } from '../quota.js'
@@ -20,7 +21,10 @@ import type { Placement } from '../windows/window-state.js'
 
 /** Bounds: by default as in any heap that has room for them. */
 export interface MemoryLedgerOptions extends Partial<MemoryBounds> {
-  /** For how long what is found has been held: a clock that cannot be set. Default: the moments of the calls. */
+  /**
+   * A clock that cannot be set: leases go by it, and so do the moments while the wall clock is behind those that it
+   * showed. Default: the moments of the calls.
+   */
   readonly monotonicMs?: () => number
   /**
    * How long, at least, a repeated `reserve` is recognised after its reservation was ended; before, it always
@@ -60,8 +64,8 @@ const MAX_SWEPT_PARTITIONS = 5000
 
 /**
  * Every operation is one synchronous piece and therefore atomic; the promise is only the port's shape. There is
- * no timer: leases run out, and state is freed, in `expire`. A moment earlier than one seen before counts as
- * that one, so a clock that jumps back admits nothing more.
+ * no timer: leases run out, and state is freed, in `expire`. A moment earlier than one seen before does not count
+ * (`moments.ts`), so a clock that jumps back admits nothing more.
  *
  * It is bounded: what does not fit is not held, and the answer is a `FullError`.
  *
@@ -80,15 +84,9 @@ export function createMemoryLedger<Context>(
     maxWeight: maxEndedBytes,
     weightOf: ({ reservation }) => bytesOf(reservation),
   })
-  /** Reservations by the moment at which their phase is over. */
+  /** Reservations by the tick at which their phase is over: no set of the wall clock ends a lease, or draws it out. */
   const phases = createDeadlineQueue<Entry<Context>>()
-  let latestEpochMs = 0
-  const tick = options.monotonicMs ?? (() => latestEpochMs)
-
-  function clamp(nowEpochMs: number): number {
-    latestEpochMs = Math.max(latestEpochMs, requireMoment(nowEpochMs))
-    return latestEpochMs
-  }
+  const { of: momentOf, tick } = createMoments(options.monotonicMs)
 
   function isKnown(idempotencyKey: string): boolean {
     return byIdempotencyKey.has(idempotencyKey) || ended.get(idempotencyKey) !== undefined
@@ -138,11 +136,12 @@ export function createMemoryLedger<Context>(
     if (short !== undefined) return { ...short, balances: balancesOf(holds, nowEpochMs) }
     requireRoom(holds, nowEpochMs)
 
+    const admittedAtTick = tick()
     const entry: Entry<Context> = {
       reservation: { id, context, holds, admittedAtEpochMs: nowEpochMs },
       idempotencyKey,
       leaseMs,
-      admittedAtTick: tick(),
+      admittedAtTick,
       placements: holds.map((hold) => partitions.reserve(hold, nowEpochMs)),
       shadowShort: shorts.map(({ quota }) => quota),
       carriers: [id],
@@ -151,7 +150,7 @@ export function createMemoryLedger<Context>(
     }
     reservations.set(id, entry)
     byIdempotencyKey.set(idempotencyKey, entry)
-    phases.put(entry, nowEpochMs + leaseMs)
+    phases.put(entry, admittedAtTick + leaseMs)
     return held(entry, { repeated: false, carrier: id }, nowEpochMs)
   }
 
@@ -177,11 +176,11 @@ export function createMemoryLedger<Context>(
     return { reservation, outcome: end.kind, late, charges }
   }
 
-  function runOut(entry: Entry<Context>, nowEpochMs: number): Ended<Context> {
+  function runOut(entry: Entry<Context>, nowEpochMs: number, nowTick: number): Ended<Context> {
     const { reservation, placements } = entry
     for (const placement of placements) spend(placement, placement.counted, nowEpochMs)
     entry.phase = 'unsettled'
-    phases.put(entry, nowEpochMs + entry.leaseMs)
+    phases.put(entry, nowTick + entry.leaseMs)
     const charges = reservation.holds.map(({ amount }) => ({ actual: amount, debt: 0 }))
     return { reservation, outcome: 'unsettled', late: false, charges }
   }
@@ -199,7 +198,7 @@ export function createMemoryLedger<Context>(
 
   return {
     async exhausted({ holds, idempotencyKey }, nowEpochMs) {
-      const now = clamp(nowEpochMs)
+      const now = momentOf(nowEpochMs)
       if (isKnown(idempotencyKey)) return undefined
       const seen = holds.map((hold) => ({ state: partitions.look(hold, now), atMs: now }))
       const short = shortageWhereUsedUp(shortHolds(holds, seen))
@@ -207,7 +206,7 @@ export function createMemoryLedger<Context>(
     },
 
     async reserve(request, nowEpochMs) {
-      const now = clamp(nowEpochMs)
+      const now = momentOf(nowEpochMs)
       const open = byIdempotencyKey.get(request.idempotencyKey)
       if (open !== undefined) open.carriers = withCarrier(open.carriers, request.id)
       const known = open ?? ended.get(request.idempotencyKey)
@@ -219,19 +218,19 @@ export function createMemoryLedger<Context>(
     },
 
     async find(id, nowEpochMs) {
-      clamp(nowEpochMs)
+      momentOf(nowEpochMs)
       const entry = reservations.get(id)
       return entry && { ...entry.reservation, heldMs: tick() - entry.admittedAtTick }
     },
 
     async end(id, end, nowEpochMs) {
-      const now = clamp(nowEpochMs)
+      const now = momentOf(nowEpochMs)
       const entry = reservations.get(id)
       return entry && settle(entry, end, now)
     },
 
     async abandon(id, nowEpochMs, carrier = id) {
-      const now = clamp(nowEpochMs)
+      const now = momentOf(nowEpochMs)
       const entry = reservations.get(id)
       if (entry === undefined) return undefined
       entry.carriers = withoutCarrier(entry.carriers, carrier)
@@ -240,21 +239,22 @@ export function createMemoryLedger<Context>(
     },
 
     async expire(nowEpochMs) {
-      const now = clamp(nowEpochMs)
+      const now = momentOf(nowEpochMs)
+      const nowTick = tick()
       const unsettled: Ended<Context>[] = []
       for (let swept = 0; swept < MAX_SWEPT_RESERVATIONS; swept += 1) {
-        const entry = phases.takeDue(now)
+        const entry = phases.takeDue(nowTick)
         if (entry === undefined) break
-        if (entry.phase === 'open') unsettled.push(runOut(entry, now))
+        if (entry.phase === 'open') unsettled.push(runOut(entry, now, nowTick))
         else forget(entry, now)
       }
       partitions.sweep(now, MAX_SWEPT_PARTITIONS)
-      ended.rotate(now)
+      ended.rotate(nowTick)
       return unsettled
     },
 
     async balances(holds, nowEpochMs) {
-      return balancesOf(holds, clamp(nowEpochMs))
+      return balancesOf(holds, momentOf(nowEpochMs))
     },
 
     async close() {
