@@ -4,14 +4,14 @@ export interface Queued {
   queuePosition: number
 }
 
-/** Items by the moment they are due, earliest first. Every change costs O(log n). */
+/** Items by the moment they are due, by whatever clock, earliest first. Every change costs O(log n). */
 export interface DeadlineQueue<T extends Queued> {
   /** Adds the item, or moves it when it is there already. */
-  put(item: T, dueEpochMs: number): void
+  put(item: T, dueMs: number): void
   /** Takes the item out, if it is there. */
   remove(item: T): void
-  /** Takes out the earliest item that is due at `nowEpochMs`. */
-  takeDue(nowEpochMs: number): T | undefined
+  /** Takes out the earliest item that is due at `nowMs`. */
+  takeDue(nowMs: number): T | undefined
 }
 
 /** A binary heap in two parallel arrays: the deadlines stay unboxed, 16 bytes per item in all. */
@@ -19,25 +19,25 @@ export function createDeadlineQueue<T extends Queued>(): DeadlineQueue<T> {
   const dues: number[] = []
   const items: T[] = []
 
-  function place(position: number, item: T, dueEpochMs: number): void {
-    dues[position] = dueEpochMs
+  function place(position: number, item: T, dueMs: number): void {
+    dues[position] = dueMs
     items[position] = item
     item.queuePosition = position
   }
 
-  function rise(from: number, item: T, dueEpochMs: number): void {
+  function rise(from: number, item: T, dueMs: number): void {
     let position = from
     while (position > 0) {
       const parent = (position - 1) >> 1
       const parentDue = dues[parent] as number
-      if (parentDue <= dueEpochMs) break
+      if (parentDue <= dueMs) break
       place(position, items[parent] as T, parentDue)
       position = parent
     }
-    place(position, item, dueEpochMs)
+    place(position, item, dueMs)
   }
 
-  function sink(from: number, item: T, dueEpochMs: number): void {
+  function sink(from: number, item: T, dueMs: number): void {
     let position = from
     for (;;) {
       let child = 2 * position + 1
@@ -45,11 +45,11 @@ export function createDeadlineQueue<T extends Queued>(): DeadlineQueue<T> {
       const right = child + 1
       if (right < items.length && (dues[right] as number) < (dues[child] as number)) child = right
       const childDue = dues[child] as number
-      if (childDue >= dueEpochMs) break
+      if (childDue >= dueMs) break
       place(position, items[child] as T, childDue)
       position = child
     }
-    place(position, item, dueEpochMs)
+    place(position, item, dueMs)
   }
 
   function removeAt(position: number): void {
@@ -66,18 +66,18 @@ export function createDeadlineQueue<T extends Queued>(): DeadlineQueue<T> {
   }
 
   return {
-    put(item, dueEpochMs) {
+    put(item, dueMs) {
       const position = item.queuePosition
-      if (position === -1) rise(items.length, item, dueEpochMs)
-      else if (dueEpochMs < (dues[position] as number)) rise(position, item, dueEpochMs)
-      else sink(position, item, dueEpochMs)
+      if (position === -1) rise(items.length, item, dueMs)
+      else if (dueMs < (dues[position] as number)) rise(position, item, dueMs)
+      else sink(position, item, dueMs)
     },
     remove(item) {
       if (item.queuePosition !== -1) removeAt(item.queuePosition)
     },
-    takeDue(nowEpochMs) {
+    takeDue(nowMs) {
       const first = items[0]
-      if (first === undefined || (dues[0] as number) > nowEpochMs) return undefined
+      if (first === undefined || (dues[0] as number) > nowMs) return undefined
       removeAt(0)
       return first
     },
@@ -94,11 +94,11 @@ const MAX_WORK = 2000
  */
 export function* takeSomeDue<T extends Queued>(
   queue: DeadlineQueue<T>,
-  nowEpochMs: number,
+  nowMs: number,
   workOf: (item: T) => number,
 ): Generator<T, void> {
   for (let work = 0; work < MAX_WORK;) {
-    const item = queue.takeDue(nowEpochMs)
+    const item = queue.takeDue(nowMs)
     if (item === undefined) return
     work += workOf(item)
     yield item

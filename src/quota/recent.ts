@@ -7,8 +7,8 @@ export interface Recent<T> {
   add(key: string, value: T): void
   get(key: string): T | undefined
   remove(key: string): void
-  /** Forgets what is old enough; called now and then. */
-  rotate(nowEpochMs: number): void
+  /** Forgets what is old enough; called now and then, always by the same clock. */
+  rotate(nowMs: number): void
   readonly count: () => number
   clear(): void
 }
@@ -30,7 +30,7 @@ export function createRecent<T>(rememberMs: number, bounds?: RecentBounds<T>): R
   const { maxWeight = Infinity, weightOf = () => 1 } = bounds ?? {}
   let younger: Generation<T> = { values: new Map(), weight: 0 }
   let older: Generation<T> = { values: new Map(), weight: 0 }
-  let rotatedAtEpochMs = 0
+  let rotatedAtMs = -Infinity
 
   function removeFrom({ values }: Generation<T>, key: string): number {
     const value = values.get(key)
@@ -59,10 +59,10 @@ export function createRecent<T>(rememberMs: number, bounds?: RecentBounds<T>): R
     },
     get: (key) => younger.values.get(key) ?? older.values.get(key),
     remove,
-    rotate(nowEpochMs) {
-      if (nowEpochMs - rotatedAtEpochMs < rememberMs) return
+    rotate(nowMs) {
+      if (nowMs - rotatedAtMs < rememberMs) return
       age()
-      rotatedAtEpochMs = nowEpochMs
+      rotatedAtMs = nowMs
     },
     count: () => younger.values.size + older.values.size,
     clear() {

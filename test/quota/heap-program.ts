@@ -36,6 +36,8 @@ async function reserve(id: string, holds: readonly Hold[]): Promise<boolean> {
   return (await ledger.reserve(request, nowMs)).kind === 'held'
 }
 
+const ENDED = 150_000
+
 /** As long as those that are made of hashes. */
 const holdOfCaller = (number: number): Hold => holdOf(week, 100, String(number).padEnd(36, '.'))
 
@@ -48,6 +50,13 @@ for (let made = 0; await reserve(`p-${String(made)}`, [holdOfCaller(made)]); mad
 }
 for (let turn = 0; turn < 5; turn += 1) await ledger.expire((nowMs += 60_000))
 const { partitions } = ledger.size()
+const three = [holdOfCaller(0), holdOfCaller(1), holdOfCaller(2)]
+// All at one moment, so that nothing of them grows old: without a bound they would take twice the heap.
+for (let made = 0; made < ENDED; made += 1) {
+  const id = `e-${String(made)}`
+  await reserve(id, three)
+  await ledger.end(id, { kind: 'settled', inputTokens: 1, outputTokens: 1 }, nowMs)
+}
 const two = [holdOfCaller(0), holdOfCaller(1)]
 for (let made = 0; await reserve(`r-${String(made)}`, two); made += 1);
 const { reservations } = ledger.size()

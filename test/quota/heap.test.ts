@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
-import { boundsIn } from '../../src/quota/memory/memory-ledger.js'
+import { boundsIn } from '../../src/quota/memory/bounds.js'
 import type { Filled } from './heap-program.js'
 
 test('a process with a small heap lives when its ledger is full, which takes half of the heap', async () => {

@@ -168,12 +168,63 @@ interface Known {
  */
 export type FollowsWhenRepeated = (holds: readonly Hold[]) => readonly Hold[]
 
+/** What the clocks show in a sequence. They stand still during each command. */
+export interface SequenceTime extends Pick<Clock, 'monotonicMs'> {
+  step(byMs: number): void
+  /** What the ledger is told. */
+  readonly clockMs: () => number
+  /** The moment that counts. */
+  readonly nowMs: () => number
+  /** What leases go by. */
+  readonly tickMs: () => number
+}
+
+/** The moments of the calls count, and leases go by them. The other clock is that of the machine. */
+function createGivenMoments(): SequenceTime {
+  let [clockMs, nowMs, machineMs] = [startMs, 0, systemClock.monotonicMs()]
+  return {
+    step(byMs) {
+      clockMs = Math.max(0, clockMs + byMs)
+      nowMs = Math.max(nowMs, clockMs)
+      machineMs = systemClock.monotonicMs()
+    },
+    clockMs: () => clockMs,
+    nowMs: () => nowMs,
+    tickMs: () => nowMs,
+    monotonicMs: () => machineMs,
+  }
+}
+
+/**
+ * Steps back set the clock back by a thousand times as much, at once; leases go by the one that cannot be set. That which
+ * counts is the latest of all that have gone on since they were shown, a hundredth slower.
+ */
+export function createSetBackTime(): SequenceTime {
+  let [clockMs, tickMs] = [startMs, 0]
+  const shown: { clockMs: number; tickMs: number }[] = []
+  return {
+    step(byMs) {
+      clockMs = Math.max(0, clockMs + (byMs < 0 ? 1000 * byMs : byMs))
+      tickMs += Math.max(0, byMs)
+      shown.push({ clockMs, tickMs })
+    },
+    clockMs: () => clockMs,
+    nowMs: () =>
+      Math.max(...shown.map((then) => then.clockMs + Math.floor((tickMs - then.tickMs) * 0.99))),
+    tickMs: () => tickMs,
+    monotonicMs: () => tickMs,
+  }
+}
+
 /** One ledger and one model that are told the same. */
-function createPair(ledger: Ledger<string>, followsWhenRepeated: FollowsWhenRepeated) {
+function createPair(
+  ledger: Ledger<string>,
+  followsWhenRepeated: FollowsWhenRepeated,
+  time: SequenceTime,
+) {
   const model = createExactModel(countBoundaries)
   const known: Known[] = []
-  let clockMs = startMs
-  let nowMs = 0
+  let [clockMs, nowMs, tickMs] = [0, 0, 0]
 
   const modelBalance = (hold: Hold) => {
     const { spent, reserved } = model.used(hold.partitionKey, nowMs)
@@ -228,7 +279,7 @@ function createPair(ledger: Ledger<string>, followsWhenRepeated: FollowsWhenRepe
     expect(answer?.reservation.holds).toBe(holds)
     // The key of a released one is free at once: a repeated call must be charged.
     reservation.phase = end.kind === 'released' ? 'forgotten' : 'ended'
-    reservation.phaseOverMs = nowMs + rememberEndedMs
+    reservation.phaseOverMs = tickMs + rememberEndedMs
   }
 
   return {
@@ -236,8 +287,8 @@ function createPair(ledger: Ledger<string>, followsWhenRepeated: FollowsWhenRepe
     known,
 
     step(byMs: number): void {
-      clockMs = Math.max(0, clockMs + byMs)
-      nowMs = Math.max(nowMs, clockMs)
+      time.step(byMs)
+      ;[clockMs, nowMs, tickMs] = [time.clockMs(), time.nowMs(), time.tickMs()]
     },
 
     async reserve(holds: readonly Hold[], leaseMs: number): Promise<void> {
@@ -261,7 +312,7 @@ function createPair(ledger: Ledger<string>, followsWhenRepeated: FollowsWhenRepe
         expect(answer.shadowShort).toEqual(shadowShort)
         expect(answer.reservation.admittedAtEpochMs).toBe(nowMs)
         const modelHolds = model.admit(holds, nowMs)
-        const phaseOverMs = nowMs + leaseMs
+        const phaseOverMs = tickMs + leaseMs
         const carried = { answers: [id], carriers: new Set([id]) }
         const phase = { phase: 'open', phaseOverMs } as const
         known.push({ id, holds, modelHolds, shadowShort, leaseMs, ...carried, ...phase })
@@ -313,11 +364,11 @@ function createPair(ledger: Ledger<string>, followsWhenRepeated: FollowsWhenRepe
     async expire(): Promise<void> {
       const unsettled: string[] = []
       for (const reservation of known) {
-        if (reservation.phaseOverMs > nowMs || reservation.phase === 'forgotten') continue
+        if (reservation.phaseOverMs > tickMs || reservation.phase === 'forgotten') continue
         if (reservation.phase === 'open') {
           unsettled.push(reservation.id)
           reservation.phase = 'unsettled'
-          reservation.phaseOverMs = nowMs + reservation.leaseMs
+          reservation.phaseOverMs = tickMs + reservation.leaseMs
           for (const hold of reservation.modelHolds) hold.open = false
         } else {
           reservation.phase = 'forgotten'
@@ -352,22 +403,12 @@ function createPair(ledger: Ledger<string>, followsWhenRepeated: FollowsWhenRepe
   }
 }
 
-/** A clock of the machine that stands still until it is set. */
-function createStandingClock() {
-  let ms = systemClock.monotonicMs()
-  return {
-    monotonicMs: () => ms,
-    set(): void {
-      ms = systemClock.monotonicMs()
-    },
-  }
-}
-
 /**
  * @param makeLedger with a clock that stands still during each command. A ledger believes what it was told for 100 ms, and
  *   on a busy machine more may pass from what it tells to what it is asked next: then it rightly says nothing.
  * @param count how often it is tried in `make test`
  * @param holdsNothing are there requests that hold nothing of a quota, and owe something at their end?
+ * @param makeTime of each sequence
  */
 export function describeAgreement(
   name: string,
@@ -375,6 +416,7 @@ export function describeAgreement(
   count: number,
   followsWhenRepeated: FollowsWhenRepeated = () => [],
   holdsNothing = true,
+  makeTime: () => SequenceTime = createGivenMoments,
 ): void {
   const told = holdsNothing ? command : command.map(withSomething)
   test(
@@ -384,11 +426,10 @@ export function describeAgreement(
         fc.asyncProperty(
           fc.array(fc.tuple(stepMs, told, looked), { maxLength: 60, size: 'max' }),
           async (commands) => {
-            const clock = createStandingClock()
-            const pair = createPair(await makeLedger(clock), followsWhenRepeated)
+            const time = makeTime()
+            const pair = createPair(await makeLedger(time), followsWhenRepeated, time)
             let current = generations[0] ?? []
             for (const [byMs, action, look] of commands) {
-              clock.set()
               pair.step(byMs)
               if (action.do === 'reserve') {
                 current = generations[action.generation] ?? []

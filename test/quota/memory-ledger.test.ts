@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { FullError } from '../../src/quota/full-error.js'
-import { boundsIn, createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
+import { boundsIn } from '../../src/quota/memory/bounds.js'
+import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
+import { bytesOf } from '../../src/quota/remembered.js'
 import { describeLedger } from './ledger.contract.js'
 import { calendar, holdOf, quotaOf } from './quotas.js'
 
@@ -136,9 +138,17 @@ describe('the size of the memory ledger', () => {
 })
 
 describe('the bound of the memory ledger', () => {
-  test('follows from the heap where nothing else is said: a quarter each, a million at most', () => {
-    expect(boundsIn(384 * 1024 * 1024)).toEqual({ maxPartitions: 83_886, maxReservations: 100_663 })
-    expect(boundsIn(64 * 1024 ** 3)).toEqual({ maxPartitions: 1e6, maxReservations: 1e6 })
+  test('follows from the heap where nothing else is said: a quarter each, a 32nd for what has ended, up to a bound', () => {
+    expect(boundsIn(384 * 2 ** 20)).toEqual({
+      maxPartitions: 83_886,
+      maxReservations: 100_663,
+      maxEndedBytes: 12 * 2 ** 20,
+    })
+    expect(boundsIn(64 * 2 ** 30)).toEqual({
+      maxPartitions: 1e6,
+      maxReservations: 1e6,
+      maxEndedBytes: 2 ** 28,
+    })
   })
 
   const minute = quotaOf({ window: calendar('minute') })
@@ -217,6 +227,31 @@ describe('the bound of the memory ledger', () => {
     await expect(ledger.reserve(third, startMs)).rejects.toMatchObject({ holds: third.holds })
     await ledger.end('a', { kind: 'released' }, startMs)
     expect(await ledger.reserve(third, startMs)).toMatchObject({ kind: 'held' })
+  })
+
+  test('holds for what is remembered of ended reservations, by what they hold: the oldest are forgotten', async () => {
+    const maxEndedBytes = 4 * bytesOf({ holds: [holdOf(day, 1)] })
+    const ledger = createMemoryLedger<string>({ maxEndedBytes })
+    for (let index = 0; index < 20; index += 1) {
+      const id = String(index)
+      await ledger.reserve(asked(id, [holdOf(day, 1)]), startMs)
+      await ledger.end(id, { kind: 'settled', inputTokens: 1, outputTokens: 0 }, startMs)
+    }
+    expect(ledger.size()).toMatchObject({ idempotencyKeys: 4 })
+    expect(await ledger.reserve(asked('18', [holdOf(day, 1)]), startMs)).toMatchObject({
+      repeated: true,
+      reservation: { id: '18' },
+    })
+    // It is charged again, and passes by that.
+    expect(await ledger.reserve(asked('0', [holdOf(day, 1)]), startMs)).toMatchObject({
+      repeated: false,
+      balances: [{ spent: 20, reserved: 1 }],
+    })
+    const wide = Array.from({ length: 20 }, () => holdOf(day, 1))
+    await ledger.reserve(asked('wide', wide), startMs)
+    await ledger.end('wide', { kind: 'settled', inputTokens: 1, outputTokens: 0 }, startMs)
+    expect(ledger.knows('wide')).toBe(false)
+    expect(ledger.knows('19')).toBe(true)
   })
 
   test('says of a request that does not fit anyway that it is short', async () => {

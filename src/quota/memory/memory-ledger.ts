@@ -7,47 +7,30 @@ import type { End } from '../end.js'
 import type { Balance, Ended, Held, Hold, Ledger, LedgerSize } from '../ledger.js'
 import type { Reservation, ReserveRequest, Short } from '../ledger.js'
 import { FullError } from '../full-error.js'
+import { boundsIn } from './bounds.js'
+import type { MemoryBounds } from './bounds.js'
+import { createMoments } from './moments.js'
 import { createPartitions } from './partitions.js'
-import { requireMoment, requireWhole } from '../request.js'
+import { requireWhole } from '../request.js'
 import { createRecent } from '../recent.js'
+import { bytesOf } from '../remembered.js'
 import type { Quota } from '../quota.js'
 import { amountAtEnd } from '../units.js'
 import { addDebt, change } from '../windows/window-state.js'
 import type { Placement } from '../windows/window-state.js'
 
-export interface MemoryLedgerOptions {
-  /** For how long what is found has been held: a clock that cannot be set. Default: the moments of the calls. */
+/** Bounds: by default as in any heap that has room for them. */
+export interface MemoryLedgerOptions extends Partial<MemoryBounds> {
+  /**
+   * A clock that cannot be set: leases go by it, and so do the moments while the wall clock is behind those that it
+   * showed. Default: the moments of the calls.
+   */
   readonly monotonicMs?: () => number
   /**
    * How long, at least, a repeated `reserve` is recognised after its reservation was ended; before, it always
    * is. Envoy repeats nothing after a stream's end: this covers calls that overtook each other. Default 60 s.
    */
   readonly rememberEndedMs?: number
-  /**
-   * Partitions at most. What still limits is never let go of for a new one: `reserve` fails with `FullError`.
-   * Default 1,000,000: some 1.1 GiB of sliding windows (docs/measurements.md).
-   */
-  readonly maxPartitions?: number
-  /** Reservations at most, open and unsettled. Default 1,000,000. */
-  readonly maxReservations?: number
-}
-
-const MILLION = 1_000_000
-/**
- * Bytes of each (docs/measurements.md), and how much of the heap they may take beside everything else. A sliding
- * window that is used in all of its cells takes 2.4 KB: where every one is, the two take two thirds of the heap.
- */
-const PARTITION_BYTES = 1200
-const RESERVATION_BYTES = 1000
-const PART_OF_HEAP = 4
-
-/** What a heap of this size has room for: a quarter of it for partitions, a quarter for reservations. */
-export function boundsIn(
-  heapBytes: number,
-): Required<Pick<MemoryLedgerOptions, 'maxPartitions' | 'maxReservations'>> {
-  const fit = (bytes: number): number =>
-    Math.min(MILLION, Math.floor(heapBytes / PART_OF_HEAP / bytes))
-  return { maxPartitions: fit(PARTITION_BYTES), maxReservations: fit(RESERVATION_BYTES) }
 }
 
 /** A ledger in the memory of this process: limits are per process, and a restart forgets what was spent. */
@@ -57,15 +40,19 @@ export interface MemoryLedger<Context> extends Ledger<Context> {
   knows(idempotencyKey: string): boolean
 }
 
-interface Entry<Context> extends Queued {
+/** All that the answer to a repeated `reserve` takes. */
+interface Answered<Context> {
   readonly reservation: Reservation<Context>
+  readonly shadowShort: readonly Quota[]
+}
+
+interface Entry<Context> extends Answered<Context>, Queued {
   readonly idempotencyKey: string
   readonly leaseMs: number
   /** By the clock that cannot be set. */
   readonly admittedAtTick: number
   /** One per hold, in the same order. */
   readonly placements: readonly Placement[]
-  readonly shadowShort: readonly Quota[]
   carriers: Carriers
   /** `unsettled`: the lease ran out, and a report may still come. */
   phase: 'open' | 'unsettled'
@@ -77,8 +64,8 @@ const MAX_SWEPT_PARTITIONS = 5000
 
 /**
  * Every operation is one synchronous piece and therefore atomic; the promise is only the port's shape. There is
- * no timer: leases run out, and state is freed, in `expire`. A moment earlier than one seen before counts as
- * that one, so a clock that jumps back admits nothing more.
+ * no timer: leases run out, and state is freed, in `expire`. A moment earlier than one seen before does not count
+ * (`moments.ts`), so a clock that jumps back admits nothing more.
  *
  * It is bounded: what does not fit is not held, and the answer is a `FullError`.
  *
@@ -88,23 +75,21 @@ const MAX_SWEPT_PARTITIONS = 5000
 export function createMemoryLedger<Context>(
   options: MemoryLedgerOptions = {},
 ): MemoryLedger<Context> {
-  const { rememberEndedMs = 60_000, maxPartitions = MILLION, maxReservations = MILLION } = options
+  const { rememberEndedMs = 60_000 } = options
+  const { maxPartitions, maxReservations, maxEndedBytes } = { ...boundsIn(Infinity), ...options }
   const partitions = createPartitions()
   const reservations = new Map<string, Entry<Context>>()
   const byIdempotencyKey = new Map<string, Entry<Context>>()
-  const ended = createRecent<Entry<Context>>(rememberEndedMs)
-  /** Reservations by the moment at which their phase is over. */
+  const ended = createRecent<Answered<Context>>(rememberEndedMs, {
+    maxWeight: maxEndedBytes,
+    weightOf: ({ reservation }) => bytesOf(reservation),
+  })
+  /** Reservations by the tick at which their phase is over: no set of the wall clock ends a lease, or draws it out. */
   const phases = createDeadlineQueue<Entry<Context>>()
-  let latestEpochMs = 0
-  const tick = options.monotonicMs ?? (() => latestEpochMs)
+  const { of: momentOf, tick } = createMoments(options.monotonicMs)
 
-  function clamp(nowEpochMs: number): number {
-    latestEpochMs = Math.max(latestEpochMs, requireMoment(nowEpochMs))
-    return latestEpochMs
-  }
-
-  function knownBy(idempotencyKey: string): Entry<Context> | undefined {
-    return byIdempotencyKey.get(idempotencyKey) ?? ended.get(idempotencyKey)
+  function isKnown(idempotencyKey: string): boolean {
+    return byIdempotencyKey.has(idempotencyKey) || ended.get(idempotencyKey) !== undefined
   }
 
   function balancesOf(holds: readonly Hold[], nowEpochMs: number): readonly Balance[] {
@@ -112,11 +97,10 @@ export function createMemoryLedger<Context>(
   }
 
   function held(
-    entry: Entry<Context>,
+    { reservation, shadowShort }: Answered<Context>,
     { repeated, carrier }: Pick<Held<Context>, 'repeated' | 'carrier'>,
     nowEpochMs: number,
   ): Held<Context> {
-    const { reservation, shadowShort } = entry
     const balances = balancesOf(reservation.holds, nowEpochMs)
     return { kind: 'held', reservation, repeated, carrier, balances, shadowShort }
   }
@@ -152,11 +136,12 @@ export function createMemoryLedger<Context>(
     if (short !== undefined) return { ...short, balances: balancesOf(holds, nowEpochMs) }
     requireRoom(holds, nowEpochMs)
 
+    const admittedAtTick = tick()
     const entry: Entry<Context> = {
       reservation: { id, context, holds, admittedAtEpochMs: nowEpochMs },
       idempotencyKey,
       leaseMs,
-      admittedAtTick: tick(),
+      admittedAtTick,
       placements: holds.map((hold) => partitions.reserve(hold, nowEpochMs)),
       shadowShort: shorts.map(({ quota }) => quota),
       carriers: [id],
@@ -165,12 +150,12 @@ export function createMemoryLedger<Context>(
     }
     reservations.set(id, entry)
     byIdempotencyKey.set(idempotencyKey, entry)
-    phases.put(entry, nowEpochMs + leaseMs)
+    phases.put(entry, admittedAtTick + leaseMs)
     return held(entry, { repeated: false, carrier: id }, nowEpochMs)
   }
 
   function settle(entry: Entry<Context>, end: End, nowEpochMs: number): Ended<Context> {
-    const { reservation, placements } = entry
+    const { reservation, placements, shadowShort } = entry
     const late = entry.phase === 'unsettled'
     const actuals = reservation.holds.map(({ quota, amount }) =>
       requireWhole('amount at the end', amountAtEnd(quota.unit, end) ?? amount),
@@ -187,15 +172,15 @@ export function createMemoryLedger<Context>(
     })
     drop(entry)
     // What was released holds nothing any more: a repeated call that found it would pass uncharged.
-    if (end.kind !== 'released') ended.add(entry.idempotencyKey, entry)
+    if (end.kind !== 'released') ended.add(entry.idempotencyKey, { reservation, shadowShort })
     return { reservation, outcome: end.kind, late, charges }
   }
 
-  function runOut(entry: Entry<Context>, nowEpochMs: number): Ended<Context> {
+  function runOut(entry: Entry<Context>, nowEpochMs: number, nowTick: number): Ended<Context> {
     const { reservation, placements } = entry
     for (const placement of placements) spend(placement, placement.counted, nowEpochMs)
     entry.phase = 'unsettled'
-    phases.put(entry, nowEpochMs + entry.leaseMs)
+    phases.put(entry, nowTick + entry.leaseMs)
     const charges = reservation.holds.map(({ amount }) => ({ actual: amount, debt: 0 }))
     return { reservation, outcome: 'unsettled', late: false, charges }
   }
@@ -213,18 +198,19 @@ export function createMemoryLedger<Context>(
 
   return {
     async exhausted({ holds, idempotencyKey }, nowEpochMs) {
-      const now = clamp(nowEpochMs)
-      if (knownBy(idempotencyKey) !== undefined) return undefined
+      const now = momentOf(nowEpochMs)
+      if (isKnown(idempotencyKey)) return undefined
       const seen = holds.map((hold) => ({ state: partitions.look(hold, now), atMs: now }))
       const short = shortageWhereUsedUp(shortHolds(holds, seen))
       return short && { ...short, balances: balancesOf(holds, now) }
     },
 
     async reserve(request, nowEpochMs) {
-      const now = clamp(nowEpochMs)
-      const known = knownBy(request.idempotencyKey)
+      const now = momentOf(nowEpochMs)
+      const open = byIdempotencyKey.get(request.idempotencyKey)
+      if (open !== undefined) open.carriers = withCarrier(open.carriers, request.id)
+      const known = open ?? ended.get(request.idempotencyKey)
       if (known !== undefined) {
-        known.carriers = withCarrier(known.carriers, request.id)
         return held(known, { repeated: true, carrier: request.id }, now)
       }
       if (reservations.has(request.id)) throw new RangeError('the reservation id is in use')
@@ -232,19 +218,19 @@ export function createMemoryLedger<Context>(
     },
 
     async find(id, nowEpochMs) {
-      clamp(nowEpochMs)
+      momentOf(nowEpochMs)
       const entry = reservations.get(id)
       return entry && { ...entry.reservation, heldMs: tick() - entry.admittedAtTick }
     },
 
     async end(id, end, nowEpochMs) {
-      const now = clamp(nowEpochMs)
+      const now = momentOf(nowEpochMs)
       const entry = reservations.get(id)
       return entry && settle(entry, end, now)
     },
 
     async abandon(id, nowEpochMs, carrier = id) {
-      const now = clamp(nowEpochMs)
+      const now = momentOf(nowEpochMs)
       const entry = reservations.get(id)
       if (entry === undefined) return undefined
       entry.carriers = withoutCarrier(entry.carriers, carrier)
@@ -253,21 +239,22 @@ export function createMemoryLedger<Context>(
     },
 
     async expire(nowEpochMs) {
-      const now = clamp(nowEpochMs)
+      const now = momentOf(nowEpochMs)
+      const nowTick = tick()
       const unsettled: Ended<Context>[] = []
       for (let swept = 0; swept < MAX_SWEPT_RESERVATIONS; swept += 1) {
-        const entry = phases.takeDue(now)
+        const entry = phases.takeDue(nowTick)
         if (entry === undefined) break
-        if (entry.phase === 'open') unsettled.push(runOut(entry, now))
+        if (entry.phase === 'open') unsettled.push(runOut(entry, now, nowTick))
         else forget(entry, now)
       }
       partitions.sweep(now, MAX_SWEPT_PARTITIONS)
-      ended.rotate(now)
+      ended.rotate(nowTick)
       return unsettled
     },
 
     async balances(holds, nowEpochMs) {
-      return balancesOf(holds, clamp(nowEpochMs))
+      return balancesOf(holds, momentOf(nowEpochMs))
     },
 
     async close() {
@@ -277,7 +264,7 @@ export function createMemoryLedger<Context>(
       ended.clear()
     },
 
-    knows: (idempotencyKey) => knownBy(idempotencyKey) !== undefined,
+    knows: isKnown,
 
     size: () => ({
       partitions: partitions.count(),
