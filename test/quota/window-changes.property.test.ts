@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.js'
 import type { Ledger } from '../../src/quota/ledger.js'
 import { createMemoryLedger } from '../../src/quota/memory/memory-ledger.js'
@@ -26,6 +26,7 @@ const fixed = (lengthMs: number): Window => ({ kind: 'fixed', lengthMs })
 /** Windows of one quota that policies may have in turn. */
 const kinds: readonly (readonly Window[])[] = [
   [sliding(7000), sliding(60_000), sliding(64_000), sliding(1000)],
+  [sliding(7 * DAY_MS), sliding(31 * DAY_MS - 1)],
   [calendar('minute'), calendar('hour'), calendar('day', 'Asia/Tokyo'), calendar('day')],
   [fixed(5000), fixed(60_000), fixed(7777)],
 ]
@@ -133,6 +134,73 @@ test('where an older release drops the oldest move, what that alone knew gives n
   await requests.settle('r1', 0, atMs)
   await requests.settle('r97', 0, atMs)
   expect(await requests.balances(atMs)).toMatchObject([[{ spent: 0, reserved: 900 }]])
+})
+
+describe('while two policies with different windows look in turn', () => {
+  const lengths = [60_000, 120_000] as const
+
+  test('what is used up stays so, until a window length after the last change', async () => {
+    await on.redis.client.flushall()
+    const ledgers = [createMemoryLedger<string>(), open()]
+    const requests = requestsUnder(lengths.map(sliding), ledgers)
+    await requests.reserve(1000, startMs)
+    const usedUp = { spent: 0, reserved: 1000 }
+    const laterMs = await requests.change(601, 1000, startMs)
+    expect(await requests.balances(laterMs)).toMatchObject([[usedUp], [usedUp]])
+    const atMs = laterMs + lengths[1]
+    expect(await requests.balances(atMs)).toMatchObject([[usedUp], [usedUp]])
+    const free = { spent: 0, reserved: 0 }
+    const subWindowMs = lengths[1] / 64
+    expect(await requests.balances(atMs + subWindowMs)).toMatchObject([[free], [free]])
+  })
+
+  test('a debt falls by parts of a unit', async () => {
+    await on.redis.client.flushall()
+    const ledgers = [createMemoryLedger<string>(), open()]
+    const requests = requestsUnder(lengths.map(sliding), ledgers)
+    await requests.reserve(0, startMs)
+    await requests.settle('r1', 100, startMs)
+    const atMs = await requests.change(400, 10, startMs)
+    // Two seconds under each: of 1000 a minute, and of 1000 in two.
+    const owed = { debt: 50 }
+    expect(await requests.balances(atMs)).toMatchObject([[owed], [owed]])
+  })
+
+  test('no span of either admits more than the limit, where the longer looks whenever the shorter does', async () => {
+    const limit = 100
+    const lengthMs = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: 20_000 }))
+    const steps = fc.array(
+      fc.record({
+        byMs: fc.oneof(fc.nat(20), fc.nat(500), fc.nat(20_000)),
+        shorter: fc.nat(limit),
+        longer: fc.nat(limit),
+      }),
+      { minLength: 20, maxLength: 120 },
+    )
+    await fc.assert(
+      fc.asyncProperty(lengthMs, lengthMs, steps, async (one, two, given) => {
+        const [shorterMs, longerMs] = [Math.min(one, two), Math.max(one, two)]
+        const ledger = createMemoryLedger<string>()
+        const admitted: { atMs: number; amount: number }[] = []
+        const ask = async (windowMs: number, amount: number, atMs: number) => {
+          const id = String(admitted.length)
+          const holds = [holdOf(quotaOf({ limit, window: sliding(windowMs) }), amount)]
+          const request = { id, idempotencyKey: id, context: '', leaseMs: DAY_MS, holds }
+          const { kind } = await ledger.reserve(request, atMs)
+          admitted.push({ atMs, amount: kind === 'held' ? amount : 0 })
+          const within = admitted.filter((each) => each.atMs > atMs - longerMs)
+          expect(within.reduce((sum, each) => sum + each.amount, 0)).toBeLessThanOrEqual(limit)
+        }
+        let atMs = startMs
+        for (const { byMs, shorter, longer } of given) {
+          atMs += byMs
+          await ask(shorterMs, shorter, atMs)
+          await ask(longerMs, longer, atMs)
+        }
+      }),
+      { numRuns: manyRuns(300) },
+    )
+  })
 })
 
 test('Redis finds what is open as the memory ledger does, through any changes of the window', async () => {

@@ -84,8 +84,8 @@ local function oldest_moved(state)
 end
 
 -- Has the next move stand for the oldest, too. What the oldest brought along was in the oldest cell that the next one
--- saw: either the next one took that along, and with it all that came later, or it left behind all that was older. So it
--- is enough to remember where what counts begins (`fromGeneration`, `fromCell`), and whose moves are merged (`since`).
+-- saw: either the next one took that along, and with it all that came later, or it left behind all that was older. So
+-- it is enough to know where what counts begins (`fromGeneration`, `fromCell`), and whose moves are merged (`since`).
 local function merge_oldest(state)
   local generation = oldest_moved(state)
   local oldest = table.remove(state.moves, 1)
@@ -101,17 +101,19 @@ end
 
 -- Makes the state, which is up to date, one of another window: whatever counts now counts as if admitted now.
 local function change_window(state, windowName, nowMs)
-  local window = window_named(windowName)
+  local from, window = window_named(state.window), window_named(windowName)
   local cell = cell_at(window, nowMs)
   local moves = state.moves
   -- The oldest cell that was taken along, and the cell that all went to.
-  moves[#moves + 1] = { oldest_cell_at(window_named(state.window), nowMs), cell }
+  moves[#moves + 1] = { oldest_cell_at(from, nowMs), cell }
   state.generation = state.generation + 1
   if #moves > MAX_MOVES then merge_oldest(state) end
   state.window = windowName
   state.cells = state.spent + state.reserved > 0 and { cell, state.spent, state.reserved } or {}
-  if state.debt then
-    state.debt = { amount = state.debt.amount, carry = 0, sinceMs = debt_begins_at(window, nowMs) }
+  local debt = state.debt
+  if debt then
+    local carry = carry_under(from, window, debt.carry)
+    state.debt = { amount = debt.amount, carry = carry, sinceMs = debt_begins_at(window, nowMs) }
   end
 end
 
