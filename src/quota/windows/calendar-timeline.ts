@@ -54,6 +54,7 @@ export function createCalendarTimeline(period: CalendarPeriod, timeZone: string)
     cellAt,
     oldestCellAt: cellAt,
     leavesAtMs: endOf,
+    carryParts: 1,
     debtBeginsAtMs: cellAt,
     debtAt(debt, limit, nowEpochMs) {
       const now = cellAt(nowEpochMs)

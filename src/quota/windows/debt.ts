@@ -41,6 +41,13 @@ export function debtAfterLinearFall(
   return { amount: debt.amount - fallen, carry, sinceEpochMs: nowEpochMs }
 }
 
+/** What has fallen beyond whole units, in parts of another number; rounded down, so that no debt falls too early. */
+export function carryInParts(carry: number, fromParts: number, toParts: number): number {
+  const product = carry * toParts
+  if (product <= Number.MAX_SAFE_INTEGER) return Math.floor(product / fromParts)
+  return Number((BigInt(carry) * BigInt(toParts)) / BigInt(fromParts))
+}
+
 /** The first millisecond at which a linearly falling debt is at most `target` (0 or more). */
 export function linearFallReachesAtMs(
   debt: Debt,

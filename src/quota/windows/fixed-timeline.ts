@@ -12,6 +12,7 @@ export function createFixedTimeline(lengthMs: number): Timeline {
     cellAt,
     oldestCellAt: cellAt,
     leavesAtMs: (cell) => cell + lengthMs,
+    carryParts: 1,
     debtBeginsAtMs: cellAt,
     debtAt(debt, limit, nowEpochMs) {
       const now = cellAt(nowEpochMs)

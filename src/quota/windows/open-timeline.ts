@@ -6,6 +6,7 @@ export const openTimeline: Timeline = {
   cellAt: () => 0,
   oldestCellAt: () => 0,
   leavesAtMs: () => Infinity,
+  carryParts: 1,
   debtBeginsAtMs: (nowEpochMs) => nowEpochMs,
   debtAt: () => undefined,
   debtReachesAtMs: (debt) => debt.sinceEpochMs,

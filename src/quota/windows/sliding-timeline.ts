@@ -21,6 +21,7 @@ export function createSlidingTimeline(lengthMs: number): Timeline {
     cellAt,
     oldestCellAt: (nowEpochMs) => cellAt(nowEpochMs) - SUB_WINDOWS,
     leavesAtMs: (cell) => Math.ceil(((cell + SUB_WINDOWS + 1) * lengthMs) / SUB_WINDOWS),
+    carryParts: lengthMs,
     debtBeginsAtMs: (nowEpochMs) => nowEpochMs,
     debtAt: (debt, limit, nowEpochMs) => debtAfterLinearFall(debt, limit, lengthMs, nowEpochMs),
     debtReachesAtMs: (debt, limit, target) => linearFallReachesAtMs(debt, limit, lengthMs, target),

@@ -16,6 +16,8 @@ export interface Timeline {
   oldestCellAt(nowEpochMs: number): number
   /** The first millisecond at which a cell that counts now no longer does; Infinity if time does not end it. */
   leavesAtMs(cell: number): number
+  /** Of how many parts of a unit `Debt.carry` counts those that have fallen; 1 where debts fall by whole units. */
+  readonly carryParts: number
   /** From when a debt that begins now falls. */
   debtBeginsAtMs(nowEpochMs: number): number
   /** What is left of the debt now, with a limit of `limit` since it was last looked at; undefined if nothing. */

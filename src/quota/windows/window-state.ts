@@ -1,5 +1,5 @@
 import type { Debt } from './debt.js'
-import { addSaturating } from './debt.js'
+import { addSaturating, carryInParts } from './debt.js'
 import type { Queued } from '../deadline-queue.js'
 import type { Timeline } from './timeline.js'
 
@@ -138,8 +138,9 @@ export function locate(placement: Placement): { state: WindowState; cell: number
 
 /**
  * The state as another window sees it: whatever counts now counts as if admitted now, since nobody knows
- * better when it was. That errs towards refusing, for at most one new window length. What the old window had
- * forgotten already stays forgotten. The debt stays and falls at the new pace. The given state is up to date.
+ * better when it was. That errs towards refusing, for at most one window length after the last change: while two
+ * policies decide in turn (docs/design.md), a sliding window forgets nothing. What the old window had forgotten already
+ * stays forgotten. The debt stays and falls at the new pace. The given state is up to date.
  */
 export function underWindow(
   state: WindowState,
@@ -155,7 +156,7 @@ export function underWindow(
     reserved,
     debt: debt && {
       amount: debt.amount,
-      carry: 0,
+      carry: carryInParts(debt.carry, state.timeline.carryParts, timeline.carryParts),
       sinceEpochMs: timeline.debtBeginsAtMs(nowEpochMs),
     },
     holders: state.holders,

@@ -49,3 +49,9 @@ local function debt_at(window, debt, limit, nowMs)
   end
   return nil
 end
+
+-- What has fallen beyond whole units, as another window counts it; rounded down, so that no debt falls too early.
+local function carry_under(from, window, carry)
+  if from.kind ~= 'sliding' or window.kind ~= 'sliding' then return 0 end
+  return (multiply_divide(carry, window.lengthMs, 0, from.lengthMs))
+end

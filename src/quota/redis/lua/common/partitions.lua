@@ -1,6 +1,7 @@
 -- What stands against a quota in one partition: read once, changed in here, written back.
 
--- Windows of a partition can change this often while it is held; what is older gives nothing back.
+-- So many moves are kept apart, older ones are merged. A release that knows of no merged ones still finds by these
+-- what was moved.
 local MAX_MOVES = 32
 
 -- States by their keys: two holds of one partition see the same one.
@@ -77,18 +78,42 @@ local function advance(state, nowMs)
   if state.debt then state.debt = debt_at(window, state.debt, state.limit, nowMs) end
 end
 
+-- The generation whose cells the oldest move saw.
+local function oldest_moved(state)
+  return state.generation - #state.moves
+end
+
+-- Has the next move stand for the oldest, too. What the oldest brought along was in the oldest cell that the next one
+-- saw: either the next one took that along, and with it all that came later, or it left behind all that was older. So
+-- it is enough to know where what counts begins (`fromGeneration`, `fromCell`), and whose moves are merged (`since`).
+local function merge_oldest(state)
+  local generation = oldest_moved(state)
+  local oldest = table.remove(state.moves, 1)
+  local following = state.moves[1]
+  following.since = oldest.since or generation
+  if oldest[2] >= following[1] then
+    following.fromGeneration = oldest.fromGeneration or generation
+    following.fromCell = oldest.fromCell or oldest[1]
+  else
+    following.fromGeneration, following.fromCell = generation + 1, following[1]
+  end
+end
+
 -- Makes the state, which is up to date, one of another window: whatever counts now counts as if admitted now.
 local function change_window(state, windowName, nowMs)
-  local window = window_named(windowName)
+  local from, window = window_named(state.window), window_named(windowName)
   local cell = cell_at(window, nowMs)
   local moves = state.moves
-  moves[#moves + 1] = { oldest_cell_at(window_named(state.window), nowMs), cell }
-  if #moves > MAX_MOVES then table.remove(moves, 1) end
+  -- The oldest cell that was taken along, and the cell that all went to.
+  moves[#moves + 1] = { oldest_cell_at(from, nowMs), cell }
   state.generation = state.generation + 1
+  if #moves > MAX_MOVES then merge_oldest(state) end
   state.window = windowName
   state.cells = state.spent + state.reserved > 0 and { cell, state.spent, state.reserved } or {}
-  if state.debt then
-    state.debt = { amount = state.debt.amount, carry = 0, sinceMs = debt_begins_at(window, nowMs) }
+  local debt = state.debt
+  if debt then
+    local carry = carry_under(from, window, debt.carry)
+    state.debt = { amount = debt.amount, carry = carry, sinceMs = debt_begins_at(window, nowMs) }
   end
 end
 
@@ -122,18 +147,27 @@ local function place(state, amount, nowMs)
   return { generation = state.generation, cell = cell, counted = counted }
 end
 
--- Is the placement one of this state? Not if the state was lost meanwhile, or has changed its window too often.
+-- Is the placement one of this state? Not if the state was lost meanwhile.
 local function belongs(state, placement)
-  local generation = placement.generation
-  return generation <= state.generation and generation >= state.generation - #state.moves
+  local oldest = state.moves[1]
+  local since = oldest and oldest.since or oldest_moved(state)
+  return placement.generation <= state.generation and placement.generation >= since
 end
 
 -- The cell that a placement is in now; -1 when it counts no more.
 local function locate(state, placement)
   if not belongs(state, placement) then return -1 end
+  local moves = state.moves
   local cell = placement.cell
-  for index = placement.generation - state.generation + #state.moves + 1, #state.moves do
-    local move = state.moves[index]
+  local passed = placement.generation - oldest_moved(state)
+  if passed < 0 then
+    local merged = moves[1]
+    local later = placement.generation - merged.fromGeneration
+    local counts = later > 0 or later == 0 and cell >= merged.fromCell
+    cell, passed = counts and merged[2] or -1, 1
+  end
+  for index = passed + 1, #moves do
+    local move = moves[index]
     cell = cell >= move[1] and move[2] or -1
   end
   return cell
