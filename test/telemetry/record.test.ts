@@ -155,6 +155,18 @@ describe('an allowed request', () => {
     expect(await count('tollgate_quota_fallbacks_total{why="store",answer="refused"}')).toBe(0)
   })
 
+  test('that its ledger had no room for passes uncounted, and is counted as such', async () => {
+    const fallback = {
+      why: 'full',
+      fault: 'no room',
+      localQuotas: [],
+      uncountedQuotas: ['org-day'],
+    } as const
+    await recorderWith(false).decision(allowed({ fallback }), 1)
+    expect(await count('tollgate_quota_fallbacks_total{why="full",answer="uncounted"}')).toBe(1)
+    expect(await count('tollgate_quota_fallbacks_total{why="store",answer="uncounted"}')).toBe(0)
+  })
+
   test('that a quota refused which could not be asked is counted by why', async () => {
     const verdict = deny('quota_store_unavailable', 'No.', { storeFailure: 'full' })
     await recorderWith(false).decision(allowed({ verdict }), 1)
