@@ -18,8 +18,8 @@ export interface Turns {
 /** One in which a piece of work has begun. */
 export interface Turn {
   /**
-   * For work that may have waited since: what it waited for may have come together with that of others. At once as
-   * long as the turn is not over, else as `Turns.mine`.
+   * For work that may have waited since: what it waited for may have come together with that of others, or be one thing
+   * that all of them wait for. At once where nothing else has begun meanwhile, else as `Turns.mine`.
    */
   goOn(signal: AbortSignal): Promise<Turn>
 }
@@ -32,11 +32,7 @@ export interface TurnsOptions {
 
 interface Waiting {
   readonly signal: AbortSignal
-  readonly begin: (turn: Turn) => void
-}
-
-interface Current extends Turn {
-  readonly hasTime: () => boolean
+  readonly begin: () => void
 }
 
 /** After so long no further piece begins in a turn. */
@@ -48,49 +44,69 @@ const MOST_GIVEN_UP = 32
 
 export function createTurns({ clock, next = setImmediate }: TurnsOptions): Turns {
   const waiting: Waiting[] = []
-  let current: Current | undefined
+  /** Of the turn in which pieces begin, if there is one. */
+  let beganMs: number | undefined
+  let begun = 0
 
-  function beginTurn(): Current {
-    const beganMs = clock.monotonicMs()
-    let isOver = false
-    const turn: Current = {
-      hasTime: () => clock.monotonicMs() - beganMs < LONG_ENOUGH_MS,
-      goOn: (signal) => (isOver ? mine(signal) : Promise.resolve(turn)),
-    }
-    current = turn
-    next(() => {
-      isOver = true
-      current = undefined
-      if (waiting.length > 0) release(beginTurn())
-    })
-    return turn
+  function hasTime(): boolean {
+    return beganMs !== undefined && clock.monotonicMs() - beganMs < LONG_ENOUGH_MS
   }
 
-  function release(turn: Turn): void {
-    releaseOne(turn)
+  function beginTurn(): void {
+    beganMs = clock.monotonicMs()
+    next(() => {
+      beganMs = undefined
+      if (waiting.length === 0) return
+      beginTurn()
+      release()
+    })
+  }
+
+  function release(): void {
+    releaseOne()
     // Each by itself, since the work of one is done when its function is over. By then another turn has begun.
     for (let more = Math.min(MOST_IN_TURN - 1, waiting.length); more > 0; more -= 1) {
       next(() => {
-        if (current?.hasTime() === true) releaseOne(current)
+        if (hasTime()) releaseOne()
       })
     }
   }
 
-  function releaseOne(turn: Turn): void {
+  function releaseOne(): void {
     for (let most = MOST_GIVEN_UP; most > 0; most -= 1) {
       const one = waiting.shift()
-      one?.begin(turn)
+      one?.begin()
       if (one?.signal.aborted !== true) return
     }
   }
 
-  async function mine(signal: AbortSignal): Promise<Turn> {
-    if (current === undefined) return beginTurn()
-    if (waiting.length === 0 && current.hasTime()) return current
-    const turn = await new Promise<Turn>((begin) => waiting.push({ signal, begin }))
-    if (signal.aborted) throw new AbandonedError('given up before its turn came')
-    return turn
+  function begin(): Turn {
+    const number = (begun += 1)
+    const piece: Turn = {
+      async goOn(signal) {
+        if (number === begun) return piece
+        // Many can come here before the first of them has done anything, so that the turn has time left for all.
+        return beganMs === undefined ? beginInNewTurn() : wait(signal)
+      },
+    }
+    return piece
   }
 
-  return { mine }
+  function beginInNewTurn(): Turn {
+    beginTurn()
+    return begin()
+  }
+
+  async function wait(signal: AbortSignal): Promise<Turn> {
+    await new Promise<void>((release) => waiting.push({ signal, begin: release }))
+    if (signal.aborted) throw new AbandonedError('given up before its turn came')
+    return begin()
+  }
+
+  return {
+    async mine(signal) {
+      if (beganMs === undefined) return beginInNewTurn()
+      return waiting.length === 0 && hasTime() ? begin() : wait(signal)
+    },
+  }
 }
