@@ -1,7 +1,7 @@
 /**
- * Remembers values for a while after they are done: at least `rememberMs`, less than twice that plus the time
- * between two calls of `rotate`; fewer where they are too many. Two generations, of which the older is dropped whole:
- * remembering and forgetting cost the same whatever the number.
+ * Remembers values for a while after they are done: at least `rememberMs`, fewer where they are too many, and less than
+ * twice that plus the time between two calls of `rotate`; three times, where they were too many. Two generations, of which
+ * the older is dropped whole: remembering and forgetting cost the same whatever the number.
  */
 export interface Recent<T> {
   add(key: string, value: T): void
@@ -31,6 +31,8 @@ export function createRecent<T>(rememberMs: number, bounds?: RecentBounds<T>): R
   let younger: Generation<T> = { values: new Map(), weight: 0 }
   let older: Generation<T> = { values: new Map(), weight: 0 }
   let rotatedAtMs = -Infinity
+  /** Since it was last rotated, for want of room. */
+  let hasAged = false
 
   function removeFrom({ values }: Generation<T>, key: string): number {
     const value = values.get(key)
@@ -53,7 +55,10 @@ export function createRecent<T>(rememberMs: number, bounds?: RecentBounds<T>): R
       const weight = weightOf(value)
       // One that is too heavy by itself would push out all others.
       if (weight > maxWeight / 2) return
-      if (younger.weight + weight > maxWeight / 2) age()
+      if (younger.weight + weight > maxWeight / 2) {
+        age()
+        hasAged = true
+      }
       younger.values.set(key, value)
       younger.weight += weight
     },
@@ -61,7 +66,9 @@ export function createRecent<T>(rememberMs: number, bounds?: RecentBounds<T>): R
     remove,
     rotate(nowMs) {
       if (nowMs - rotatedAtMs < rememberMs) return
-      age()
+      // Else what has just come would go, though there is room for it.
+      if (!hasAged) age()
+      hasAged = false
       rotatedAtMs = nowMs
     },
     count: () => younger.values.size + older.values.size,

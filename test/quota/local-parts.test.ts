@@ -528,3 +528,41 @@ test('one whose report never comes is forgotten', async () => {
   expect(await one.ledger.find(id, nowMs)).toBeUndefined()
   expect(await one.ledger.end(id, settled(4), nowMs)).toBeUndefined()
 })
+
+describe('where the clock on the wall is set', () => {
+  const hourMs = 3_600_000
+  let tickMs: number
+  beforeEach(async () => {
+    tickMs = 5
+    store = createStoreInParts(() => tickMs)
+    one = store.join()
+    for (let times = 0; times < 2; times += 1) await one.ledger.expire(nowMs)
+    store.away.add(gone.partitionKey)
+  })
+
+  test('forward, what is held is still one, and the answer to a repeat', async () => {
+    const { id } = (await hold()).reservation
+    const asked = [...store.asked]
+    nowMs += hourMs
+    expect(await one.ledger.expire(nowMs)).toEqual([])
+    expect(await hold({ id: 'again' })).toMatchObject({ repeated: true, reservation: { id } })
+    // Which no store knows.
+    expect(store.asked).toEqual(asked)
+    const ended = await one.ledger.end(id, settled(12), nowMs)
+    expect(ended?.charges.map(({ actual }) => actual)).toEqual([12, 12, 12])
+    expect(one.ledger.size()).toMatchObject({ reservations: 0 })
+    expect(one.local.size().reservations).toBe(0)
+  })
+
+  test('back, what nobody reports is forgotten after two leases, on both sides alike', async () => {
+    await hold()
+    nowMs -= hourMs
+    for (let times = 0; times < 2; times += 1) {
+      tickMs += leaseMs
+      nowMs += leaseMs
+      await one.ledger.expire(nowMs)
+    }
+    expect(one.ledger.size()).toMatchObject({ reservations: 0 })
+    expect(one.local.size().reservations).toBe(0)
+  })
+})

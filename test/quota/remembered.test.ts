@@ -106,6 +106,18 @@ describe('values that are remembered for a while', () => {
     recent.add('too heavy', 6)
     expect([recent.get('too heavy'), recent.count()]).toEqual([undefined, 3])
   })
+
+  test('are kept by a rotation that comes just after they were too many', () => {
+    const recent = createRecent<number>(60, { maxWeight: 10, weightOf: () => 1 })
+    recent.rotate(0)
+    for (let key = 0; key < 6; key += 1) recent.add(String(key), key)
+    recent.rotate(60)
+    expect(recent.count()).toBe(6)
+    recent.rotate(120)
+    expect([recent.count(), recent.get('5')]).toEqual([1, 5])
+    recent.rotate(180)
+    expect(recent.count()).toBe(0)
+  })
 })
 
 describe('an answer that was forgotten', () => {

@@ -27,8 +27,10 @@ export interface ProcessInParts {
   readonly local: MemoryLedger<string>
 }
 
-export function createStoreInParts(): StoreInParts {
-  const ledger = createMemoryLedger<string>()
+/** @param monotonicMs the clock of all that cannot be set; default: the moments of the calls */
+export function createStoreInParts(monotonicMs?: () => number): StoreInParts {
+  const clocks = monotonicMs === undefined ? {} : { monotonicMs }
+  const ledger = createMemoryLedger<string>(clocks)
   const away = new Set<string>()
   /** The keys of calls that failed and hold something still. */
   const trying = new Set<string>()
@@ -82,7 +84,7 @@ export function createStoreInParts(): StoreInParts {
     beforeAnswer: undefined,
     comesBack: () => 'before',
     join() {
-      const local = createMemoryLedger<string>()
+      const local = createMemoryLedger<string>(clocks)
       /** What could not be given back. */
       const left = new Map<string, readonly [id: string, carrier: string]>()
       const main: Ledger<string> = {

@@ -124,8 +124,8 @@ export function createFailoverLedger<Context>(
       const held =
         part === undefined
           ? heldWithout(answer, plan, [], plan.uncounted, fault)
-          : parts.join(request, answer, part, nowEpochMs)
-      firsts.add(request, held, nowEpochMs)
+          : parts.join(request, answer, part, local.ledger.tickAt(nowEpochMs))
+      firsts.add(request, held, local.ledger.tickAt(nowEpochMs))
       return held
     } catch (error) {
       faultOf(error)
@@ -217,7 +217,7 @@ export function createFailoverLedger<Context>(
       }
       try {
         const answer = await main.reserve(request, nowEpochMs)
-        if (answer.kind === 'held') firsts.add(request, answer, nowEpochMs)
+        if (answer.kind === 'held') firsts.add(request, answer, local.ledger.tickAt(nowEpochMs))
         return answer
       } catch (error) {
         const fault = faultOf(error)
@@ -250,8 +250,9 @@ export function createFailoverLedger<Context>(
     },
 
     async expire(nowEpochMs, onFailure) {
-      firsts.forgetDue(nowEpochMs)
-      parts.forgetDue(nowEpochMs)
+      const nowTick = local.ledger.tickAt(nowEpochMs)
+      firsts.forgetDue(nowTick)
+      parts.forgetDue(nowTick)
       const here = await local.ledger.expire(nowEpochMs)
       const unsettled = here.filter((ended) => !parts.isPart(ended))
       const failures: unknown[] = []

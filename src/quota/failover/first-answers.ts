@@ -14,10 +14,11 @@ import type { Remembered } from '../remembered.js'
  * stream twice, and lets none pass uncharged.
  */
 export interface FirstAnswers<Context> {
+  /** @param nowTick by what leases here go, as that of `forgetDue` */
   add(
     request: Pick<ReserveRequest<Context>, 'idempotencyKey' | 'leaseMs'>,
     held: GuardedHeld<Context>,
-    nowEpochMs: number,
+    nowTick: number,
   ): void
   knows(idempotencyKey: string): boolean
   /** Is it held by some of its quotas alone, as their store says or would say later? */
@@ -36,7 +37,7 @@ export interface FirstAnswers<Context> {
   giveUp(id: string, carrier: string): string | undefined
   /** It ended: its stream is over. */
   remove(id: string): void
-  forgetDue(nowEpochMs: number): void
+  forgetDue(nowTick: number): void
   clear(): void
 }
 
@@ -81,7 +82,7 @@ export function createFirstAnswers<Context>({
   }
 
   return {
-    add({ idempotencyKey, leaseMs }, held, nowEpochMs) {
+    add({ idempotencyKey, leaseMs }, held, nowTick) {
       const { id } = held.reservation
       const before = byKey.get(idempotencyKey)
       if (before?.held.reservation.id === id) return
@@ -92,7 +93,7 @@ export function createFirstAnswers<Context>({
       byKey.set(idempotencyKey, first)
       byId.set(id, first)
       // Its report may be as late as that.
-      queue.put(first, nowEpochMs + 2 * leaseMs)
+      queue.put(first, nowTick + 2 * leaseMs)
       taken.took(bytesOf(held.reservation))
     },
     knows: (idempotencyKey) => byKey.has(idempotencyKey),
@@ -115,8 +116,8 @@ export function createFirstAnswers<Context>({
       return told
     },
     remove,
-    forgetDue(nowEpochMs) {
-      for (const first of takeSomeDue(queue, nowEpochMs, () => 1)) drop(first)
+    forgetDue(nowTick) {
+      for (const first of takeSomeDue(queue, nowTick, () => 1)) drop(first)
     },
     clear() {
       byKey.clear()

@@ -22,12 +22,16 @@ export interface LocalParts<Context> {
     nowEpochMs: number,
   ): Promise<Fitted<Context>>
   giveBack(part: Held<Context>, nowEpochMs: number): Promise<void>
-  /** Both as one, with their holds as the request has them. */
+  /**
+   * Both as one, with their holds as the request has them.
+   *
+   * @param nowTick by what leases of parts go, as that of `forgetDue`
+   */
   join(
     request: ReserveRequest<Context>,
     inStore: Held<Context>,
     part: GuardedHeld<Context>,
-    nowEpochMs: number,
+    nowTick: number,
   ): GuardedHeld<Context>
   /** All that it holds, where it has a part here. */
   holdsOf(id: string): readonly Hold[] | undefined
@@ -48,7 +52,7 @@ export interface LocalParts<Context> {
   told(ended: Ended<Context>): Ended<Context>
   /** Is it told with what became of it in the store? */
   isPart(ended: Ended<Context>): boolean
-  forgetDue(nowEpochMs: number): void
+  forgetDue(nowTick: number): void
   /** Parts that are held here beside something in the store. */
   readonly count: () => number
   clear(): void
@@ -124,7 +128,7 @@ export function createLocalParts<Context>(
       await giveUp(reservation.id, carrier, nowEpochMs)
     },
 
-    join({ holds: asked, leaseMs }, inStore, part, nowEpochMs) {
+    join({ holds: asked, leaseMs }, inStore, part, nowTick) {
       const { id } = inStore.reservation
       const [there, here] = [inStore.reservation.holds, part.reservation.holds]
       const place = ({ partitionKey }: Hold): number =>
@@ -138,7 +142,7 @@ export function createLocalParts<Context>(
         joined = { id, partId, holds, here: new Set(here), carriers: new Map(), queuePosition: -1 }
         byId.set(id, joined)
         // Its report may be as late as that.
-        queue.put(joined, nowEpochMs + 2 * leaseMs)
+        queue.put(joined, nowTick + 2 * leaseMs)
         byPart.set(partId, (byPart.get(partId) ?? new Set()).add(joined))
         taken.took(bytesOf(joined))
       }
@@ -181,8 +185,8 @@ export function createLocalParts<Context>(
 
     isPart: ({ reservation }) => reservation.id.startsWith(PART_ID),
 
-    forgetDue(nowEpochMs) {
-      for (const joined of takeSomeDue(queue, nowEpochMs, workOf)) drop(joined)
+    forgetDue(nowTick) {
+      for (const joined of takeSomeDue(queue, nowTick, workOf)) drop(joined)
     },
 
     count: () => byPart.size,

@@ -38,6 +38,8 @@ export interface MemoryLedger<Context> extends Ledger<Context> {
   size(): LedgerSize & { readonly idempotencyKeys: number }
   /** Would `reserve` answer this key with a reservation that it made before? */
   knows(idempotencyKey: string): boolean
+  /** What its leases go by, in milliseconds: `monotonicMs`, if it has that. */
+  tickAt(nowEpochMs: number): number
 }
 
 /** All that the answer to a repeated `reserve` takes. */
@@ -265,6 +267,11 @@ export function createMemoryLedger<Context>(
     },
 
     knows: isKnown,
+
+    tickAt(nowEpochMs) {
+      momentOf(nowEpochMs)
+      return tick()
+    },
 
     size: () => ({
       partitions: partitions.count(),
