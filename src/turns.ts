@@ -19,7 +19,8 @@ export interface Turns {
 export interface Turn {
   /**
    * For work that may have waited since: what it waited for may have come together with that of others, or be one thing
-   * that all of them wait for. At once where nothing else has begun meanwhile, else as `Turns.mine`.
+   * that all of them wait for. At once where nothing else has begun meanwhile, so that one that waited for nothing goes on,
+   * else as `Turns.mine`.
    */
   goOn(signal: AbortSignal): Promise<Turn>
 }

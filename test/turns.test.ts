@@ -170,6 +170,20 @@ test('work goes on at once as long as nothing else has begun', async () => {
   expect(it.begun.at(-1)).toBe('a after a pause')
 })
 
+test('work that went on to wait and was given up takes no time of others', async () => {
+  const it = manual(2)
+  const given = new AbortController()
+  const a = await it.work('a', { takesMs: 0 })
+  await it.work('b')
+  void it.work('a goes on', { after: a, signal: given.signal })
+  void it.work('c')
+  await new Promise(setImmediate)
+  expect(it.begun).toEqual(['a', 'b'])
+  given.abort()
+  await it.turn()
+  expect(it.begun).toEqual(['a', 'b', 'a goes on', 'c'])
+})
+
 test('of work that waited for one thing each piece goes on in turn, though none has taken time yet', async () => {
   const it = manual(1)
   const pieces: (Turn | undefined)[] = []

@@ -1,6 +1,6 @@
 import { askOnce } from './ask-once.js'
 import type { Call, Reply } from './call.js'
-import { refusedFault } from './faults.js'
+import { OutOfMemoryError, refusedFault, ScriptError } from './faults.js'
 import { placeFrom } from './place.js'
 import type { Access } from './place.js'
 import { inTime, openServer } from './server.js'
@@ -165,8 +165,8 @@ export function openCluster(address: ClusterAddress, access: Access, parts: Clus
     try {
       return await serverAt(node).run(call, asking)
     } catch (error) {
-      // It may have gone, and another have taken its slots over.
-      learnSoon()
+      // It may have gone, and another have taken its slots over; but not where it has answered as their owner.
+      if (!(error instanceof ScriptError || error instanceof OutOfMemoryError)) learnSoon()
       throw error
     }
   }

@@ -159,6 +159,29 @@ test('what fails while the question is open has it asked once more: the answer m
   }, 20_000)
 })
 
+test('a node that has answered as the owner of a slot, if with an error, has it asked of nobody whose that is', async () => {
+  const [one] = nodes as [SmallNode, SmallNode]
+  let aheadMs = 0
+  const { ask } = open(one)
+  store.close()
+  const clock = { ...systemClock, monotonicMs: () => systemClock.monotonicMs() + aheadMs }
+  store = openStore(clusterOf(one), { clock, random: Math.random })
+  await ask(20_000)
+  // It may be asked at once.
+  aheadMs += 1000
+  const timers = vi.spyOn(globalThis, 'setTimeout')
+  const asksSoon = async (error: string): Promise<boolean> => {
+    one.errors.push(error)
+    timers.mockClear()
+    await expect(ask(20_000)).rejects.toThrow(error.split(' ')[0])
+    return timers.mock.calls.some(([, delayMs]) => (delayMs ?? 0) < 1000)
+  }
+  expect(await asksSoon('WRONGTYPE Operation against a key')).toBe(false)
+  expect(await asksSoon('OOM command not allowed')).toBe(false)
+  expect(await asksSoon('LOADING Redis is loading')).toBe(true)
+  timers.mockRestore()
+})
+
 test('a question that fails when the store is closed is told to nobody', async () => {
   const [one] = nodes as [SmallNode, SmallNode]
   one.ownerPort = undefined
