@@ -1,4 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { isDenial } from '../denial.js'
 import { inspectionTooSlow } from '../inspection/inspect.js'
 import { createTokenCounter } from '../llm/tokens.js'
@@ -23,6 +22,19 @@ export function createInlineReader(
   const counter = createTokenCounter()
   counter.load(options.encodings)
   const inspectorFor = createInspectors()
+  const waiting: (() => void)[] = []
+
+  /** One piece of work has it, in order: all that wait would have the next one otherwise. */
+  function nextTurn(): Promise<void> {
+    return new Promise((resolve) => {
+      if (waiting.push(resolve) === 1) setImmediate(release)
+    })
+  }
+
+  function release(): void {
+    waiting.shift()?.()
+    if (waiting.length > 0) setImmediate(release)
+  }
 
   /** Works in slices, with turns of the event loop between them; false when the time for all of them is over. */
   async function inSlices(run: (slice: TimeBound) => boolean): Promise<boolean> {

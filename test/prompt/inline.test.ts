@@ -89,3 +89,27 @@ test('a small prompt is read and inspected in one turn: there is nothing to wait
   stepMs = 5
   expect(order).toEqual(['done', 'turn'])
 })
+
+test('the pieces of several prompts have turns of their own', async () => {
+  stepMs = 0
+  try {
+    const prompts = await Promise.all(Array.from({ length: 10 }, () => open(9 * KIB_BYTES)))
+    let turn = 0
+    let isOver = false
+    const tick = (): void => {
+      turn += 1
+      if (!isOver) setImmediate(tick)
+    }
+    tick()
+    const turns = await Promise.all(
+      prompts.map(async (prompt) => {
+        await prompt.inspect(examplePolicy().inspection)
+        return turn
+      }),
+    )
+    isOver = true
+    expect(turns).toEqual([...new Set(turns)])
+  } finally {
+    stepMs = 5
+  }
+})
