@@ -97,7 +97,7 @@ export async function waitUntilReady(
 }
 
 /**
- * Waits until a child does its work.
+ * Waits until a child does its work. One that does not in time is stopped: it would keep its ports, and this process.
  *
  * @throws Error as of `waitUntilReady`
  */
@@ -116,6 +116,7 @@ export async function waitUntil(
     if (await isReady()) return
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
+  await child.stop()
   throw new Error(`${name} was not ready after ${String(timeoutMs)} ms: see ${child.logFile}`)
 }
 

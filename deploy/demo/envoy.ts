@@ -92,7 +92,7 @@ export async function startEnvoy(
     outputFile: accessLogFile,
   })
   const adminUrl = `http://127.0.0.1:${String(places.adminPort)}`
-  await waitUntilReady({ name: 'Envoy', child, url: `${adminUrl}/ready`, timeoutMs: 20_000 })
+  await waitUntilReady({ name: 'Envoy', child, url: `${adminUrl}/ready`, timeoutMs: 60_000 })
   const url = `http://127.0.0.1:${String(places.listenerPort)}`
   return { url, adminUrl, child, accessLogFile, configFile }
 }

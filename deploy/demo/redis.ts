@@ -27,7 +27,7 @@ export async function startDemoRedis(directory: string): Promise<DemoRedis> {
     env: { LD_LIBRARY_PATH: libraries },
     logFile: join(directory, 'redis.log'),
   })
-  await waitUntil(() => answersPing(socket), { name: 'Redis', child, timeoutMs: 20_000 })
+  await waitUntil(() => answersPing(socket), { name: 'Redis', child, timeoutMs: 60_000 })
   return { child, socket }
 }
 

@@ -33,9 +33,12 @@ async function main(): Promise<number> {
     print(help)
     return 0
   }
+  let starting = true
   const interrupted = new Promise<undefined>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
       process.on(signal, () => {
+        // Nothing has been served yet that would have to end in order.
+        if (starting) process.exit(1)
         resolve(undefined)
       })
     }
@@ -46,6 +49,7 @@ async function main(): Promise<number> {
     policy: await (options.secondPorts === undefined ? readDemoPolicy() : readSharedDemoPolicy()),
     random: Math.random,
   })
+  starting = false
   let asTold = false
   let stopping = false
   try {

@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -95,6 +96,11 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const { ports, secondPorts } = options
   await refuseBusyPorts({ ...ports, ...secondPorts })
   const directory = await mkdtemp(join(tmpdir(), 'tollgate-demo-'))
+  // Who is interrupted while it starts ends at once, and with it what was started (`child.ts`).
+  const removeAtExit = (): void => {
+    rmSync(directory, { recursive: true, force: true })
+  }
+  process.once('exit', removeAtExit)
   const stops: (() => Promise<void>)[] = []
   const stop = async ({ keepFiles = false } = {}): Promise<void> => {
     for (const stopOne of stops.splice(0).reverse()) await stopOne()
@@ -182,6 +188,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     // The message names a log in the directory, so the directory stays.
     await stop({ keepFiles: true })
     throw error
+  } finally {
+    process.removeListener('exit', removeAtExit)
   }
 }
 

@@ -100,7 +100,7 @@ export async function startTollgate(
     name: 'Tollgate',
     child,
     url: `${metricsUrl}/readyz`,
-    timeoutMs: 20_000,
+    timeoutMs: 60_000,
   })
   return {
     child,

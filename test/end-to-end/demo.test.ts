@@ -1,9 +1,11 @@
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { play } from '../../deploy/demo/play.js'
 import { curlLine, demoRequests } from '../../deploy/demo/requests.js'
@@ -44,14 +46,15 @@ describe('the command', { timeout: 2 * START_PATIENCE_MS }, () => {
     for (const run of runs.splice(0)) if (run.exitCode === null) run.kill('SIGKILL')
   })
 
-  /** `make run` as make starts it. */
+  /** `make run` as make starts it, with a place of its own for its files. */
   async function start(...args: readonly string[]) {
+    const TMPDIR = mkdtempSync(join(tmpdir(), 'demo-'))
     const count = Object.keys({ ...demoPorts, ...demoSecondPorts }).length
     const first = await freePortsInARow(count)
     const run = spawn(
       process.execPath,
       ['--import', 'tsx', 'deploy/demo/run.ts', '--base-port', String(first), ...args],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
+      { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, TMPDIR } },
     )
     runs.push(run)
     let text = ''
@@ -64,7 +67,9 @@ describe('the command', { timeout: 2 * START_PATIENCE_MS }, () => {
         if (run.exitCode !== null) throw new Error(text)
         expect(text).toContain(expected)
       }, START_PATIENCE_MS)
-    return { run, exited, prints, text: () => text, url: `http://127.0.0.1:${String(first)}` }
+    const urlOf = (part: keyof typeof demoPorts): string =>
+      `http://127.0.0.1:${String(first + Object.keys(demoPorts).indexOf(part))}`
+    return { run, exited, prints, text: () => text, urlOf, url: urlOf('envoy'), TMPDIR }
   }
 
   test('--once plays every request, and exits with 0', async () => {
@@ -105,6 +110,19 @@ describe('the command', { timeout: 2 * START_PATIENCE_MS }, () => {
     await it.prints(`1. ${demoRequests[0]?.title ?? ''}`)
     it.run.kill('SIGINT')
     expect(await it.exited).toBe(1)
+  })
+
+  test('ends at once, with all that it has started, at Ctrl-C while it starts', async () => {
+    const it = await start()
+    const url = `${it.urlOf('identityProvider')}/.well-known/openid-configuration`
+    await eventually(async () => {
+      // What comes while it begins to listen may get no answer.
+      const { ok } = await fetch(url, { signal: AbortSignal.timeout(500) })
+      expect(ok).toBe(true)
+    }, START_PATIENCE_MS)
+    it.run.kill('SIGINT')
+    expect(await it.exited).toBe(1)
+    expect(readdirSync(it.TMPDIR).filter((name) => name.startsWith('tollgate-demo-'))).toEqual([])
   })
 
   test('prints its requests as curl lines, outlives Tollgate, and stops whole at Ctrl-C', async () => {
