@@ -21,7 +21,7 @@ Prints ready-made curl lines and waits for Ctrl-C.
 
 Exit codes:
   0  stopped by Ctrl-C; with --once: every request came out as told
-  1  a part did not start or ended by itself; with --once: a request did not come out as told
+  1  a part did not start or ended by itself, or Ctrl-C came while it started; with --once: a request did not come out as told
   2  the command line is wrong`
 
 const programFile = fileURLToPath(new URL('../../dist/cli.js', import.meta.url))

@@ -98,7 +98,11 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const directory = await mkdtemp(join(tmpdir(), 'tollgate-demo-'))
   // Who is interrupted while it starts ends at once, and with it what was started (`child.ts`).
   const removeAtExit = (): void => {
-    rmSync(directory, { recursive: true, force: true })
+    try {
+      rmSync(directory, { recursive: true, force: true })
+    } catch {
+      // One that is about to be killed has just written there, and must not live on for that.
+    }
   }
   process.once('exit', removeAtExit)
   const stops: (() => Promise<void>)[] = []
