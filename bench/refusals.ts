@@ -109,10 +109,8 @@ async function microsOf(kind: string, quotas: readonly Quota[], bytes: number): 
   const before = process.cpuUsage()
   let allowed = 0
   for (const request of requests) {
-    if (
-      (await authorize(request, parts, await turns.mine(request.signal))).verdict.kind === 'allow'
-    )
-      allowed += 1
+    const { verdict } = await authorize(request, parts, await turns.mine(request.signal))
+    if (verdict.kind === 'allow') allowed += 1
   }
   const { user, system } = process.cpuUsage(before)
   if (allowed !== (kind === 'allowed' ? CALLS : 0)) throw new Error(`${kind}: ${String(allowed)}`)

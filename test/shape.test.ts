@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { IncomingRequest } from '../src/request.js'
 import { checkShape } from '../src/shape.js'
+import { postOf } from './example-request.js'
 
 const capBytes = 1000
 
@@ -8,19 +9,7 @@ function post(
   headers: readonly [string, readonly string[]][],
   changes: Partial<IncomingRequest> = {},
 ): IncomingRequest {
-  return {
-    streamId: '17',
-    startedAt: '1.000000000',
-    requestId: undefined,
-    method: 'POST',
-    path: '/v1/chat/completions',
-    headers: new Map(headers),
-    body: Buffer.from('{}'),
-    peer: '',
-    context: {},
-    signal: new AbortController().signal,
-    ...changes,
-  }
+  return postOf({}, { headers: new Map(headers), ...changes })
 }
 
 function reasonFor(request: IncomingRequest): string | undefined {

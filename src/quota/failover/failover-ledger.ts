@@ -121,11 +121,12 @@ export function createFailoverLedger<Context>(
       if (answer === undefined && heldBy !== undefined) throw heldBefore()
       if (answer?.kind !== 'held') return answer
       isWhole = true
+      const nowTick = local.ledger.tickAt(nowEpochMs)
       const held =
         part === undefined
           ? heldWithout(answer, plan, [], plan.uncounted, fault)
-          : parts.join(request, answer, part, local.ledger.tickAt(nowEpochMs))
-      firsts.add(request, held, local.ledger.tickAt(nowEpochMs))
+          : parts.join(request, answer, part, nowTick)
+      firsts.add(request, held, nowTick)
       return held
     } catch (error) {
       faultOf(error)

@@ -1,6 +1,7 @@
 import { balanceOf } from '../balance.js'
 import type { Balance, Hold } from '../ledger.js'
 import { BELIEVED_MS } from '../redis/last-figures.js'
+import { saturated } from '../../units.js'
 import { askedBefore } from '../request.js'
 import type { Timeline } from '../windows/timeline.js'
 import { advance } from '../windows/window-state.js'
@@ -149,7 +150,7 @@ export function createSlices(options: SlicesOptions): Slices {
   function takingFor(hold: Hold, amount: number, leaseMs: number, used: number): Taking {
     const least = Math.max(1, leastRequests * amount)
     const wanted = Math.max(least, FIRST_REQUESTS * amount, 4 * used)
-    return { hold, amount: Math.min(Number.MAX_SAFE_INTEGER, wanted), least, leaseMs }
+    return { hold, amount: saturated(wanted), least, leaseMs }
   }
 
   return {

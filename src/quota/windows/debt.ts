@@ -10,11 +10,6 @@ export interface Debt {
   readonly sinceEpochMs: number
 }
 
-/** The sum of two whole amounts, or the largest whole number that a double holds exactly. */
-export function addSaturating(a: number, b: number): number {
-  return Math.min(Number.MAX_SAFE_INTEGER, a + b)
-}
-
 /**
  * The debt of a sliding window at `nowEpochMs`, falling linearly by `limit` per `lengthMs`; undefined once
  * nothing is left. Exact: the fraction of a unit is carried on, so that asking often changes nothing.

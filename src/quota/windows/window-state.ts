@@ -1,5 +1,6 @@
+import { saturated } from '../../units.js'
 import type { Debt } from './debt.js'
-import { addSaturating, carryInParts } from './debt.js'
+import { carryInParts } from './debt.js'
 import type { Queued } from '../deadline-queue.js'
 import type { Timeline } from './timeline.js'
 
@@ -120,7 +121,7 @@ export function addDebt(placement: Placement, amount: number, nowEpochMs: number
   const { state } = locate(placement)
   const { debt, timeline } = state
   state.debt = {
-    amount: addSaturating(debt?.amount ?? 0, amount),
+    amount: saturated((debt?.amount ?? 0) + amount),
     carry: debt?.carry ?? 0,
     sinceEpochMs: debt?.sinceEpochMs ?? timeline.debtBeginsAtMs(nowEpochMs),
   }
